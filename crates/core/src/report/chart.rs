@@ -1,4 +1,4 @@
-//! The charts of a report: availability and latency of each endpoint in steps, as SVG inside the page. Pure.
+//! The charts of a report: availability and latency of each endpoint per step, as inline SVG. Pure.
 
 use askama::Template;
 
@@ -7,20 +7,20 @@ use crate::message::values::Locale;
 use crate::model::{EndpointName, Timestamp};
 use crate::text;
 
-/// The size of a chart, in its own units.
+/// Chart dimensions, in SVG units.
 const WIDTH: f64 = 820.0;
 const BARS: f64 = 26.0;
 const LINES: f64 = 60.0;
-/// Availability below which a bar has another color: all good, a little less, clearly less.
+/// Availability thresholds for the color of a bar.
 const GOOD: f64 = 0.999;
 const FAIR: f64 = 0.98;
 
-/// The rollups of one endpoint, one a step.
+/// The rollups of one endpoint, one per step.
 #[derive(Debug, Clone)]
 pub struct Series {
     /// The endpoint's name.
     pub endpoint: EndpointName,
-    /// In order of time.
+    /// In chronological order.
     pub steps: Vec<Rollup>,
 }
 
@@ -68,7 +68,7 @@ struct Tick {
     label: String,
 }
 
-/// The charts of `series` as HTML; empty without one.
+/// Renders the charts of `series` as HTML; empty if `series` is empty.
 pub fn html(series: &[Series], axis: Axis) -> String {
     let charts: Vec<_> = series
         .iter()
@@ -84,7 +84,7 @@ pub fn html(series: &[Series], axis: Axis) -> String {
         locale: axis.locale,
         grey: crate::message::document::GREY,
     };
-    // Writing to a string cannot fail.
+    // Rendering into a string cannot fail.
     charts.render().unwrap_or_default()
 }
 
@@ -181,7 +181,7 @@ fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {
     }
 }
 
-/// A coordinate, short.
+/// Formats a coordinate with one decimal.
 fn unit(value: f64) -> String {
     format!("{value:.1}")
 }

@@ -1,5 +1,5 @@
-//! The report of a period: availability, faults, latency, incidents, objectives and spending, per endpoint and
-//! per provider. Pure, from rollups and incidents.
+//! Builds the report of a period: availability, faults, latency, incidents, objectives and cost,
+//! per endpoint and per provider. Pure: computed from rollups and incidents.
 
 pub mod backtest;
 pub mod chart;
@@ -22,34 +22,36 @@ use crate::report::rollup::Rollup;
 use crate::report::sla::Sla;
 use crate::text;
 
-/// How wide a report on a terminal may be.
+/// The maximum width of a report on a terminal, in columns.
 const TERMINAL: usize = 110;
-/// The request ids of an incident that a report holds, and that its text lists.
+/// The maximum number of request IDs per incident in the report's data (`MOST_IDS`) and in its text
+/// (`IDS`).
 const MOST_IDS: usize = 20;
 const IDS: usize = 5;
 
-/// A report. Durations are in milliseconds where the name ends in `_ms`, shares are from 0 to 1.
+/// A report. Durations are in milliseconds if the name ends in `_ms`. Ratios are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Where the daemon probes from.
+    /// The location that the daemon probes from.
     pub location: String,
-    /// From this moment…
+    /// The start of the period, inclusive.
     pub since: Timestamp,
-    /// …to before this one.
+    /// The end of the period, exclusive.
     pub until: Timestamp,
-    /// Each endpoint, in the order of the configuration.
+    /// All endpoints, in the order of the configuration.
     pub endpoints: Vec<ReportFigures>,
-    /// Each failure domain: its endpoints together.
+    /// All failure domains, each with the combined figures of its endpoints.
     pub providers: Vec<ReportFigures>,
-    /// The incidents in this period, oldest first.
+    /// The incidents in the period, oldest first.
     pub incidents: Vec<Brief>,
-    /// What probing cost.
+    /// The cost of probing.
     pub cost_usd: f64,
-    /// What it may cost a day.
+    /// The daily limit on the cost of probing.
     pub daily_budget_usd: f64,
-    /// What to do about it, and what stands at its end, each in a sentence.
+    /// Advice on the figures and advice that is still open at the end of the period, one sentence
+    /// each.
     pub advice: Vec<String>,
-    /// More parts of the text, behind the incidents.
+    /// Additional sections of the text, after the incidents.
     #[serde(skip)]
     pub parts: Vec<Block>,
 }
@@ -59,44 +61,45 @@ pub struct Report {
 pub struct ReportFigures {
     /// Its name.
     pub name: String,
-    /// All probes.
+    /// The number of probes.
     pub probes: u32,
-    /// Good probes of those that say something about the provider: faults of the account and of this machine do not.
+    /// The share of good probes. Faults of the account and of this machine are excluded.
     pub availability: Option<f64>,
-    /// The objective for that, in percent.
+    /// The availability objective, in percent.
     pub slo: Option<f64>,
     /// The availability in the previous period of the same length.
     pub availability_before: Option<f64>,
-    /// How much of the error budget is left; negative when it is overdrawn.
+    /// The remaining share of the error budget; negative when it is overspent.
     pub budget_left: Option<f64>,
-    /// Time in outages of the provider, from the first bad to the first good probe, in seconds.
+    /// Time in outages of the provider, from the first bad probe to the first good probe, in
+    /// seconds.
     pub downtime_s: f64,
-    /// The commitment that was asked about.
+    /// The result for the requested SLA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla: Option<Sla>,
-    /// Probes that failed by the account's fault.
+    /// Probes that failed because of the account.
     pub failed_account: u32,
-    /// Probes that failed by this machine's fault.
+    /// Probes that failed because of this machine.
     pub failed_local: u32,
-    /// The failed ones by their code.
+    /// The number of failed probes by fault code.
     pub faults: BTreeMap<String, u32>,
-    /// First tokens of the good probes.
+    /// Time to first token of the good probes.
     pub first_token_ms: Quantiles,
-    /// Totals of the good probes.
+    /// Total time of the good probes.
     pub total_ms: Quantiles,
-    /// The median first token in the previous period of the same length.
+    /// The median time to first token in the previous period of the same length.
     pub first_token_ms_p50_before: Option<f64>,
-    /// Incidents in this time.
+    /// The number of incidents in the period.
     pub incidents: usize,
     /// Tokens of the prompts.
     pub input_tokens: u64,
     /// Tokens of the answers.
     pub output_tokens: u64,
-    /// What probing cost.
+    /// The cost of probing.
     pub cost_usd: f64,
 }
 
-/// Latencies below which half, 95 and 99 of a hundred probes stayed.
+/// Latency quantiles of the probes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Quantiles {
@@ -105,7 +108,7 @@ pub struct Quantiles {
     pub p99: Option<f64>,
 }
 
-/// One incident in a line.
+/// A one-line summary of an incident.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "as in the incident")]
 pub struct Brief {
@@ -119,16 +122,17 @@ pub struct Brief {
     pub ended_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
     pub duration_s: f64,
-    /// The vendor's ids of failed requests, for a ticket.
+    /// The provider's IDs of failed requests, for a support ticket.
     pub request_ids: Vec<String>,
 }
 
-/// The entire period as one rollup, per endpoint.
+/// One rollup per endpoint for the entire period.
 pub type Sums = BTreeMap<EndpointName, Rollup>;
 
 impl Report {
-    /// The report of the time from `since` to `until`: `now` are its sums, `before` those of as long a time before,
-    /// `incidents` those that were open in it, `standing` what was advised and still holds.
+    /// Builds the report from `since` to `until`. `now` holds the sums of the period and `before`
+    /// those of the previous period. `incidents` are those that were open in the period, `standing`
+    /// is the advice that is still open.
     pub fn new(
         config: &Config,
         (since, until): (Timestamp, Timestamp),
@@ -185,7 +189,7 @@ impl Report {
         }
     }
 
-    /// With what became of a commitment to `objective`, in percent, for each endpoint and provider.
+    /// Adds the SLA result for `objective`, in percent, to each endpoint and provider.
     #[must_use]
     pub fn with_sla(mut self, objective: f64, locale: &Locale) -> Self {
         let length = Duration::from_millis(self.until.since_ms(self.since).max(0).unsigned_abs());
@@ -198,7 +202,7 @@ impl Report {
         self
     }
 
-    /// One line that says the most of it.
+    /// Returns a one-line summary.
     pub fn title(&self, locale: &Locale) -> String {
         let worst = self
             .endpoints
@@ -223,12 +227,12 @@ impl Report {
         format!("{location} {span}: {worst}, {incidents}")
     }
 
-    /// Plain text.
+    /// Returns the report as plain text.
     pub fn text(&self, locale: &Locale) -> String {
         document::text(&self.blocks(locale), TERMINAL)
     }
 
-    /// Markdown.
+    /// Returns the report as Markdown.
     pub fn markdown(&self, locale: &Locale) -> String {
         let mut blocks = self.blocks(locale);
         blocks.insert(0, Block::Heading(self.title(locale)));
@@ -237,7 +241,7 @@ impl Report {
             .replacen("## ", "# ", 1)
     }
 
-    /// One line an endpoint, with a head.
+    /// Returns a CSV header and one line per endpoint.
     pub fn csv(&self) -> String {
         let mut out = "endpoint,probes,availability,slo,budget_left,failed_account,failed_local,first_token_ms_p50,first_token_ms_p95,\
                        first_token_ms_p99,total_ms_p50,total_ms_p95,total_ms_p99,incidents,input_tokens,output_tokens,cost_usd,\
@@ -276,12 +280,12 @@ impl Report {
         out
     }
 
-    /// A page of HTML without anything from elsewhere; `charts` are those of [`chart::html`].
+    /// Returns a self-contained HTML page; `charts` is the output of [`chart::html`].
     pub fn html(&self, locale: &Locale, charts: &str) -> String {
         document::page(&self.title(locale), &self.blocks(locale), charts, locale)
     }
 
-    /// The report as a message.
+    /// Returns the report as a message.
     pub fn document(&self, locale: &Locale) -> Document {
         // Plain data with string keys: serialising cannot fail.
         Document {
@@ -359,7 +363,7 @@ impl Report {
     }
 }
 
-/// What to do about the figures.
+/// Returns advice on the figures.
 fn advice<'a>(
     endpoints: &'a [ReportFigures],
     locale: &'a Locale,
@@ -491,7 +495,7 @@ impl Brief {
     }
 }
 
-/// The period that `[report]` should have covered as of `now`: the last complete one.
+/// Returns the period that `[report]` should cover at `now`: the last complete one.
 pub fn last_period(
     report: &config::ReportSettings,
     zone: Tz,
@@ -518,7 +522,7 @@ pub fn last_period(
     ))
 }
 
-/// The month `2026-10` in local time.
+/// Parses a month such as `2026-10` and returns its start and end in local time.
 pub fn month(text: &str, zone: Tz) -> Option<(Timestamp, Timestamp)> {
     let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()?;
     Some((
@@ -527,7 +531,7 @@ pub fn month(text: &str, zone: Tz) -> Option<(Timestamp, Timestamp)> {
     ))
 }
 
-/// A local minute of a day; where a clock change skips it, an hour later.
+/// Converts a local minute of the day. If a clock change skips that minute, returns an hour later.
 fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
     let time = date.and_hms_opt(u32::from(minute / 60), u32::from(minute % 60), 0)?;
     let found: DateTime<Tz> = zone.from_local_datetime(&time).earliest().or_else(|| {
@@ -538,7 +542,7 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
 }
 
 fn availability(all: &[ReportFigures], locale: &Locale) -> Block {
-    // Few enough columns for a telephone.
+    // Keep the columns few enough for a phone.
     let head = [
         "",
         locale.say("availability"),
@@ -567,7 +571,7 @@ fn availability(all: &[ReportFigures], locale: &Locale) -> Block {
     }
 }
 
-/// What probing each endpoint cost.
+/// Builds the table of probing costs per endpoint.
 fn cost(all: &[ReportFigures], locale: &Locale) -> Block {
     let head = [
         "",
@@ -591,7 +595,7 @@ fn cost(all: &[ReportFigures], locale: &Locale) -> Block {
     }
 }
 
-/// A length of downtime in minutes.
+/// Formats downtime in minutes.
 fn minutes(seconds: f64, locale: &Locale) -> String {
     if seconds == 0.0 {
         return "0".to_owned();
@@ -599,7 +603,7 @@ fn minutes(seconds: f64, locale: &Locale) -> String {
     format!("{} min", locale.decimal(seconds / 60.0, 1))
 }
 
-/// What became of a commitment, with the vendors' own terms.
+/// Builds the SLA section, with links to the vendors' own terms.
 fn sla_part(
     objective: f64,
     providers: &[ReportFigures],
@@ -678,11 +682,11 @@ fn latency(all: &[ReportFigures], locale: &Locale) -> Block {
     }
 }
 
-/// What is left of an error budget; of one that is overspent, also how many times it was used.
+/// Formats the remaining error budget. If it is overspent, adds how many times it was used.
 fn budget(left: f64, locale: &Locale) -> String {
     let (percent, used) = ((left * 100.0).round(), 1.0 - left);
     if percent >= 0.0 {
-        // Half a percent below zero is rounded to a zero that has a sign.
+        // Without `abs`, a value between -0.5% and 0 would print as negative zero.
         return locale.percentage(percent.abs(), 0);
     }
     let digits = usize::from(used < 9.95);
@@ -739,7 +743,7 @@ mod tests {
             "2026-11-16T07:00:00",
             "2026-11-23T07:00:00",
         );
-        // Summer time ends in October.
+        // Daylight saving time ends in October.
         of(
             ReportEvery::Monthly,
             "2026-11-25T07:00:00Z",

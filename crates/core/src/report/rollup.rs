@@ -1,16 +1,16 @@
-//! What many samples say together: counts, sums and mergeable sketches of latency per period. Pure.
+//! Aggregates samples per period: counts, sums and mergeable latency sketches. Pure.
 //!
-//! A [`Rollup`] of five minutes, an hour or a day is a fold over the samples that began in it, and merging the rollups
-//! of two periods equals the rollup of both. Latencies are kept as a [`Sketch`]: every quantile is within 1 % of the
-//! true one, however many are merged.
+//! A [`Rollup`] covers five minutes, an hour or a day. It folds the samples that began in that
+//! period, and merging the rollups of two periods equals the rollup of both. Latencies are kept as
+//! a [`Sketch`]: every quantile is within 1% of the true one, however many sketches are merged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
 
-/// How long a period one rollup covers. Periods begin at multiples of their length since the Unix epoch, so days
-/// are those of UTC.
+/// The length of a rollup period. Periods begin at multiples of their length since the Unix epoch,
+/// so days are UTC days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
     /// Five minutes.
@@ -22,10 +22,10 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// Every resolution, finest first.
+    /// All resolutions, finest first.
     pub const ALL: [Self; 3] = [Self::FiveMinutes, Self::Hour, Self::Day];
 
-    /// The length of a period.
+    /// Returns the length of a period.
     pub const fn length(self) -> Duration {
         match self {
             Self::FiveMinutes => Duration::from_mins(5),
@@ -34,12 +34,12 @@ impl Resolution {
         }
     }
 
-    /// The beginning of the period that `at` lies in.
+    /// Returns the beginning of the period that contains `at`.
     pub fn begin(self, at: Timestamp) -> Timestamp {
         floor(at, self.length())
     }
 
-    /// The first beginning of a period at or after `at`.
+    /// Returns the first beginning of a period at or after `at`.
     pub fn end(self, at: Timestamp) -> Timestamp {
         let begin = self.begin(at);
         if begin < at {
@@ -49,7 +49,7 @@ impl Resolution {
         }
     }
 
-    /// The coarsest resolution that steps of `step` can be put together from; five minutes for anything shorter.
+    /// Returns the coarsest resolution whose length divides `step`, or five minutes if none does.
     pub fn for_step(step: Duration) -> Self {
         let fits = |r: &Self| step.as_millis().is_multiple_of(r.length().as_millis());
         Self::ALL
@@ -60,37 +60,38 @@ impl Resolution {
     }
 }
 
-/// The beginning of the step of length `step` that `at` lies in.
+/// Returns the beginning of the step of length `step` that contains `at`.
 pub fn floor(at: Timestamp, step: Duration) -> Timestamp {
     let step = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
     Timestamp(at.0.div_euclid(step) * step)
 }
 
-/// The ratio between the bounds of one bin: every quantile is then within 1 % of the true one.
+/// The ratio between the bounds of one bin. It keeps every quantile within 1% of the true one.
 const GAMMA: f64 = 1.01 / 0.99;
-/// Shorter latencies, in milliseconds, count as none at all.
+/// Latencies up to this many milliseconds are counted as zero.
 const SHORTEST_MS: f64 = 1e-9;
-/// The most bins of a stored sketch that are read: more than any latency between a nanosecond and a year needs.
+/// The maximum number of bins read from a stored sketch. Latencies from a nanosecond to a year need
+/// fewer.
 const MAX_BINS: u64 = 4096;
-/// The first byte of the form that is written. The form of release 0.1 never begins with it.
+/// The first byte of the current format. The format of release 0.1 never begins with it.
 const FORMAT: u8 = 0x01;
 
-/// A mergeable summary of latencies, in milliseconds: a [DDSketch] that keeps only the bins that hold something, so
-/// that a rollup of a few probes is a few dozen bytes, in memory as on the disk.
+/// A mergeable summary of latencies, in milliseconds. It is a [DDSketch] that keeps only non-empty
+/// bins, so a rollup of a few probes takes a few dozen bytes in memory and on disk.
 ///
 /// [DDSketch]: https://arxiv.org/abs/1908.10693
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// By bin, in ascending order.
+    /// Bin index and count, in ascending order.
     bins: Vec<(i16, u32)>,
     /// Latencies that are too short for a bin.
     zeros: u32,
-    /// The sum of all, in microseconds.
+    /// The sum of all latencies, in microseconds.
     sum_us: u64,
 }
 
 impl Sketch {
-    /// Takes one latency in.
+    /// Records one latency.
     pub fn add(&mut self, ms: f64) {
         self.sum_us = self.sum_us.saturating_add((ms * 1000.0).round() as u64);
         if ms > SHORTEST_MS {
@@ -107,7 +108,7 @@ impl Sketch {
         }
     }
 
-    /// Takes in everything that `other` holds.
+    /// Adds the latencies of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
@@ -116,13 +117,13 @@ impl Sketch {
         }
     }
 
-    /// How many latencies it holds.
+    /// Returns the number of latencies.
     pub fn count(&self) -> u64 {
         let binned: u64 = self.bins.iter().map(|(_, n)| u64::from(*n)).sum();
         u64::from(self.zeros) + binned
     }
 
-    /// The latency below which the share `q` (0 to 1) lies, to within 1 %; `None` if it holds none.
+    /// Returns the `q` quantile (0 to 1), to within 1%; `None` if the sketch is empty.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
         let rank = (q.clamp(0.0, 1.0) * count.checked_sub(1)? as f64) as u64;
@@ -138,14 +139,15 @@ impl Sketch {
         Some((ms * 1000.0).round() / 1000.0)
     }
 
-    /// The mean; `None` if it holds none.
+    /// Returns the mean; `None` if the sketch is empty.
     pub fn mean(&self) -> Option<f64> {
         let count = self.count();
         (count > 0).then(|| self.sum_us as f64 / count as f64 / 1000.0)
     }
 
-    /// Its stored form: [`FORMAT`], then as variable-length integers the zeros, the sum, the number of bins, and each
-    /// bin as its distance from the one before and its count. Empty if it holds nothing.
+    /// Serializes the sketch: [`FORMAT`], then as variable-length integers the zeros, the sum, the
+    /// number of bins, and for each bin its distance from the previous one and its count. Returns
+    /// no bytes if the sketch is empty.
     pub fn to_bytes(&self) -> Vec<u8> {
         if self.count() == 0 {
             return Vec::new();
@@ -164,7 +166,7 @@ impl Sketch {
         bytes
     }
 
-    /// Reads the stored form, that of release 0.1 included; `None` if it is neither.
+    /// Parses the stored format, including that of release 0.1; `None` if it is neither.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let Some((first, mut rest)) = bytes.split_first() else {
             return Some(Self::default());
@@ -229,7 +231,7 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The form that release 0.1 stored, which is the portable one of the `DDSketch` libraries:
+/// The format that release 0.1 stored, which is the portable format of the `DDSketch` libraries:
 /// <https://github.com/DataDog/sketches-java/tree/master/src/main/java/com/datadoghq/sketch/ddsketch/encoding>.
 mod portable {
     use super::{MAX_BINS, Sketch, unzigzag};
@@ -239,12 +241,13 @@ mod portable {
         while let Some((flag, rest)) = bytes.split_first() {
             bytes = rest;
             match (flag & 3, flag >> 2) {
-                // The count, which is that of the bins, and the extremes.
+                // The total count (which the bins already give), the minimum and the maximum.
                 (0, 0x28) => drop(double(&mut bytes)?),
                 (0, 0x22 | 0x23) => drop(fixed(&mut bytes)?),
                 (0, 0x21) => sketch.sum_us = (fixed(&mut bytes)? * 1000.0).round() as u64,
                 (0, 1) => sketch.zeros = double(&mut bytes)? as u32,
-                // The mapping to bins, which was always the one that is used here: ratio and offset.
+                // The bin mapping (ratio and offset). Release 0.1 always used the mapping that is
+                // used here.
                 (2, 0) if !bytes.is_empty() => {
                     fixed(&mut bytes)?;
                     fixed(&mut bytes)?;
@@ -291,7 +294,7 @@ mod portable {
         Some(f64::from_le_bytes(*value))
     }
 
-    /// Like the usual variable-length integer, but the ninth byte carries eight bits.
+    /// Reads a variable-length integer whose ninth byte carries eight bits.
     fn varint(bytes: &mut &[u8]) -> Option<u64> {
         let mut value = 0;
         for shift in (0..=56).step_by(7) {
@@ -322,36 +325,36 @@ mod portable {
 /// The samples of one endpoint that began in one period.
 #[derive(Debug, Clone, Default)]
 pub struct Rollup {
-    /// When the period begins.
+    /// The beginning of the period.
     pub at: Timestamp,
-    /// Good probes in the usual time.
+    /// Good probes with normal latency.
     pub ok: u32,
-    /// Good probes, but slow.
+    /// Good probes that were slow.
     pub slow: u32,
-    /// Failed by the provider's fault.
+    /// Probes that failed because of the provider.
     pub failed_provider: u32,
-    /// Failed by the account's fault.
+    /// Probes that failed because of the account.
     pub failed_account: u32,
-    /// Failed by this machine's fault.
+    /// Probes that failed because of this machine.
     pub failed_local: u32,
-    /// The failed ones by fault and attribution.
+    /// Failed probes by fault and attribution.
     pub faults: BTreeMap<(Fault, Attribution), u32>,
     /// Tokens of the prompts.
     pub input_tokens: u64,
     /// Tokens of the answers.
     pub output_tokens: u64,
-    /// What the probes cost.
+    /// The cost of the probes.
     pub cost_usd: f64,
     /// Time spent in the stages of the good probes.
     pub stages: StageSums,
-    /// First tokens of the good probes.
+    /// Time to first token of the good probes.
     pub first_token: Sketch,
-    /// Totals of the good probes.
+    /// Total time of the good probes.
     pub total: Sketch,
 }
 
-/// Microseconds spent in each stage, summed over the good probes of a rollup. A stage that was not needed (a kept
-/// connection) adds nothing, so `sum / good` is what an average probe spends there.
+/// Microseconds spent in each stage, summed over the good probes of a rollup. A stage that was
+/// skipped (a reused connection) adds nothing, so `sum / good` is the average per probe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageSums {
     /// Name resolution.
@@ -360,12 +363,12 @@ pub struct StageSums {
     pub tcp_us: u64,
     /// TLS handshake.
     pub tls_us: u64,
-    /// From the request sent to the response headers.
+    /// From sending the request to receiving the response headers.
     pub headers_us: u64,
 }
 
 impl Rollup {
-    /// An empty one that begins at `at`.
+    /// Returns an empty rollup that begins at `at`.
     pub fn beginning(at: Timestamp) -> Self {
         Self {
             at,
@@ -373,7 +376,7 @@ impl Rollup {
         }
     }
 
-    /// Takes one sample in.
+    /// Adds one sample.
     pub fn add(&mut self, sample: &Sample) {
         self.input_tokens += u64::from(sample.input_tokens.unwrap_or(0));
         self.output_tokens += u64::from(sample.output_tokens.unwrap_or(0));
@@ -409,7 +412,7 @@ impl Rollup {
         }
     }
 
-    /// Takes in everything that `other` holds; keeps the own beginning.
+    /// Adds the contents of `other` and keeps its own `at`.
     pub fn merge(&mut self, other: &Self) {
         self.ok = self.ok.saturating_add(other.ok);
         self.slow = self.slow.saturating_add(other.slow);
@@ -430,30 +433,30 @@ impl Rollup {
         self.total.merge(&other.total);
     }
 
-    /// Probes that were answered rightly, slow ones included.
+    /// Returns the number of good probes, slow ones included.
     pub fn good(&self) -> u32 {
         self.ok + self.slow
     }
 
-    /// Probes that failed, whatever the attribution.
+    /// Returns the number of failed probes, whatever the attribution.
     pub fn failed(&self) -> u32 {
         self.failed_provider + self.failed_account + self.failed_local
     }
 
-    /// All probes.
+    /// Returns the number of probes.
     pub fn probes(&self) -> u32 {
         self.good() + self.failed()
     }
 
-    /// Share of good probes, 0 to 1. Faults of the account and of this machine do not count; `None` if nothing was
-    /// measured.
+    /// Returns the share of good probes, 0 to 1, or `None` if nothing was measured. Faults of the
+    /// account and of this machine are excluded.
     pub fn availability(&self) -> Option<f64> {
         let measured = self.good() + self.failed_provider;
         (measured > 0).then(|| f64::from(self.good()) / f64::from(measured))
     }
 }
 
-/// How many probes of one endpoint ended how in one period: the part of a [`Rollup`] that bars are drawn from.
+/// Probe outcomes of one endpoint in one period: the part of a [`Rollup`] that status bars need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
     /// When the period begins.
@@ -462,19 +465,19 @@ pub struct OutcomeCounts {
     pub good: u32,
     /// The slow ones among them.
     pub slow: u32,
-    /// Failed by the provider's fault.
+    /// Probes that failed because of the provider.
     pub failed: u32,
 }
 
 impl OutcomeCounts {
-    /// Takes in what `other` counts; keeps the own beginning.
+    /// Adds the counts of `other` and keeps its own `at`.
     pub fn merge(&mut self, other: Self) {
         self.good = self.good.saturating_add(other.good);
         self.slow = self.slow.saturating_add(other.slow);
         self.failed = self.failed.saturating_add(other.failed);
     }
 
-    /// As [`Rollup::availability`].
+    /// Returns the availability, as [`Rollup::availability`] does.
     pub fn availability(self) -> Option<f64> {
         let measured = u64::from(self.good) + u64::from(self.failed);
         (measured > 0).then(|| f64::from(self.good) / measured as f64)
@@ -506,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_sketch_stored_by_release_0_1_is_read() {
-        // Written by release 0.1 for 0, 1.5, 400, 400, 401 and 65,000 ms.
+        // What release 0.1 stored for 0, 1.5, 400, 400, 401 and 65,000 ms.
         const STORED: &str = "a085408800000000000000008c0000000000bdef408400000000a829f04002\
              fd4a815abf52f03f0000000000000000040205032802ae0404fe0302";
         let bytes: Vec<u8> = (0..STORED.len())

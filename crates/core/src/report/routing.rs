@@ -1,8 +1,9 @@
-//! Which endpoint to use now: the endpoints of a group, healthiest first, with the reasons. Pure.
+//! Ranks the endpoints of a group by health, with reasons, so that a router knows which one to use.
+//! Pure.
 //!
-//! An answer must neither lag behind an outage nor flap between two endpoints that are about as good. So an endpoint
-//! whose last probes failed steps back at once, long before the failures are evidence enough for an alert; and the one
-//! that was first stays first until another is clearly better.
+//! The ranking must neither lag behind an outage nor flap between two similar endpoints. An
+//! endpoint whose last probes failed is demoted at once, long before there is enough evidence for
+//! an alert. The current leader stays first until another endpoint is clearly better.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +13,15 @@ use utoipa::ToSchema;
 use crate::model::{AlertState, EndpointName, EndpointView, Snapshot};
 use crate::model::{Api, Provider, Status, Timestamp};
 
-/// So many failures in a row, and an endpoint steps back without waiting for an incident.
+/// After this many failures in a row, an endpoint is demoted without waiting for an incident.
 const STREAK: u32 = 2;
-/// Each failure among the recent probes weighs like this many times the latency: half of them failing makes an
-/// endpoint look six times as slow.
+/// The weight of the recent error rate in the score. An endpoint with half of its probes failing
+/// looks six times as slow.
 const FAILURE_WEIGHT: f64 = 10.0;
-/// The first stays first while its score is at most this many times the best.
+/// The leader stays first while its score is at most this many times the best score.
 const STICKINESS: f64 = 1.25;
 
-/// Who was first in each group: what keeps an answer from flapping.
+/// The leader of each group, kept to prevent flapping.
 pub type Leaders = BTreeMap<String, EndpointName>;
 
 /// The endpoints of a group, best first.
@@ -75,18 +76,18 @@ pub struct Rank {
     pub reasons: Vec<String>,
 }
 
-/// How far an endpoint can be relied upon, best first.
+/// How reliable an endpoint is, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
     /// Operational.
     Healthy,
-    /// Answers, but slowly or not always: better than nothing.
+    /// Responds, but slowly or not always: better than nothing.
     Doubtful,
-    /// Down, or nothing is known about it.
+    /// Down, or its status is unknown.
     Unusable,
 }
 
-/// Ranks the endpoints of `group`, or all. `None` if there is no such group.
+/// Ranks the endpoints of `group`, or all endpoints. Returns `None` if the group does not exist.
 pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
     let mut endpoints: Vec<_> = snapshot
         .endpoints
@@ -121,7 +122,7 @@ pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
     })
 }
 
-/// Who is first in each group now, given who was before (in `snapshot.leaders`).
+/// Returns the leader of each group, given the previous leaders in `snapshot.leaders`.
 pub fn leaders(snapshot: &Snapshot) -> Leaders {
     let mut best: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
     let mut held: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
@@ -159,7 +160,7 @@ fn tier(e: &EndpointView) -> Tier {
     let is_pending = e.alert.state == AlertState::Pending && latency_ms(e).is_some();
     match e.status {
         Status::Operational if e.failed_in_a_row < STREAK => Tier::Healthy,
-        // One bad probe moves no traffic.
+        // A single failed probe must not move traffic.
         Status::Unknown if is_pending && e.failed_in_a_row < STREAK => Tier::Healthy,
         Status::Unknown if is_pending => Tier::Doubtful,
         Status::Operational | Status::Degraded => Tier::Doubtful,
@@ -171,7 +172,7 @@ fn latency_ms(e: &EndpointView) -> Option<f64> {
     e.first_token_ms_p50.or(e.total_ms_p50)
 }
 
-/// Lower is better; only comparable within a tier.
+/// Returns a score: lower is better, and only comparable within a tier.
 fn score(e: &EndpointView) -> f64 {
     latency_ms(e).unwrap_or(f64::MAX / 1e6) * (1.0 + FAILURE_WEIGHT * e.recent_error_rate)
 }

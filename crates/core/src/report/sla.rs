@@ -1,4 +1,4 @@
-//! Downtime against an objective: what a vendor's commitment allows in a period, and what there was.
+//! Compares downtime with what an SLA allows in a period.
 
 use std::time::Duration;
 
@@ -6,23 +6,24 @@ use serde::Serialize;
 
 use crate::model::{Attribution, Incident, Status, Timestamp};
 
-/// A commitment and what became of it.
+/// An SLA and whether it was met.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sla {
     /// The objective, in percent.
     pub objective: f64,
-    /// Share of good probes, from 0 to 1, without those of the account's and this machine's faults; `null` without one.
+    /// The share of good probes, from 0 to 1; `null` without probes. Faults of the account and of
+    /// this machine are excluded.
     pub availability: Option<f64>,
     /// Time in outages of the provider within the period, in seconds.
     pub downtime_s: f64,
-    /// What the objective allows in the period, in seconds.
+    /// The downtime that the objective allows in the period, in seconds.
     pub allowed_s: f64,
-    /// Whether there was more downtime than allowed, or the availability is below the objective.
+    /// Whether the downtime exceeds the allowance or the availability is below the objective.
     pub missed: bool,
 }
 
 impl Sla {
-    /// The commitment to `objective`, in percent, over `length`.
+    /// Evaluates an SLA of `objective` percent over a period of `length`.
     pub fn new(
         objective: f64,
         availability: Option<f64>,
@@ -41,14 +42,15 @@ impl Sla {
         }
     }
 
-    /// By how many seconds the downtime exceeds what is allowed.
+    /// Returns by how many seconds the downtime exceeds the allowance.
     pub fn excess_s(&self) -> f64 {
         (self.downtime_s - self.allowed_s).max(0.0)
     }
 }
 
-/// How long at least one of the endpoints that `concerns` names was in an outage of its provider between `since` and `until`,
-/// in seconds. Each incident counts from its first bad to its first good probe; overlapping ones count once.
+/// Returns the downtime between `since` and `until`, in seconds: the time in which at least one
+/// endpoint selected by `concerns` was in an outage of its provider. Each incident counts from its
+/// first bad probe to its first good probe. Overlapping incidents count once.
 pub fn downtime_s(
     incidents: &[Incident],
     (since, until): (Timestamp, Timestamp),

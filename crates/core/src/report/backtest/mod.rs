@@ -1,8 +1,9 @@
-//! Replays what was measured through the detector: what would it have said, and when, with these settings or others?
+//! Replays recorded measurements through the detector to show when it would have alerted, with the
+//! current settings or others.
 //!
-//! Two kinds of measurements: stored [`samples`](Samples), which are what they are, and labelled [`trace`]s, in which the
-//! detector decides itself when it looks again. The detector is the daemon's own. [`score`](Score) compares what it said
-//! with labels; [`summary`](Summary) words it for people.
+//! There are two kinds of input. Stored [`samples`](Samples) are fixed, rechecks included. In a
+//! labelled [`trace`], the detector schedules its own rechecks. Both use the daemon's detector.
+//! [`score`](Score) compares its events with labels, and [`summary`](Summary) formats them.
 
 mod samples;
 mod score;
@@ -35,7 +36,7 @@ pub enum ReplayError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The manifest is not as it should be.
+    /// The manifest is invalid.
     #[error("`{path}` is not a manifest of traces", path = path.display())]
     Manifest {
         /// The file.
@@ -43,7 +44,7 @@ pub enum ReplayError {
         /// The cause.
         source: serde_json::Error,
     },
-    /// A row is not as it should be.
+    /// A row is invalid.
     #[error("`{path}`, line {line}: {what}", path = path.display())]
     Row {
         /// The file.
@@ -55,49 +56,49 @@ pub enum ReplayError {
     },
 }
 
-/// One thing that the detector said.
+/// One event of the detector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplayEvent {
     /// The trace.
     pub trace: String,
-    /// When, in milliseconds since the epoch.
+    /// When, in milliseconds since the Unix epoch.
     pub t_ms: i64,
-    /// About which endpoint.
+    /// The endpoint.
     pub endpoint: EndpointName,
     /// open, join, escalate, resolved, offline or online.
     pub event: String,
-    /// Whether a mail would go out.
+    /// Whether a notification would be sent.
     pub notify: bool,
-    /// Why.
+    /// The cause.
     pub cause: String,
-    /// The figures, for people.
+    /// The figures, as text.
     pub text: String,
-    /// When the first bad probe began, in milliseconds since the epoch.
+    /// When the first bad probe began, in milliseconds since the Unix epoch.
     #[serde(skip)]
     pub started_ms: i64,
 }
 
-/// What was watched in one trace.
+/// The endpoints that one trace monitors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchedTrace {
     /// The trace's name.
     pub trace: String,
     /// The interval of its probes.
     pub interval_ms: i64,
-    /// How long it is.
+    /// The length of the trace, in days.
     pub days: f64,
     /// Its endpoints, each with its failure domain.
     pub endpoints: Vec<(EndpointName, ProviderName)>,
 }
 
-/// Everything that the detector said.
+/// All events of a replay.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replay {
-    /// What was watched, trace by trace.
+    /// The monitored endpoints, per trace.
     pub watched: Vec<WatchedTrace>,
-    /// What was said, trace by trace and then by time.
+    /// The events, by trace and then by time.
     pub said: Vec<ReplayEvent>,
-    /// What passed without an alert, with the trace.
+    /// Blips that raised no alert, each with its trace.
     pub blips: Vec<(String, Blip)>,
 }
 
@@ -109,7 +110,7 @@ impl Replay {
     }
 }
 
-/// What was said in one trace.
+/// The replay of one trace.
 struct TraceReplay {
     watched: WatchedTrace,
     said: Vec<ReplayEvent>,
@@ -172,7 +173,8 @@ fn say(trace: &str, note: &DetectorEvent) -> ReplayEvent {
             })
         ),
     };
-    // A resolution needs no cause, except that the account's has a life of its own beside the provider's.
+    // A resolution carries no cause, except for account incidents, which resolve independently of
+    // the provider's.
     let cause = if note.event == DetectorEventKind::Resolved && note.cause != DetectedCause::Account
     {
         DetectedCause::None

@@ -1,4 +1,4 @@
-//! Stored samples, or those of an export: they are what they are, only the judgement can be another one.
+//! Replays stored or exported samples. The samples are fixed; only the verdicts can change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use crate::model::{
     SlowLimits, Timestamp, Trigger, canonical_order,
 };
 
-/// How many distances between scheduled probes reveal an interval that no configuration names.
+/// How many gaps between scheduled probes are collected to infer the interval of an endpoint that
+/// is not configured.
 const DISTANCES: usize = 1001;
-/// The interval when nothing reveals it.
+/// The interval when it cannot be inferred.
 const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Samples that are to be replayed: about 70 bytes each.
+/// The samples to replay, about 70 bytes each.
 #[derive(Debug)]
 pub struct Samples {
     trace: String,
     configured: BTreeMap<EndpointName, Arc<Endpoint>>,
     has_connectivity_checks: bool,
-    /// The endpoints in the order in which they were first seen, and where each stands.
+    /// The endpoints in order of first appearance, and the index of each.
     seen: Vec<Seen>,
     places: BTreeMap<EndpointName, usize>,
     rows: Vec<SampleRow>,
@@ -43,13 +44,14 @@ struct SampleRow {
     start: Timestamp,
     end: Timestamp,
     result: ProbeResult,
-    /// It was rejected for a reason of its account.
+    /// Whether the sample failed because of the account.
     is_own: bool,
 }
 
 impl Samples {
-    /// None yet. What `configured` says of an endpoint (interval, limits, failure domain, settings) is believed; others
-    /// are judged by what their samples show. `has_connectivity_checks`: whether the monitor could detect that its network was down.
+    /// Returns an empty set. Endpoints in `configured` use their interval, limits, failure domain
+    /// and settings; those of others are inferred from their samples. `has_connectivity_checks`
+    /// says whether the monitor could detect that it was offline.
     pub fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
         Self {
             trace: trace.to_owned(),
@@ -64,12 +66,12 @@ impl Samples {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of samples.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// Takes one in, in any order.
+    /// Adds a sample, in any order.
     pub fn push(&mut self, sample: &Sample) {
         let place = match self.places.get(&sample.endpoint) {
             Some(place) => *place,
@@ -89,7 +91,7 @@ impl Samples {
             .configured
             .get(&sample.endpoint)
             .map_or(&none, |e| &e.slow);
-        // The grid does not matter: no look is arranged.
+        // The interval does not matter here, because a replay schedules no rechecks.
         let reader = Reader {
             interval: USUAL_INTERVAL,
             limits,
@@ -110,7 +112,7 @@ impl Samples {
     fn meet(&mut self, sample: &Sample) -> usize {
         let domain = match (self.configured.get(&sample.endpoint), sample.provider) {
             (Some(endpoint), _) => endpoint.domain(),
-            // Two of these have nothing in common.
+            // Two such endpoints share no failure domain.
             (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.as_str().into(),
             (None, vendor) => vendor.as_str().into(),
         };
@@ -125,7 +127,7 @@ impl Samples {
         place
     }
 
-    /// Replays them under `rules`, or under each endpoint's own settings.
+    /// Replays the samples under `rules`, or under each endpoint's own settings.
     pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
         let seen = &self.seen;
         let order = |row: &SampleRow| canonical_order(row.end, &seen[row.place].name);
@@ -168,7 +170,8 @@ impl Samples {
                 result: row.result.clone(),
             };
             tale.record(&detector.observe(&policies, &seen));
-            // As in the daemon: the provider's incident was the account's all along.
+            // As in the daemon: enough account failures in a row reattribute the provider's
+            // incident to the account.
             let refused = &mut refusals[row.place];
             *refused = if row.is_own { *refused + 1 } else { 0 };
             if *refused >= REFUSALS_OF_ITS_OWN

@@ -1,9 +1,9 @@
-//! What was caught, how fast and how noisily, against labels.
+//! Scores a replay against labels: what was detected, how fast, and how many false alerts.
 //!
-//! An incident is caught when an endpoint of it opens, joins or escalates between its start and its end. A notification
-//! outside every incident of its endpoint (and ten minutes after it) is a false alert; while the monitor's own network is
-//! gone every alert is false. An incident that begins while an alert is still open is left out. Quantiles are those of the
-//! nearest rank above.
+//! An incident counts as detected when one of its endpoints opens, joins or escalates between its
+//! start and its end. A notification outside every incident of its endpoint (plus ten minutes) is a
+//! false alert. While the monitor itself is offline, every alert is false. An incident that begins
+//! while an alert is still open is skipped. Quantiles are nearest-rank, rounded up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::{Replay, ReplayEvent, WatchedTrace};
 use crate::model::EndpointName;
 
-/// An alert this long after the end of an incident is late, not false.
+/// An alert within this time after the end of an incident is late, not false.
 const GRACE_MS: i64 = 600_000;
-/// The kind of a label for the monitor's own network.
+/// The label kind for the monitor's own network.
 const LOCAL: &str = "local_net";
-/// Kinds that are judged together.
+/// Kinds that are scored together.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("outage", &["hard_5xx", "hard_hang"]),
     (
@@ -38,39 +38,39 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("flapping", &["flapping"]),
 ];
 
-/// Something that really was wrong.
+/// A labelled incident.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Label {
     /// The trace; empty means any.
     #[serde(default)]
     pub trace: String,
-    /// When it began, in milliseconds since the epoch.
+    /// The start, in milliseconds since the Unix epoch.
     pub start_ms: i64,
-    /// When it ended.
+    /// The end, in milliseconds since the Unix epoch.
     pub end_ms: i64,
-    /// What it was, for instance `hard_5xx`.
+    /// The kind, for instance `hard_5xx`.
     pub kind: String,
-    /// endpoint, provider or monitor.
+    /// `endpoint`, `provider` or `monitor`.
     #[serde(default)]
     pub scope: String,
-    /// The endpoints concerned.
+    /// The affected endpoints.
     pub endpoints: Vec<EndpointName>,
 }
 
-/// The comparison.
+/// The result of comparing a replay with labels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
-    /// One row a kind and scope.
+    /// One row per kind and scope.
     pub kinds: Vec<KindScore>,
-    /// Kinds that are judged together, by interval.
+    /// Kinds that are scored together, by interval.
     pub groups: Vec<GroupScore>,
-    /// False alerts, one row a trace.
+    /// False alerts, one row per trace.
     pub false_alerts: Vec<Noise>,
     /// Over all traces.
     pub overall: Noise,
 }
 
-/// How one kind of incident fared.
+/// The score of one kind of incident.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KindScore {
     /// The kind.
@@ -82,12 +82,12 @@ pub struct KindScore {
     pub figures: ScoreFigures,
 }
 
-/// How one group of kinds fared at one interval.
+/// The score of one group of kinds at one interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupScore {
     /// The interval of the probes.
     pub interval_ms: i64,
-    /// outage, errors, slow or flapping.
+    /// `outage`, `errors`, `slow` or `flapping`.
     pub group: &'static str,
     /// The scope.
     pub scope: String,
@@ -96,32 +96,32 @@ pub struct GroupScore {
     pub figures: ScoreFigures,
 }
 
-/// Delays and noise of some incidents. A delay that is infinite (more were missed than the quantile leaves out) or a
-/// figure of nothing is `None`.
+/// Delays and notification counts of some incidents. A value is `None` when there is no data, or
+/// when so many incidents were missed that the quantile is infinite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScoreFigures {
-    /// How many incidents.
+    /// The number of incidents.
     pub n: usize,
-    /// The share that was caught, 0 to 1.
+    /// The share that was detected, 0 to 1.
     pub caught: f64,
-    /// Seconds from the start of the incident to the decision.
+    /// Median seconds from the start of the incident to the alert.
     pub median_s: Option<f64>,
-    /// The same, of the slow ones.
+    /// 95th percentile of the same delay, in seconds.
     pub p95_s: Option<f64>,
     /// Notifications per incident.
     pub notes: f64,
-    /// Seconds from the end of the incident to the resolution.
+    /// Seconds from the end of the incident to its resolution.
     pub resolve_s: Option<f64>,
 }
 
-/// Alerts without an incident.
+/// The number of false alerts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Noise {
-    /// The trace; `overall` for all.
+    /// The trace, or `overall`.
     pub trace: String,
-    /// How many.
+    /// The number of false alerts.
     pub alerts: usize,
-    /// In how many endpoint-months.
+    /// The endpoint-months that were monitored.
     pub endpoint_months: f64,
 }
 
@@ -133,7 +133,7 @@ struct Met {
 }
 
 impl Score {
-    /// Compares what `replay` said with `labels`.
+    /// Scores `replay` against `labels`.
     pub fn new(replay: &Replay, labels: &[Label]) -> Self {
         let mut said: Vec<&ReplayEvent> = replay.said.iter().collect();
         said.sort_by_key(|s| s.t_ms);
@@ -180,7 +180,7 @@ impl Score {
     }
 }
 
-/// How one incident fared; `None` when an alert was open before it began.
+/// Scores one incident; `None` if an alert was already open before it began.
 fn meet(
     said: &[&ReplayEvent],
     watched: &WatchedTrace,
@@ -308,7 +308,7 @@ fn quantile(values: &[f64], p: f64) -> Option<f64> {
         .filter(|v| v.is_finite())
 }
 
-/// The table, as the scorer of the traces prints it.
+/// Prints the table in the format of the reference scorer.
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds =

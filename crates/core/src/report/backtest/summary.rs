@@ -1,4 +1,5 @@
-//! What a replay said, for people: the incidents, how long each decision took, the noise, and what other settings change.
+//! Summarizes a replay: the incidents, detection delays, noise, and how other settings would
+//! differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +8,7 @@ use super::{Replay, ReplayEvent, WatchedTrace};
 use crate::detect::{Blip, DetectedCause};
 use crate::model::Timestamp;
 
-/// Two events of an endpoint that lie further apart are two events, not one at another time.
+/// Two events of an endpoint further apart than this are separate events, not the same event moved.
 const SAME_WITHIN_MS: i64 = 3_600_000;
 const DAY_MS: f64 = 86_400_000.0;
 
@@ -21,7 +22,7 @@ pub struct Summary<'a> {
 struct AlertRow<'a> {
     domain: &'a str,
     opened: &'a ReplayEvent,
-    /// The endpoints that are in it, in the order in which they came.
+    /// The affected endpoints, in the order in which they joined.
     endpoints: Vec<&'a str>,
     still: Vec<&'a str>,
     started_ms: i64,
@@ -30,7 +31,7 @@ struct AlertRow<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// Of everything that was said.
+    /// Summarizes all events of `replay`.
     pub fn new(replay: &'a Replay) -> Self {
         Self { replay }
     }
@@ -42,7 +43,7 @@ impl<'a> Summary<'a> {
             .map(|(e, d)| (e.as_str(), d.as_str()))
             .collect();
         let mut rows: Vec<AlertRow<'a>> = Vec::new();
-        // Within one instant those that are taken along are named before the one that opens.
+        // Process `join` events after the other events of the same instant.
         let mut all: Vec<_> = self
             .replay
             .said
@@ -153,7 +154,7 @@ impl<'a> Summary<'a> {
             count(incidents.len(), "incident"),
             count(alerts, "alert")
         )?;
-        // A rate of a few hours says nothing.
+        // A rate over less than a day is not meaningful.
         if watched.days >= 1.0 {
             write!(f, ", {:.2} per endpoint-month", alerts as f64 / months)?;
         }
@@ -201,7 +202,7 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// What a replay comes to.
+/// The totals of a replay.
 #[derive(Debug)]
 struct Totals {
     incidents: usize,
@@ -222,20 +223,20 @@ impl Totals {
     }
 }
 
-/// How one replay differs from another of the same measurements.
+/// The differences between two replays of the same measurements.
 #[derive(Debug)]
 pub struct Difference<'a> {
     before: Totals,
     after: Totals,
     same: usize,
-    /// The same event at another time: before, after.
+    /// Events that occur in both at different times: (before, after).
     moved: Vec<(&'a ReplayEvent, &'a ReplayEvent)>,
     gone: Vec<&'a ReplayEvent>,
     new: Vec<&'a ReplayEvent>,
 }
 
 impl<'a> Difference<'a> {
-    /// From what was said `before` to what is said `after`.
+    /// Compares the events of `before` with those of `after`.
     pub fn new(before: &'a Replay, after: &'a Replay) -> Self {
         type Key<'a> = (&'a str, &'a str, &'a str);
         let mut keyed: BTreeMap<Key<'a>, (Vec<&'a ReplayEvent>, Vec<&'a ReplayEvent>)> =
@@ -326,7 +327,7 @@ impl fmt::Display for Difference<'_> {
     }
 }
 
-/// Whether an event begins an incident, or an endpoint's part in one.
+/// Reports whether an event opens an incident or adds an endpoint to one.
 fn is_incident(said: &ReplayEvent) -> bool {
     matches!(said.event.as_str(), "open" | "join" | "escalate")
 }
@@ -338,7 +339,7 @@ fn count(n: usize, noun: &str) -> String {
     format!("{n} {first}{}{rest}", if n == 1 { "" } else { "s" })
 }
 
-/// A length of time in a few characters: `42 s`, `14 min`, `3.2 h`.
+/// Formats a duration compactly: `42 s`, `14 min`, `3.2 h`.
 fn lasted(ms: i64) -> String {
     let s = ms as f64 / 1000.0;
     match s.abs() {

@@ -1,4 +1,4 @@
-//! The trade-off of one setting: what the same measurements give with each of several values.
+//! Replays the same measurements with several values of one setting, to show its trade-offs.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{Label, Replay, Score};
 
 const DAYS_A_MONTH: f64 = 30.0;
 
-/// One line a value.
+/// A table with one row per value.
 #[derive(Debug)]
 pub struct Sweep {
     key: String,
@@ -19,7 +19,7 @@ struct SweepRow {
     opened: usize,
     alerts: usize,
     endpoint_months: f64,
-    /// Seconds from the first bad probe to the decision, of the median incident.
+    /// Median seconds from the first bad probe to the alert.
     delay_s: Option<f64>,
     against_labels: Option<AgainstLabels>,
 }
@@ -31,7 +31,7 @@ struct AgainstLabels {
 }
 
 impl Sweep {
-    /// None yet, of the setting `key`.
+    /// Returns an empty sweep of the setting `key`.
     pub fn new(key: &str) -> Self {
         Self {
             key: key.to_owned(),
@@ -39,7 +39,7 @@ impl Sweep {
         }
     }
 
-    /// Adds what `value` gives.
+    /// Adds the result for `value`.
     pub fn add(&mut self, value: &str, replay: &Replay, labels: Option<&[Label]>) {
         let opened: Vec<_> = replay.said.iter().filter(|s| s.event == "open").collect();
         let alerts = replay

@@ -1,11 +1,13 @@
-//! Labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
+//! Labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` per trace, or one such
+//! file.
 //!
-//! The columns are `unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net`. Slot `s` is the scheduled cadence; the
-//! other rows stand ready for a detector that looks again: one that wants to probe at time T gets the endpoint's first
-//! row at or after T, and may act on it only when that probe has ended.
+//! The columns are `unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net`. Slot `s` marks
+//! scheduled probes. The other rows are available for rechecks: a detector that wants to probe at
+//! time T gets the endpoint's first row at or after T. It sees the result only when that probe has
+//! ended.
 //!
-//! A file is described by the manifest beside it. Without one, the interval is the usual distance of its scheduled rows
-//! and an endpoint's provider is what stands before the slash in its name.
+//! The manifest beside a file describes it. Without a manifest, the interval is inferred from the
+//! scheduled rows, and the provider is the part of the endpoint name before the slash.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -18,17 +20,17 @@ use super::{Replay, ReplayError, TraceReplay, WatchedTrace};
 use crate::detect::{Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult};
 use crate::model::{DetectionPolicy, EndpointName, ProviderName, Timestamp};
 
-/// A connection that fails this soon was refused.
+/// A connection that fails within this time was refused, not timed out.
 const REFUSED_WITHIN_MS: f64 = 1000.0;
-/// The first line of a trace.
+/// The header line of a trace.
 const COLUMNS: &str = "unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net";
 
-/// What a manifest says of one trace.
+/// The manifest entry of one trace.
 #[derive(Debug, Deserialize)]
 pub struct Trace {
     #[serde(rename = "trace")]
     name: String,
-    /// The name of its file, in the folder of the manifest.
+    /// The file name, relative to the manifest's folder.
     pub file: String,
     interval_ms: i64,
     days: Option<f64>,
@@ -46,10 +48,10 @@ struct TraceRow {
     is_online: bool,
 }
 
-/// The manifest of a folder of traces.
+/// Parses the manifest of a folder of traces.
 ///
 /// # Errors
-/// When it is not as it should be.
+/// When the manifest is invalid.
 pub fn parse_manifest(path: &Path, text: &[u8]) -> Result<Vec<Trace>, ReplayError> {
     serde_json::from_slice(text).map_err(|source| ReplayError::Manifest {
         path: path.to_owned(),
@@ -57,7 +59,7 @@ pub fn parse_manifest(path: &Path, text: &[u8]) -> Result<Vec<Trace>, ReplayErro
     })
 }
 
-/// What a manifest would say of a trace that has none.
+/// Infers the manifest entry of a trace that has none.
 pub fn describe(path: &Path, rows: &Rows) -> Trace {
     let file = path
         .file_name()
@@ -101,14 +103,14 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
     }
 }
 
-/// The rows of each endpoint.
+/// The rows of a trace, by endpoint.
 #[derive(Debug, Default)]
 pub struct Rows(BTreeMap<EndpointName, Vec<TraceRow>>);
 
-/// Reads the rows of the trace at `path` from its text.
+/// Reads the rows of a trace; `path` is for error messages.
 ///
 /// # Errors
-/// When it cannot be read, or a row is not as it should be.
+/// When the text cannot be read or a row is invalid.
 pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
     let failed = |source| ReplayError::Read {
         path: path.to_owned(),
@@ -246,7 +248,8 @@ impl TraceRun<'_> {
         }
     }
 
-    /// When the probe in flight ends, exactly: of two in the same millisecond the earlier is first.
+    /// Returns when the probe in flight ends, with sub-millisecond precision so that ties are
+    /// ordered.
     fn ends(&self) -> Option<OrderedMs> {
         self.in_flight.map(|r| OrderedMs(r.at as f64 + r.total_ms))
     }
@@ -286,7 +289,8 @@ impl TraceRun<'_> {
     }
 }
 
-/// A trace has no count of tokens: twenty are assumed, of which only changes matter.
+/// Estimates the time per token. Traces have no token counts, so twenty tokens are assumed; only
+/// changes matter.
 fn per_token(row: &TraceRow) -> Option<f64> {
     let rest = row.total_ms - row.first_token_ms;
     (rest > 0.0).then_some(rest / 20.0)
