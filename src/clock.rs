@@ -1,8 +1,9 @@
-//! The only place that asks the time.
+//! The only module that reads the time.
 //!
-//! Wall-clock time says when something happened; monotonic time says how long it took and when to wake up. A daemon
-//! derives the one from the other so that a stepped wall clock neither skips nor repeats a probe, and compares the two
-//! to notice a machine that slept or whose clock was set.
+//! Wall-clock time says when something happened; monotonic time says how long it took and when to
+//! wake up. The daemon derives wall-clock time from monotonic time, so that a stepped wall clock
+//! neither skips nor repeats a probe. It compares the two to detect that the machine slept or that
+//! its clock was set.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,13 +12,14 @@ use tokio::time::Instant;
 
 use llmwatch_core::model::Timestamp;
 
-/// Something that reads the wall clock: the system's ([`now`]), or a simulation's.
+/// Reads the wall clock: the system's ([`now`]) or a simulation's.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Something that reads how long the machine is up, its sleep included ([`uptime`]), or a simulation's.
+/// Reads the machine's uptime, sleep included: the system's ([`uptime`]) or a simulation's.
 pub type Uptime = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// The longest that [`age`] believes: more is a clock that was set, or one that the kernel does not go by.
+/// The longest age that [`age`] accepts. A greater one means that the clock was set, or that the
+/// kernel does not use this clock.
 const OLDEST: Duration = Duration::from_secs(10);
 
 /// The system's wall clock.
@@ -32,14 +34,14 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// How long the machine is up, sleep included: what nobody can set (`CLOCK_BOOTTIME`).
+/// The machine's uptime, sleep included (`CLOCK_BOOTTIME`). Nobody can set it.
 pub fn uptime() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// How long ago the wall clock read `since_epoch`; nothing for a moment that is still to come, or that lies so far back
-/// that the clock must have been set since.
+/// Returns how long ago the wall clock read `since_epoch`. Returns zero for a time in the future,
+/// and for one so old that the clock must have been set since.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that may ask"
@@ -52,36 +54,37 @@ pub fn age(since_epoch: Duration) -> Duration {
     if age > OLDEST { Duration::ZERO } else { age }
 }
 
-/// A wall clock that goes wrong by more than this at once was set.
+/// A wall clock that jumps by more than this was set.
 const SET: Duration = Duration::from_secs(5);
 
-/// Looks at the wall clock again and again, and notices when it was set: it then disagrees with the time that the machine
-/// is up.
+/// Reads the wall clock repeatedly and compares it with the uptime, to detect that the clock was
+/// set.
 pub struct ClockMonitor {
     wall: WallClock,
     uptime: Uptime,
     last: (Timestamp, Duration),
 }
 
-/// What a look shows.
+/// One reading of a [`ClockMonitor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
     /// What the wall clock reads.
     pub now: Timestamp,
-    /// How much time has passed since the last look, a sleep of the machine included.
+    /// The time since the last reading, sleep of the machine included.
     pub passed: Duration,
-    /// What the wall clock would read, had it not been set since the last look.
+    /// What the wall clock would read if it had not been set since the last reading. `None` if it
+    /// was not set.
     pub set_from: Option<Timestamp>,
 }
 
 impl ClockMonitor {
-    /// Looks for the first time.
+    /// Takes the first reading.
     pub fn new(wall: WallClock, uptime: Uptime) -> Self {
         let last = (wall(), uptime());
         Self { wall, uptime, last }
     }
 
-    /// Looks again.
+    /// Takes the next reading.
     pub fn look(&mut self) -> ClockReading {
         let (now, uptime) = ((self.wall)(), (self.uptime)());
         let (then, uptime_then) = std::mem::replace(&mut self.last, (now, uptime));
@@ -96,7 +99,8 @@ impl ClockMonitor {
     }
 }
 
-/// A clock that reads the wall once and then follows monotonic time (which a test can pause and advance).
+/// A clock that reads the wall clock once and then follows monotonic time, which a test can pause
+/// and advance.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     wall: Timestamp,
@@ -104,7 +108,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that reads `wall` now.
+    /// Creates a clock that reads `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
             wall,
@@ -112,18 +116,18 @@ impl Clock {
         }
     }
 
-    /// The time, as the wall clock at the start plus the monotonic time since.
+    /// The current time: the wall clock at the start plus the monotonic time since.
     pub fn now(&self) -> Timestamp {
         self.wall + self.mono.elapsed()
     }
 
-    /// The monotonic instant at which this clock will read `at`; now, if that has passed.
+    /// The monotonic instant at which this clock will read `at`; now, if `at` has passed.
     pub fn instant_of(&self, at: Timestamp) -> Instant {
         self.mono + Duration::from_millis(at.since_ms(self.wall).max(0).unsigned_abs())
     }
 
-    /// How far the wall clock has run away from this one, in milliseconds: positive after a sleep of the machine or a
-    /// step forward, negative after a step back.
+    /// How far the wall clock is ahead of this clock, in milliseconds: positive after a sleep of
+    /// the machine or a step forward, negative after a step back.
     pub fn drift_ms(&self, wall: Timestamp) -> i64 {
         wall.since_ms(self.now())
     }

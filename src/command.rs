@@ -1,4 +1,4 @@
-//! Commands to the pipeline, which is the one writer, and its replies.
+//! Commands to the pipeline, which is the only writer, and its replies.
 
 use std::sync::Arc;
 
@@ -11,34 +11,37 @@ use uuid::Uuid;
 use crate::config::Settings;
 use crate::shared_view::Update;
 
-/// So many commands wait for the pipeline; a sender of more waits for room.
+/// The number of commands that may wait for the pipeline. Beyond that, senders block.
 const QUEUE: usize = 4;
 
-/// A command to the pipeline. A reply comes once the change is committed.
+/// A command to the pipeline. The reply is sent once the change is committed.
 #[derive(Debug)]
 pub enum Command {
-    /// Follow this configuration from now on, with each interval multiplied by the factor (1 or more).
+    /// Switch to this configuration, with each interval multiplied by the factor (1 or more).
     Reload(Arc<Settings>, f64),
     /// Create a silence.
     CreateSilence(Silence, ReplySender<Silence>),
-    /// Expire the silence of this id. The reply is the silence, or `None` if no silence of this id is active.
+    /// Expire the silence with this id. The reply is the silence, or `None` if it is not active.
     ExpireSilence(Uuid, ReplySender<Option<Silence>>),
-    /// Acknowledge the incident of this number. The reply is the incident, or `None` if it is not open.
+    /// Acknowledge the incident with this number. The reply is the incident, or `None` if it is not
+    /// open.
     Acknowledge(u64, Acknowledgement, ReplySender<Option<Incident>>),
-    /// Add a note to the incident of this number. The reply is the incident, or `None` if it is not open.
+    /// Add a note to the incident with this number. The reply is the incident, or `None` if it is
+    /// not open.
     AddNote(u64, Note, ReplySender<Option<Incident>>),
-    /// Drill these channels, or those of `[drill]` if there are none. The reply is the messages, or why none was sent.
+    /// Start a drill of these channels, or of those in `[drill]` if the list is empty. The reply is
+    /// the messages, or why none was sent.
     Drill(
         Vec<ChannelName>,
         ReplySender<Result<Vec<DrillMessage>, String>>,
     ),
-    /// A person, by this name, has received the drill message of this notification.
+    /// Record that the named person received the drill message of this notification.
     ConfirmDrill(Uuid, String, ReplySender<DrillConfirmation>),
-    /// A vendor's status page was read.
+    /// Apply a newly read vendor status page.
     UpdateVendorPage(Box<FeedSnapshot>),
-    /// What the store that several daemons share has that is new.
+    /// Apply what is new in the store that several daemons share.
     Shared(Box<Update>),
-    /// Commit at once what waits: somebody is about to read the store.
+    /// Commit pending writes now, because a reader needs them.
     Flush(ReplySender<()>),
 }
 
@@ -47,7 +50,7 @@ pub enum Command {
 pub struct ReplySender<T>(oneshot::Sender<T>);
 
 impl<T> ReplySender<T> {
-    /// Replies. The change stays made if nobody waits for the reply any more.
+    /// Sends the reply. If nobody waits for it any more, the change remains in effect.
     pub fn send(self, reply: T) {
         drop(self.0.send(reply));
     }
@@ -63,7 +66,7 @@ pub struct Stopping;
 pub struct Commands(mpsc::Sender<Command>);
 
 impl Commands {
-    /// A sender and what the pipeline receives from.
+    /// Creates a sender and the pipeline's receiver.
     pub fn channel() -> (Self, mpsc::Receiver<Command>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self(sender), receiver)

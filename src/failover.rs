@@ -1,7 +1,9 @@
-//! What a group of alternatives would have saved: the samples of a period replayed through the routing of `/api/v1/route`.
+//! Replays the samples of a period through the routing of `/api/v1/route`, to show what failover
+//! within a group would have saved.
 //!
-//! A decision counts from the end of the sample that caused it, so the delay of detection is in every figure. Samples with faults
-//! of the account or of this machine say nothing about a provider and are left out.
+//! A routing decision takes effect at the end of the sample that caused it, so every figure
+//! includes the detection delay. Samples with faults of the account or of this machine say nothing
+//! about a provider and are left out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,49 +20,52 @@ use llmwatch_core::model::{
 use llmwatch_core::monitor::Recent;
 use llmwatch_core::report::routing::{leaders, rank};
 
-/// Decisions older than this cannot matter to a sample that ends now.
+/// Decisions older than this cannot affect a sample that ends now.
 const LONGEST_PROBE: Duration = Duration::from_hours(1);
-/// Switchovers that are listed at most.
+/// The most switchovers that are listed.
 const SWITCHOVERS: usize = 1000;
-/// Minutes that must have been measured at every endpoint before anything is said about independence.
+/// Independence is reported only if every endpoint was measured in this many minutes.
 const MINUTES: u64 = 1000;
-/// Bad minutes of each endpoint that are needed for it.
+/// Independence is reported only if each endpoint has this many bad minutes.
 const BAD_MINUTES: u64 = 5;
-/// A longer incident is not replayed for its message: `report --failover` has its figures.
+/// Longer incidents are not replayed for their message; `report --failover` has their figures.
 const LONGEST_INCIDENT: Duration = Duration::from_hours(48);
 const MINUTE_MS: i64 = 60_000;
-/// Bad minutes that are no further apart belong to one trouble.
+/// Bad minutes that are at most this far apart belong to one outage.
 const TROUBLE_MINUTES: i64 = 10;
-/// Both of two endpoints are bad in this share of the bad minutes of the one that has fewer, and they share most of them.
+/// Endpoints share their fate if they fail together in at least this share of the bad minutes of
+/// the one that has fewest.
 const SHARED: f64 = 0.5;
 
-/// What the group would have saved.
+/// What failover within the group would have saved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Failover {
     /// The group.
     pub group: String,
     /// Its first endpoint in the order of the file.
     pub first: EndpointName,
-    /// The samples that the figures rest on.
+    /// The number of samples behind the figures.
     pub samples: u64,
     /// Each endpoint alone.
     pub alone: Vec<Alone>,
-    /// The endpoint that the routing had chosen strictly before each sample began.
+    /// The endpoint that the routing had chosen before each sample began.
     pub with_group: Share,
-    /// How long no endpoint of the group worked, in seconds.
+    /// How long no endpoint of the group was working, in seconds.
     pub down_together_s: f64,
-    /// How often all were bad in the same minute, as a multiple of what chance would give; `null` with too little data.
+    /// How often all endpoints were bad in the same minute, as a multiple of what chance predicts;
+    /// `null` with too little data.
     pub independence_ratio: Option<f64>,
-    /// The first endpoint together with each of the others.
+    /// The first endpoint paired with each of the others.
     pub pairs: Vec<Pair>,
-    /// What the samples of the alternatives cost more than the first choice's, in US dollars; `null` without prices.
+    /// The extra cost of probing the alternatives instead of the first choice, in US dollars;
+    /// `null` without prices.
     pub extra_cost_usd: Option<f64>,
-    /// The changes of the choice.
+    /// The changes of the chosen endpoint.
     pub switchovers: Vec<Switchover>,
 }
 
-/// Replays the samples of `span`, those of one location or all, through the routing of each group that `wanted` names; a group of one is left out. `step`
-/// learns of each sample when it has been replayed.
+/// Replays the samples of `span`, from one location or all, through the routing of each group in
+/// `wanted`. Groups with one endpoint are left out. `step` is called after each replayed sample.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -111,8 +116,9 @@ pub fn replay(
     Ok(replays.into_iter().map(Replay::finish).collect())
 }
 
-/// What the group of the failing first choice would have saved during `incident`, which is over; `None` where the incident
-/// is not a provider's, not about the first choice of a group, or too long to be replayed before a message is sent.
+/// Returns what failover would have saved during `incident`, which has ended. Returns `None` if the
+/// incident is not the provider's, does not affect the first choice of a group, or is too long to
+/// replay before sending a message.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -163,38 +169,40 @@ pub fn of_incident(
 pub struct Alone {
     /// Its name.
     pub name: EndpointName,
-    /// Share of good samples, 0 to 1; `null` without one that counts.
+    /// Share of good samples, 0 to 1; `null` if no sample counts.
     pub availability: Option<f64>,
 }
 
-/// What the first endpoint and one other would have been together.
+/// The availability of the first endpoint and one other, combined by failover.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
     /// The other endpoint.
     pub with: EndpointName,
-    /// Share of good samples of the endpoint of the two that was chosen; `null` without one that counts.
+    /// Share of good samples of whichever endpoint was chosen; `null` if no sample counts.
     pub availability: Option<f64>,
-    /// How long neither worked, in seconds.
+    /// How long neither was working, in seconds.
     pub down_together_s: f64,
-    /// Whether they fail together; `null` with too little data.
+    /// Whether they fail independently; `null` with too little data.
     pub independence: Option<Independence>,
 }
 
 /// How often endpoints were bad in the same minute.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Independence {
-    /// As a multiple of what chance would give.
+    /// A multiple of what chance predicts.
     pub ratio: f64,
-    /// The ratio is at least this, with 95% confidence.
+    /// The lower bound of the ratio's 95% confidence interval.
     pub low: f64,
-    /// And at most this.
+    /// The upper bound of that interval.
     pub high: f64,
-    /// The minutes in which all were bad, as a share of the bad minutes of the one that has fewest.
+    /// The minutes in which all were bad, as a share of the bad minutes of the endpoint that has
+    /// fewest.
     pub shared: f64,
 }
 
 impl Independence {
-    /// Whether they are no alternatives for each other: they fail together more often than by chance, and mostly.
+    /// Reports whether the endpoints fail together: more often than by chance, and most of the
+    /// time.
     pub fn is_shared_fate(&self) -> bool {
         self.low > 1.0 && self.shared >= SHARED
     }
@@ -203,11 +211,11 @@ impl Independence {
 /// A share of good samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Share {
-    /// From 0 to 1; `null` without a sample that counts.
+    /// From 0 to 1; `null` if no sample counts.
     pub availability: Option<f64>,
 }
 
-/// A change of the choice.
+/// A change of the chosen endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Switchover {
     /// When it was decided.
@@ -249,13 +257,13 @@ impl AvailabilityCount {
 struct Member {
     endpoint: Arc<Endpoint>,
     recent: Recent,
-    /// Its incidents: from their opening to their end.
+    /// Its incidents: opening, end and status.
     incidents: Vec<(Timestamp, Timestamp, Status)>,
     alone: AvailabilityCount,
     chosen: AvailabilityCount,
-    /// Whether its last sample that counts had failed.
+    /// Whether the last sample that counts failed.
     is_bad: Option<bool>,
-    /// Its minutes, by whether one of their samples failed.
+    /// Its measured minutes; `true` if a sample failed in that minute.
     minutes: BTreeMap<i64, bool>,
 }
 
@@ -277,7 +285,8 @@ impl Member {
 pub struct Replay {
     group: String,
     members: Vec<Member>,
-    /// When something was chosen, oldest first; the last one holds.
+    /// The chosen endpoints with the time of each decision, oldest first. The last one is in
+    /// effect.
     decisions: VecDeque<(Timestamp, usize)>,
     leaders: BTreeMap<String, EndpointName>,
     switchovers: Vec<Switchover>,
@@ -285,12 +294,13 @@ pub struct Replay {
     down_ms: i64,
     samples: u64,
     last: Timestamp,
-    /// The first endpoint with each of the others, where there are more than one.
+    /// The first endpoint paired with each of the others, if there is more than one other.
     pairs: Vec<Self>,
 }
 
 impl Replay {
-    /// For the endpoints of `group` in the order of the file; `None` unless there are two.
+    /// Creates a replay of `group`, with the endpoints in file order; `None` if there are fewer
+    /// than two.
     pub fn new(group: &str, endpoints: &[Arc<Endpoint>], incidents: &[Incident]) -> Option<Self> {
         let of_group = endpoints
             .iter()
@@ -306,7 +316,7 @@ impl Replay {
         Some(replay)
     }
 
-    /// For these endpoints.
+    /// Creates a replay of these endpoints.
     fn of(group: &str, endpoints: &[Arc<Endpoint>], incidents: &[Incident]) -> Option<Self> {
         let members: Vec<_> = endpoints
             .iter()
@@ -341,7 +351,7 @@ impl Replay {
         })
     }
 
-    /// Takes the next sample in, in the order of recording.
+    /// Adds the next sample, in the order of recording.
     pub fn add(&mut self, sample: &Sample) {
         let Some(place) = self.place_of(&sample.endpoint) else {
             return;
@@ -393,7 +403,8 @@ impl Replay {
         }
     }
 
-    /// Chooses as `/api/v1/route` would at `now`; where nothing is healthy the choice stays.
+    /// Chooses as `/api/v1/route` would at `now`. If no endpoint is healthy, the choice does not
+    /// change.
     fn decide(&mut self, now: Timestamp) {
         let mut snapshot = Snapshot {
             endpoints: self.members.iter().map(|m| m.view(now)).collect(),
@@ -427,7 +438,7 @@ impl Replay {
         }
     }
 
-    /// The figures.
+    /// Returns the figures.
     pub fn finish(mut self) -> Failover {
         if let Some(since) = self.down_since.take() {
             self.down_ms += self.last.since_ms(since).max(0);
@@ -482,7 +493,7 @@ impl Replay {
         Some(extra.sum())
     }
 
-    /// From the minutes in which every endpoint was measured.
+    /// Computes independence from the minutes in which every endpoint was measured.
     fn independence(&self) -> Option<Independence> {
         let (first, others) = self.members.split_first()?;
         let measured: Vec<(i64, Vec<bool>)> = first
@@ -508,12 +519,12 @@ impl Replay {
             .collect();
         let expected = bad.iter().map(|b| *b as f64 / n as f64).product::<f64>() * n as f64;
         let ratio = together.len() as f64 / expected;
-        // Minutes of one trouble are no independent observations: the troubles are counted.
+        // Minutes of one outage are not independent observations, so outages are counted.
         let apart = |pair: &&[i64]| pair[1] - pair[0] > TROUBLE_MINUTES;
         let troubles =
             together.windows(2).filter(apart).count() + usize::from(!together.is_empty());
         let (low, high) = match troubles {
-            // The rule of three.
+            // The "rule of three" for zero events.
             0 => (0.0, 3.0 / expected),
             troubles => {
                 let factor = (1.96 / (troubles as f64).sqrt()).exp();

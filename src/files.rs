@@ -1,5 +1,5 @@
-//! Files that a user names: read up to a limit, and only where reading ends. A pipe or a device may never end; standard
-//! input is what somebody asked for by name.
+//! Reads files that a user names, up to a size limit. Pipes and devices are refused because they
+//! may never end; standard input is allowed because the user asked for it by name.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -8,9 +8,9 @@ use std::path::Path;
 /// Opens a regular file, or `/dev/stdin`.
 ///
 /// # Errors
-/// What the file system says, and [`ErrorKind::InvalidInput`] for a directory, a pipe or a device.
+/// The file system's error, and [`ErrorKind::InvalidInput`] for a directory, a pipe or a device.
 pub fn open(path: &Path) -> Result<File> {
-    // A pipe blocks when it is opened, so its kind is asked first.
+    // Opening a pipe blocks, so the file type is checked first.
     if !std::fs::metadata(path)?.is_file() && path != Path::new("/dev/stdin") {
         return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -18,7 +18,7 @@ pub fn open(path: &Path) -> Result<File> {
 }
 
 /// The content of the file at `path`, which has at most `limit` bytes.
-///
+/// Reads the file at `path`, of at most `limit` bytes.
 /// # Errors
 /// Those of [`open`], and [`ErrorKind::FileTooLarge`].
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -34,7 +34,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same, as UTF-8.
+/// Reads the file like [`read`], as UTF-8 text.
 ///
 /// # Errors
 /// Those of [`read`], and [`ErrorKind::InvalidData`].
@@ -43,5 +43,5 @@ pub fn read_to_string(path: &Path, limit: u64) -> Result<String> {
         .map_err(|_| Error::new(ErrorKind::InvalidData, "not UTF-8"))
 }
 
-/// The most bytes of a file with a key, a password or a token.
+/// The size limit of a file with a key, a password or a token, in bytes.
 pub const MAX_SECRET: u64 = 64 << 10;

@@ -1,5 +1,6 @@
-//! How everything but a probe calls out by HTTP (webhooks, the vendors' pages, the heartbeat, a collector): through the
-//! proxy of `[monitor]` and trusting its extra roots, as the probes do.
+//! The HTTP client of everything but probes: webhooks, vendor status pages, the heartbeat and the
+//! OTLP export. Like probes, it uses the proxy of `[monitor]` and trusts its extra root
+//! certificates.
 
 use std::error::Error as _;
 use std::io;
@@ -16,24 +17,24 @@ use url::Url;
 use crate::config::{Proxy, Settings, is_local};
 use crate::files;
 
-/// The most bytes of `ca_file`; a system's bundle has about 250 KiB.
+/// The size limit of `ca_file`, in bytes. A system's bundle has about 250 KiB.
 const MAX_CA_FILE: u64 = 4 << 20;
 
-/// Finishes `builder` for the way out that `settings` describe.
+/// Builds the client with the proxy and the root certificates of `settings`.
 ///
 /// # Errors
-/// What cannot be used, without secrets.
+/// What cannot be used; without secrets.
 pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, String> {
-    // For a library user: `main` has done it already.
+    // For library users; `main` has already done it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = builder
         .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
     if settings.monitor.proxy != Proxy::None {
-        // What was read of the environment when the configuration was, and not what stands there now.
+        // The proxy environment as it was when the configuration was read, not as it is now.
         let proxy = settings.monitor.proxy.clone();
         builder = builder.proxy(Via::custom(move |target| {
-            // What is near is not asked through the one proxy that leads out.
+            // Local targets bypass a single configured proxy.
             let near = matches!(proxy, Proxy::Url(_)) && is_local(target);
             proxy
                 .towards(target)
@@ -55,7 +56,7 @@ pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, Str
         .map_err(|e| format!("HTTP cannot be set up: {e}"))
 }
 
-/// A SOCKS proxy resolves names itself, as it does for probes.
+/// Lets a SOCKS proxy resolve names, as probes do.
 fn by_name(proxy: &str) -> String {
     match proxy.strip_prefix("socks5://") {
         Some(rest) => format!("socks5h://{rest}"),
@@ -63,12 +64,13 @@ fn by_name(proxy: &str) -> String {
     }
 }
 
-/// A client that follows no redirects and gives up after `timeout`.
+/// Creates a client that follows no redirects and times out after `timeout`.
 ///
 /// # Errors
-/// What cannot be used, without secrets.
+/// What cannot be used; without secrets.
 pub fn without_redirects(timeout: Duration, settings: &Settings) -> Result<Client, String> {
-    // Less than the total, so that a receiver that was never reached differs from one that did not answer.
+    // Shorter than the total, to distinguish a receiver that was never reached from one that did
+    // not answer.
     let connect = timeout.mul_f64(0.75);
     client(
         Client::builder()
@@ -79,13 +81,14 @@ pub fn without_redirects(timeout: Duration, settings: &Settings) -> Result<Clien
     )
 }
 
-/// TLS that trusts the system's roots and those of `ca_file`, for what speaks something else than HTTP.
+/// TLS settings for protocols other than HTTP; trusts the system's root certificates and those of
+/// `ca_file`.
 ///
 /// # Errors
 /// What cannot be used.
 pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    // A system without roots still reaches what `ca_file` vouches for.
+    // A system without root certificates can still use those of `ca_file`.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
         let certificates = CertificateDer::pem_file_iter(path)
@@ -105,13 +108,13 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
         .with_no_client_auth())
 }
 
-/// Whether nothing listens at the other end.
+/// Reports whether the connection was refused.
 pub fn is_refused(error: &reqwest::Error) -> bool {
     io_error(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// What went wrong with a request to `who`, without its URL, and without numbers of the operating system and names of
-/// libraries.
+/// Describes why a request to `who` failed, without its URL, error numbers of the operating system
+/// or names of libraries.
 pub fn error_text(error: &reqwest::Error, who: &str) -> String {
     let reason = match io_error(error).map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => return format!("{who} refuses connections"),

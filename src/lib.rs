@@ -1,7 +1,8 @@
-//! llmwatch: a synthetic uptime monitor for LLM APIs. This crate is the shell around the decisions in `llmwatch_core`.
+//! llmwatch: a synthetic uptime monitor for LLM APIs. This crate is the I/O shell around the
+//! decision logic in `llmwatch_core`.
 //!
-//! The modules stand in the order of dependence: a module uses only modules declared above it (`tests/it/tidy.rs`
-//! keeps it so).
+//! Modules are declared in dependency order: a module uses only modules declared above it.
+//! `tests/it/tidy.rs` enforces this.
 //!
 //! ```text
 //! monitor.toml ─► config ─► schedule ─► probe ─► Sample ─► daemon::pipeline ──► store

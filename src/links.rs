@@ -1,7 +1,7 @@
 //! One-click links in messages: a signed token for one thing and one action, valid for seven days.
 //!
-//! The token is `base64url(version ‖ action ‖ id ‖ end ‖ first 16 bytes of HMAC-SHA256)`. It is a secret: anyone who has it can
-//! act, so it never stands in a log.
+//! The token is `base64url(version ‖ action ‖ id ‖ end ‖ first 16 bytes of HMAC-SHA256)`. It is a
+//! secret: anyone who has it can act, so it is never logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ pub const VALID: Duration = Duration::from_hours(7 * 24);
 const VERSION: u8 = 1;
 /// Version, action, id and end.
 const BODY_BYTES: usize = 1 + 1 + 16 + 8;
-/// The part of the signature that is kept: 128 bits.
+/// The signature is truncated to 128 bits.
 const MAC_BYTES: usize = 16;
-/// A longer text is not one of our tokens.
+/// Longer texts are not our tokens.
 const LONGEST: usize = 128;
 
 /// What a link does.
@@ -58,15 +58,15 @@ impl Action {
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It is not one that this monitor has signed.
+    /// It was not signed by this monitor.
     #[error("this link is not valid")]
     Invalid,
-    /// Its time is over.
+    /// It has expired.
     #[error("this link has expired")]
     Expired,
 }
 
-/// Signs and reads tokens.
+/// Signs and verifies tokens.
 #[derive(Clone)]
 pub struct Links(Arc<hmac::Key>);
 
@@ -77,12 +77,12 @@ impl std::fmt::Debug for Links {
 }
 
 impl Links {
-    /// With the key of the store.
+    /// Creates a signer with the store's key.
     pub fn new(key: &[u8; LINK_KEY_BYTES]) -> Self {
         Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
-    /// The token for `action` on `id`, valid until `end`.
+    /// Signs a token for `action` on `id`, valid until `end`.
     pub fn token(&self, action: Action, id: Uuid, end: Timestamp) -> String {
         let mut bytes = Vec::with_capacity(BODY_BYTES + MAC_BYTES);
         bytes.extend([VERSION, action.code()]);
@@ -93,22 +93,23 @@ impl Links {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The link below `public_url` for `action` on `id`, valid for seven days from `now`.
+    /// Returns the link below `public_url` for `action` on `id`, valid for seven days from `now`.
     pub fn url(&self, public_url: &str, action: Action, id: Uuid, now: Timestamp) -> String {
         let token = self.token(action, id, now + VALID);
         format!("{}/a/{token}", public_url.trim_end_matches('/'))
     }
 
-    /// The link below `public_url` that ends the subscription of this id. It has no end: mails are kept for years.
+    /// Returns the link below `public_url` that ends the subscription `id`. It never expires,
+    /// because people keep mails for years.
     pub fn unsubscribe_url(&self, public_url: &str, id: Uuid) -> String {
         let token = self.token(Action::Unsubscribe, id, Timestamp(i64::MAX));
         format!("{}/unsubscribe/{token}", public_url.trim_end_matches('/'))
     }
 
-    /// What `token` is for.
+    /// Verifies `token` and returns its action and id.
     ///
     /// # Errors
-    /// When this monitor did not sign it, or its time is over.
+    /// When this monitor did not sign it, or it has expired.
     pub fn read(&self, token: &str, now: Timestamp) -> Result<(Action, Uuid), LinkError> {
         let bytes = Some(token)
             .filter(|t| t.len() <= LONGEST)

@@ -1,4 +1,4 @@
-//! The binary: parse, run, print the error, exit.
+//! The binary: parses arguments, runs the subcommand, prints the error and exits.
 
 use std::process::ExitCode;
 

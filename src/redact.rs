@@ -1,9 +1,10 @@
-//! Secrets of the configuration in text from outside: one place knows all of them in every form in which an outsider
-//! may repeat them, and replaces them before a text is logged, stored, shown or sent. Invisible characters are escaped
-//! there as well.
+//! Redacts the secrets of the configuration in text from outside, before it is logged, stored,
+//! shown or sent. One place knows every secret in every form in which others may repeat it.
+//! Invisible characters are escaped as well.
 //!
-//! Everything that comes from outside passes [`Redactor::clean`] once, where it enters: answers of providers, status
-//! pages, mail servers, receivers, proxies and collectors. What stands behind that needs no care.
+//! All text from outside passes [`Redactor::clean`] once, where it enters: answers of providers,
+//! status pages, mail servers, receivers, proxies and collectors. Code after that point can use it
+//! as it is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use crate::files;
 use llmwatch_core::message::values::escape_invisible;
 use llmwatch_core::model::{Aws, Endpoint, Google, Sample, Secret, VendorPage};
 
-/// Shorter secrets are left alone, in bytes: they would shred ordinary text.
+/// Shorter secrets (in bytes) are not redacted: they would mangle ordinary text.
 const MIN_SECRET: usize = 6;
-/// Shorter parts of a secret URL are left alone, in bytes.
+/// Shorter parts of a secret URL (in bytes) are not redacted.
 const MIN_PART: usize = 8;
-/// What stands for a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
-/// Parts of receivers' URLs that are the same for everybody.
+/// Parts of receivers' URLs that are the same for everyone.
 const COMMON_PARTS: [&str; 20] = [
     "services",
     "webhooks",
@@ -74,7 +75,7 @@ impl Redactor {
 
     fn of(forms: Forms) -> Self {
         let texts: Vec<_> = forms.0.into_iter().collect();
-        // Fails only beyond four billion states: some gigabytes of secrets.
+        // Fails only beyond four billion states, which takes gigabytes of secrets.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(&texts);
@@ -86,7 +87,7 @@ impl Redactor {
         )
     }
 
-    /// `text` with `***` for every secret, and with escapes for characters that nobody would see.
+    /// Replaces every secret in `text` with `***` and escapes invisible characters.
     pub fn clean(&self, text: &str) -> String {
         let Some(patterns) = &self.0 else {
             return escape_invisible(text);
@@ -95,7 +96,8 @@ impl Redactor {
         escape_invisible(&patterns.automaton.replace_all(text, &masks))
     }
 
-    /// The same for a text that was cut somewhere: a secret of which only the beginning is there is masked as well.
+    /// Cleans a text that may have been truncated: also masks a secret of which only the beginning
+    /// remains.
     pub fn clean_cut(&self, text: &str) -> String {
         let mut clean = self.clean(text);
         let texts = self.0.iter().flat_map(|patterns| &patterns.texts);
@@ -115,7 +117,7 @@ impl Redactor {
         clean
     }
 
-    /// Cleans what a provider's answer wrote into `sample`.
+    /// Cleans the fields of `sample` that come from the provider's answer.
     pub fn clean_sample(&self, sample: &mut Sample) {
         let texts = [
             &mut sample.finish_reason,
@@ -131,7 +133,7 @@ impl Redactor {
         }
     }
 
-    /// Cleans what a status page says.
+    /// Cleans the text of a status page.
     pub fn clean_page(&self, page: &mut VendorPage) {
         for incident in &mut page.incidents {
             incident.id = self.clean(&incident.id);
@@ -217,11 +219,11 @@ impl Forms {
             self.add_pair(user, password.expose());
             // AUTH PLAIN
             self.add_base64(&format!("\0{user}\0{}", password.expose()));
-            // What AUTH LOGIN and a server's echo of it show.
+            // What AUTH LOGIN sends, and what a server echoes.
             self.add_base64(user);
         }
         if let Some(dkim) = &email.dkim {
-            // The key itself is never sent; a path that a mistake prints is no secret, its content is.
+            // Only the content of the key file is secret, not its path.
             let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET).unwrap_or_default();
             for line in pem.lines().filter(|line| !line.starts_with("-----")) {
                 self.add(line.trim());
@@ -259,7 +261,7 @@ impl Forms {
         }
     }
 
-    /// Values such as `Bearer KEY` and `Basic BASE64` hold the secret behind the scheme.
+    /// Adds header values. In `Bearer KEY` and `Basic BASE64` the secret follows the scheme.
     fn add_headers(&mut self, headers: &[(String, Secret)]) {
         for (_, value) in headers {
             let value = value.expose();
@@ -280,7 +282,7 @@ impl Forms {
         }
     }
 
-    /// A URL that is a secret: its path and its query let anybody in.
+    /// Adds a secret URL: anyone with its path and query can use it.
     fn add_url(&mut self, text: &str) {
         self.add(text);
         let Ok(url) = Url::parse(text) else { return };
@@ -300,7 +302,7 @@ impl Forms {
         }
     }
 
-    /// The parts of any URL that are secret.
+    /// Adds the parts that are secret in any URL.
     fn add_login_and_query(&mut self, url: &Url) {
         if let Some(password) = url.password() {
             let user = decoded(url.username());
@@ -329,7 +331,7 @@ impl Forms {
         }
     }
 
-    /// One secret in all its forms.
+    /// Adds one secret in all its forms.
     fn add(&mut self, secret: &str) {
         let is_common = COMMON_PARTS.contains(&secret.to_ascii_lowercase().as_str());
         if secret.len() < MIN_SECRET || is_common {
@@ -367,7 +369,7 @@ impl Forms {
     }
 }
 
-/// Percent codes for everything but the unreserved characters of RFC 3986.
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
 fn percent_encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -380,7 +382,7 @@ fn percent_encoded(text: &str) -> String {
     out
 }
 
-/// The same text with its percent codes in lower case.
+/// Converts percent codes to lower case.
 fn lower_codes(text: &str) -> String {
     let mut parts = text.split('%');
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -391,7 +393,7 @@ fn lower_codes(text: &str) -> String {
     out
 }
 
-/// The text without percent codes.
+/// Decodes percent codes.
 fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! What a daemon knows of the others that share its store.
+//! What a daemon knows about the other daemons that share its store.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::locations::{LocationVerdict, SharedIncident};
 use llmwatch_core::model::{ChannelStats, Sample, Timestamp};
 
-/// Whether the verdict of all is known.
+/// Whether the joint verdict of all locations is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// The store was not reached for a while; what was known last is shown.
+    /// The store has not been reached for a while; the last known state is shown.
     #[default]
     Unreachable,
     /// The store is reached.
     Joined,
-    /// The store was not reached for `alone_after`: this daemon notifies by its own verdict.
+    /// The store has not been reached for `alone_after`: this daemon notifies on its own verdict.
     Alone,
 }
 
@@ -23,36 +23,36 @@ pub enum Mode {
 pub struct SharedView {
     /// Whether it is up to date.
     pub mode: Mode,
-    /// Since when it is not.
+    /// Since when it has been outdated.
     pub since: Timestamp,
     /// How far the store's clock is ahead of this machine's, in milliseconds.
     pub offset_ms: i64,
-    /// Every location's verdicts.
+    /// The verdicts of every location.
     pub verdicts: Vec<LocationVerdict>,
-    /// The open incidents of all.
+    /// The open incidents of all locations.
     pub open: Vec<SharedIncident>,
-    /// What alerting has decided.
+    /// The state of alerting.
     pub notifications: NotificationScheduler,
-    /// Machines that probe from the same location.
+    /// Other machines that probe from the same location.
     pub partners: Vec<String>,
-    /// What the configurations of the daemons differ in.
+    /// Differences between the daemons' configurations.
     pub warnings: Vec<String>,
-    /// The locations whose daemons have reported lately.
+    /// The locations whose daemons reported recently.
     pub locations: Vec<String>,
-    /// What all daemons spent today: US dollars and tokens.
+    /// What all daemons have spent today: US dollars and tokens.
     pub spent: (f64, u64),
-    /// The greatest number of an incident.
+    /// The highest incident number.
     pub last_number: u64,
-    /// How the outbox of all stands.
+    /// The state of the shared outbox, per channel.
     pub outbox: Vec<ChannelStats>,
-    /// Samples that wait on this machine for the store.
+    /// The number of samples spooled on this machine until the store is reachable.
     pub spooled: i64,
 }
 
-/// What the coordinator brings.
+/// An update from the coordinator.
 #[derive(Debug)]
 pub struct Update {
-    /// What is known now.
+    /// The current view.
     pub view: Arc<SharedView>,
     /// Incidents that may have changed.
     pub incidents: Vec<SharedIncident>,

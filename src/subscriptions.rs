@@ -1,4 +1,4 @@
-//! What visitors ask about subscriptions, and the replies: the pages ask, one task writes.
+//! Requests about subscriptions, and the replies: pages send requests to the one task that writes.
 
 use std::net::IpAddr;
 
@@ -8,22 +8,22 @@ use uuid::Uuid;
 use crate::command::Stopping;
 pub use crate::store::{SignUp, Subscription};
 
-/// So many requests wait; a sender of more waits for room.
+/// The number of requests that may wait. Beyond that, senders block.
 const QUEUE: usize = 16;
 
-/// Where the reply to a request goes. `None` is a store that fails.
+/// Where the reply to a request goes. `None` means that the store failed.
 pub type SubscriptionReply<T> = oneshot::Sender<Option<T>>;
 
-/// A request of a visitor.
+/// A visitor's request.
 #[derive(Debug)]
 pub enum SubscriptionRequest {
-    /// Sign this address up; the client's own address counts against a limit.
+    /// Sign up this address; the client's IP address counts toward a limit.
     SignUp(String, Option<IpAddr>, SubscriptionReply<SignUp>),
-    /// What is known of the subscription of this id.
+    /// Look up the subscription with this id.
     Look(Uuid, SubscriptionReply<Subscription>),
-    /// Confirm it. The reply is what was known before.
+    /// Confirm it. The reply is its previous state.
     Confirm(Uuid, SubscriptionReply<Subscription>),
-    /// End it. The reply is what was known before.
+    /// End it. The reply is its previous state.
     End(Uuid, SubscriptionReply<Subscription>),
 }
 
@@ -32,13 +32,13 @@ pub enum SubscriptionRequest {
 pub struct Subscriptions(mpsc::Sender<SubscriptionRequest>);
 
 impl Subscriptions {
-    /// A sender and what the task receives from.
+    /// Creates a sender and the task's receiver.
     pub fn channel() -> (Self, mpsc::Receiver<SubscriptionRequest>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self(sender), receiver)
     }
 
-    /// Sends a request and waits for its reply; `None` when the store fails.
+    /// Sends a request and waits for its reply; `None` if the store failed.
     ///
     /// # Errors
     /// When the daemon is stopping.
@@ -52,7 +52,8 @@ impl Subscriptions {
     }
 }
 
-/// `text` as a mail address that can be put into a mail as it is: plain ASCII, no quotes, no line ends.
+/// Returns `text` if it is a mail address that is safe to put into a mail: plain ASCII, no quotes,
+/// no line breaks.
 pub fn address(text: &str) -> Option<String> {
     const MAX_BYTES: usize = 254;
     const MAX_LOCAL_BYTES: usize = 64;
