@@ -1,10 +1,11 @@
-//! Provider, account or local? Pure: the fault's default attribution, revised by what else is known.
+//! Attributes a fault to the provider, the account or this machine. Pure: the fault's default
+//! attribution, revised by context.
 
 use crate::model::{Attribution, ConnectivityCheckResult, Fault, Sample};
 
-/// The share of a limit that refutes that it is used up.
+/// With at least this share left, a rate limit cannot be exhausted.
 const LEFT: f64 = 0.1;
-/// Limits that headers about requests and tokens a minute say nothing about.
+/// Limits that the rate-limit headers for requests and tokens per minute do not cover.
 const OTHER_LIMITS: &[&str] = &[
     "per day",
     "daily",
@@ -21,38 +22,38 @@ const OTHER_LIMITS: &[&str] = &[
     "usage limit",
 ];
 
-/// What is known besides the fault itself.
+/// Context for attributing a fault.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "facts that have nothing to do with each other"
 )]
 pub struct Context {
-    /// What the connectivity checks found, if they were asked.
+    /// Result of the connectivity checks, if they ran.
     pub connectivity: Option<ConnectivityCheckResult>,
     /// Whether a provider of another failure domain has answered since this endpoint began to fail.
     pub others_answer: bool,
-    /// Whether the proxy said that it cannot reach the target, and a provider of another failure domain has answered
-    /// through it since this endpoint began to fail.
+    /// Whether the proxy reported the target as unreachable, and a provider of another failure
+    /// domain has answered through it since this endpoint began to fail.
     pub proxy_reaches_others: bool,
-    /// Whether this machine's network is known to be gone.
+    /// Whether this machine is known to be offline.
     pub offline: bool,
-    /// Whether unrelated providers fail as they do where packets are lost, and answer in between.
+    /// Whether unrelated providers show intermittent failures that are typical of packet loss.
     pub is_lossy: bool,
-    /// Whether something independent of the account confirms that the provider rejects it wrongly.
+    /// Whether independent evidence confirms that the provider wrongly rejects the account.
     pub is_confirmed: bool,
 }
 
-/// Whose fault is `fault` in this context?
+/// Returns the attribution of `fault` in this context.
 ///
-/// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
-///   then it is the checks that cannot be reached from here.
-/// - A break or a timeout while this machine's network is down is this machine's fault.
-/// - Packets or queries that are lost on the way to unrelated providers alike, now and then, are lost near this machine.
-/// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
-/// - A target that the proxy cannot reach while it reaches others is the one that is gone.
-/// - A fault of the account is suspected to be the provider's mistake when something independent confirms that.
-/// - Otherwise the fault's own default holds.
+/// - A failure below HTTP is local while no connectivity check succeeds, unless another provider
+///   answers: then only the checks are unreachable.
+/// - A broken connection or a timeout while this machine is offline is local.
+/// - Intermittent packet or query loss toward unrelated providers is local.
+/// - A DNS failure is local until an unrelated name resolves; then the provider's zone is broken.
+/// - If the proxy reaches other providers, an unreachable target is the provider's fault.
+/// - An account fault is the provider's when independent evidence confirms it.
+/// - Otherwise the fault's default attribution applies.
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
     let by_default = fault.attribution();
     if context.is_lossy && fault.is_loss() {
@@ -74,20 +75,22 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
     }
 }
 
-/// Whether the provider may have rejected wrongly what it answers with `fault`: whatever it says about the account, for keys
-/// have been rejected and limits been found used up that were in order. A model or a request that is rejected was the
-/// request's own.
+/// Reports whether a rejection with `fault` may be the provider's mistake. Every account fault may
+/// be: providers have rejected valid keys and reported unused limits as exhausted. A rejected model
+/// or request is the request's own fault.
 pub fn may_be_wrongly_refused(fault: Fault) -> bool {
     fault.as_str().starts_with("account.")
 }
 
-/// Whether another account that is rejected as well confirms `fault`. Money never: several accounts run dry together.
+/// Reports whether the rejection of another account confirms `fault`. An exhausted quota never
+/// counts: several accounts can run out of money together.
 pub fn is_confirmed_by_accounts(fault: Fault) -> bool {
     may_be_wrongly_refused(fault) && fault != Fault::AccountQuota
 }
 
-/// Whether the provider's own headers refute that a limit is used up: of every limit that they name a tenth or more is
-/// left. They say nothing about a limit for longer than minutes, which the error names and the headers do not.
+/// Reports whether the provider's headers contradict a rate-limit error: at least a tenth of every
+/// limit that they name is left. Headers do not cover limits longer than minutes, which only the
+/// error text names.
 pub fn is_refuted_by_headers(sample: &Sample) -> bool {
     let left = |remaining: Option<i64>| remaining != Some(0);
     let error = sample.error.as_deref().unwrap_or_default().to_lowercase();
@@ -98,7 +101,7 @@ pub fn is_refuted_by_headers(sample: &Sample) -> bool {
         && !OTHER_LIMITS.iter().any(|limit| error.contains(limit))
 }
 
-/// Whether the title of a vendor's own incident admits what it answers with `fault`.
+/// Reports whether the title of a vendor incident admits `fault`.
 pub fn is_admitted(fault: Fault, title: &str) -> bool {
     let title = title.to_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| title.contains(text));

@@ -1,5 +1,5 @@
-//! What is known around an incident, collected while it is known. The texts are made from it later, by
-//! `message::incident`.
+//! Collects the facts about an incident while they are known. `message::incident` renders the texts
+//! from them later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,13 @@ use crate::model::{
     Timestamp,
 };
 
-/// How many bad samples an incident shows.
+/// The number of bad samples that an incident shows.
 const SHOWN_SAMPLES: usize = 5;
-/// How many other regions are named.
+/// The number of other regions that are named.
 const NAMED_REGIONS: usize = 3;
 
-/// Brings the incident's endpoints, figures and cause up to date: those of the endpoints that have not recovered.
+/// Recomputes the incident's endpoints, counts and cause from the endpoints that have not
+/// recovered.
 pub(super) fn recount(open: &mut Open) {
     open.incident.endpoints = open.concerned();
     open.incident.recovered = open
@@ -44,7 +45,7 @@ pub(super) fn recount(open: &mut Open) {
     incident.evidence.probes = probes.saturating_sub(recovery);
     incident.evidence.failed = failed;
     incident.cause = match open.kind {
-        // It is about one fault, whatever else its endpoints have.
+        // The incident is about one fault, whatever else its endpoints report.
         IncidentKind::Fault(fault) => Cause::Fault(fault),
         IncidentKind::Service if incident.cause.is_slow() => Cause::Slow,
         IncidentKind::Service => incident
@@ -55,7 +56,7 @@ pub(super) fn recount(open: &mut Open) {
     };
 }
 
-/// Brings everything about the incident up to date at `at`.
+/// Refreshes all fields of the incident as of `at`.
 pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment) {
     recount(open);
     open.incident.official = around.official(&open.incident);
@@ -69,7 +70,7 @@ pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment)
     let incident = &mut open.incident;
     let until = incident.end().unwrap_or(at);
     incident.duration_s = until.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-    // Those before the decision were not counted one by one.
+    // Samples before the alert were not counted one by one.
     for bad in &samples {
         incident.evidence.note_request(bad.request_id.as_deref());
         incident.evidence.note_first_token(bad.first_token_ms);
@@ -125,8 +126,8 @@ fn models<'a>(endpoints: &[&'a Endpoint]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// What alone is affected, when the rest of the provider answers: a region if that distinguishes them, else a model, else
-/// the endpoint.
+/// Returns the only affected part while the rest of the provider answers: a region if that
+/// distinguishes it, else a model, else the endpoint.
 fn only(
     incident: &Incident,
     endpoints: &[&Endpoint],
@@ -169,7 +170,7 @@ fn region(endpoint: &Endpoint) -> String {
     label.unwrap_or_else(|| host(endpoint))
 }
 
-/// Who else answers: the same model if it does, else any endpoint.
+/// Returns a working endpoint of another failure domain, preferably one that serves the same model.
 fn elsewhere(models: &BTreeSet<&str>, others: &[&Endpoint]) -> Option<Elsewhere> {
     let serves = |e: &&&Endpoint| e.model.as_deref().is_some_and(|m| models.contains(m));
     let same = others.iter().find(serves);

@@ -1,5 +1,7 @@
-//! What depends on something else fails with it: a product of one's own whose vendor has an incident is explained by
-//! that, and gets an incident of its own only if it still fails when the vendor has recovered.
+//! Inhibition by dependency.
+//!
+//! An endpoint that depends on a failing vendor joins the vendor's incident. It gets its own
+//! incident only if it still fails after the vendor has recovered.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,14 +13,14 @@ use crate::model::{
     Timestamp,
 };
 
-/// An endpoint whose trouble another incident explains.
+/// An endpoint whose failures are caused by another incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Explained {
-    /// That incident, while it is open.
+    /// The causing incident, while it is open.
     pub(super) by: Option<Uuid>,
-    /// What the detector noted; its figures are counted anew once nothing explains them.
+    /// The detector event; its counts restart once the causing incident resolves.
     note: DetectorEvent,
-    /// When that incident was over.
+    /// When the causing incident resolved.
     alone_since: Option<Timestamp>,
 }
 
@@ -34,7 +36,7 @@ impl Explained {
 }
 
 impl IncidentTracker {
-    /// Lets an endpoint join the incident of something that it depends on, if there is one.
+    /// Adds an endpoint to the open incident of something that it depends on, if there is one.
     pub(super) fn join_cause(
         &mut self,
         note: &DetectorEvent,
@@ -52,7 +54,8 @@ impl IncidentTracker {
         }
         let mut note = note.clone();
         if status == Status::Outage {
-            // Kept as it is reported: a join of what was failing before counts as failing.
+            // Keeps the reported status: an endpoint that failed before it joined counts as
+            // failing.
             note.k = note.k.max(note.n.div_ceil(2));
         }
         let explained = Explained {
@@ -64,7 +67,7 @@ impl IncidentTracker {
         Some((Change::Updated, open.incident.id))
     }
 
-    /// The incident `id` has just begun: incidents that were open before because of it, and were notified, name it now.
+    /// Links already notified incidents to the new incident `id` if it is their cause.
     pub(super) fn explain_others(
         &mut self,
         id: Uuid,
@@ -95,7 +98,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// The incident `id` is over at `at`: whatever it explained has to recover now, or stands alone.
+    /// Ends the inhibition by incident `id`, which resolved at `at`. Its dependents recover from
+    /// now on or get their own incidents.
     pub(super) fn release(&mut self, id: Uuid, at: Timestamp) {
         for explained in self.explained.values_mut().filter(|e| e.by == Some(id)) {
             (explained.by, explained.alone_since) = (None, Some(at));
@@ -103,8 +107,8 @@ impl IncidentTracker {
         }
     }
 
-    /// Counts a sample of an endpoint that nothing explains any more; opens its own incident once it has gone on failing
-    /// for as long as an alert takes.
+    /// Counts a sample of an endpoint that is no longer inhibited. Opens its own incident once it
+    /// has kept failing for as long as an alert takes.
     pub(super) fn outlast(
         &mut self,
         sample: &Sample,
@@ -140,7 +144,7 @@ impl IncidentTracker {
         );
         self.explained.remove(&sample.endpoint);
         if let Some(change) = self.join_cause(&note, status, endpoint, around) {
-            // Something else explains it now.
+            // Another incident is the cause now.
             return Some(change);
         }
         let domain = endpoint.domain();
@@ -162,7 +166,7 @@ impl IncidentTracker {
     }
 }
 
-/// Whether `open` is the trouble of something that `endpoint` depends on, by name or by provider.
+/// Reports whether `open` affects something that `endpoint` depends on, by name or by provider.
 fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool {
     let is_meant = |name: &EndpointName| {
         let provider = around.endpoint(name).map(|e| e.provider.as_str());

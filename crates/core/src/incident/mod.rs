@@ -1,11 +1,12 @@
-//! From the detector's notes to incidents: opened, updated, escalated, resolved. Pure.
+//! Turns detector events into incidents: opens, updates, escalates and resolves them. Pure.
 //!
-//! The tracker holds the open incidents. It is part of the folded state: the same samples give the same incidents,
-//! ids included, in the daemon, after a restart and in a replay. So an incident has the id of the sample that opened
-//! it.
+//! The tracker holds the open incidents. It is part of the folded state: the same samples give the
+//! same incidents, ids included, in the daemon, after a restart and in a replay. An incident
+//! therefore takes the id of the sample that opened it.
 //!
-//! There is one incident per failure domain, attribution and kind of trouble: endpoints that share it join it. What an
-//! endpoint's own dependency explains joins the dependency's incident instead of opening one.
+//! There is one incident per failure domain, attribution and kind; endpoints that share all three
+//! join it. An endpoint that fails because of its dependency joins the dependency's incident
+//! instead of opening one.
 
 pub mod attribution;
 mod facts;
@@ -27,30 +28,31 @@ use crate::model::{
     ShiftClock, Status, Timestamp, TypicalAndNow,
 };
 
-/// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
+/// At or above this share of failed probes, an endpoint is in outage rather than degraded.
 const OUTAGE_SHARE: f64 = 0.5;
-/// What began as a partial failure is an outage after so many failures in a row. At 40 % failures that happens by
-/// chance once in ten thousand probes.
+/// Failures in a row after which a partial failure becomes an outage. At a 40 % failure rate, such
+/// a run happens by chance once in ten thousand probes.
 const OUTAGE_RUN: u32 = 10;
-/// A vendor that publishes this long after ours was over means something else.
+/// A vendor incident published longer than this after ours resolved is a different one.
 const PUBLISHED_LATE_MS: i64 = 7_200_000;
-/// So many incidents that are over wait at most for the vendor's word.
+/// The most resolved incidents that wait for the vendor to publish something.
 const MAX_AWAITING_VENDOR: usize = 50;
-/// A total that is so many times the usual one is the measure that decided, if the first token is not.
+/// Ratio to its typical value at which a measure counts as the slow one.
 const TELLING: f64 = 1.3;
 
 /// The open incidents, and the number of the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentTracker {
     open: Vec<Open>,
-    /// Incidents that are over and of which the vendor has said nothing yet.
+    /// Resolved incidents about which the vendor has published nothing yet.
     #[serde(default, rename = "unsaid")]
     awaiting_vendor: Vec<Incident>,
     last_number: u64,
-    /// Endpoints whose trouble another incident explains.
+    /// Endpoints whose failures are caused by another incident.
     #[serde(default)]
     explained: BTreeMap<EndpointName, Explained>,
-    /// Endpoints whose failures have turned out not to be the provider's, until the detector knows.
+    /// Endpoints whose failures are no longer attributed to the provider, until the detector is
+    /// updated.
     #[serde(skip)]
     withdrawn: Vec<EndpointName>,
 }
@@ -59,60 +61,61 @@ pub struct IncidentTracker {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     incident: Incident,
-    /// The kind of trouble: endpoints with the same one are in it together.
+    /// What is failing; endpoints of one domain with the same kind share an incident.
     kind: IncidentKind,
     /// The endpoints that have not recovered yet.
     bad: BTreeSet<EndpointName>,
-    /// All that were ever in it, in the order in which they joined.
+    /// All endpoints that were ever in the incident, in the order in which they joined.
     #[serde(default)]
     joined: Vec<EndpointName>,
-    /// What was counted of each of them.
+    /// Probe counts by endpoint.
     #[serde(default)]
     tallies: BTreeMap<EndpointName, ProbeCounts>,
-    /// Of the unconfirmed ones, the start of the first good probe since the last bad one.
+    /// For unconfirmed endpoints: start of the first good probe since the last bad one.
     #[serde(default)]
     good_since: BTreeMap<EndpointName, Timestamp>,
-    /// The latest start of a recovery of those that have.
+    /// The latest start of a recovery among the endpoints that have recovered.
     #[serde(default)]
     recovered_at: Option<Timestamp>,
-    /// Why the provider is suspected.
+    /// What confirms that the provider rejects valid accounts.
     #[serde(default)]
     confirmation: Option<Confirmation>,
-    /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
+    /// Failing endpoints for which the detector has no event, and their consecutive good probes.
     #[serde(default)]
     unconfirmed: BTreeMap<EndpointName, u32>,
-    /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
+    /// Failing endpoints whose latest probes were rejected for an account reason: the fault, and
+    /// how often in a row.
     #[serde(default)]
     refused_alone: BTreeMap<EndpointName, (Fault, u32)>,
-    /// Since when that is so of each.
+    /// When each endpoint's current run of such rejections began.
     #[serde(default)]
     refused_since: BTreeMap<EndpointName, Timestamp>,
-    /// The account's incident that some of its endpoints are in instead.
+    /// Number of the account incident that some of its endpoints moved to.
     #[serde(default)]
     replaced_by: Option<u64>,
-    /// The provider was suspected and is not any more.
+    /// Set when the incident was reattributed from the provider to the account.
     #[serde(default, rename = "acquittal")]
     reattribution: Option<Reattribution>,
-    /// Failures in a row, over all its endpoints.
+    /// Failures in a row across all its endpoints.
     run: u32,
 }
 
-/// What was counted of one endpoint in an incident.
+/// Probe counts of one endpoint in an incident.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct ProbeCounts {
     /// Probes since its first bad one.
     probes: u32,
-    /// Of these, failed, or slow in an incident of slowness.
+    /// Failed probes; in a slowness incident, slow ones as well.
     bad: u32,
-    /// Good probes since the last bad one: once the incident is over, they belong to the recovery.
+    /// Good probes since the last bad one. Once the incident is resolved, they count as recovery.
     #[serde(default)]
     good_run: u32,
-    /// How often each fault was seen.
+    /// Number of probes by fault.
     faults: BTreeMap<Fault, u32>,
 }
 
 impl Open {
-    /// Takes an endpoint in.
+    /// Adds an endpoint, or adds to the counts of one that is in the incident already.
     fn join(&mut self, name: &str, tally: ProbeCounts) {
         self.bad.insert(name.into());
         self.good_since.remove(name);
@@ -128,7 +131,7 @@ impl Open {
         }
     }
 
-    /// Lets an endpoint go that has recovered since `ended_at`, as far as that is known.
+    /// Removes an endpoint that has recovered, at `ended_at` if known.
     fn leave(&mut self, name: &str, ended_at: Option<Timestamp>) {
         self.bad.remove(name);
         self.unconfirmed.remove(name);
@@ -138,14 +141,14 @@ impl Open {
         }
     }
 
-    /// The endpoints that it is about: those that have not recovered; once it is over, all.
+    /// The endpoints that have not recovered; once the incident is resolved, all of them.
     fn concerned(&self) -> Vec<EndpointName> {
         let is_over = self.incident.state == IncidentState::Resolved;
         let concerned = |name: &&EndpointName| is_over || self.bad.contains(*name);
         self.joined.iter().filter(concerned).cloned().collect()
     }
 
-    /// Fills in what a checkpoint of release 0.1 does not have.
+    /// Fills in the fields that a checkpoint of release 0.1 lacks.
     fn complete(&mut self) {
         if !self.joined.is_empty() {
             return;
@@ -163,7 +166,7 @@ impl Open {
         }
     }
 
-    /// Ends it, as decided at `at`.
+    /// Resolves the incident at `at`.
     fn close(&mut self, at: Timestamp) {
         close(&mut self.incident, at);
         let start = self.incident.started_at;
@@ -171,30 +174,30 @@ impl Open {
     }
 }
 
-/// What the vendor's page says of an incident has changed.
+/// A change in what the vendor's status page says about an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VendorUpdate {
-    /// The incident with what is said now.
+    /// The incident with its updated official status.
     pub incident: Incident,
-    /// Whether the vendor has published an incident of its own.
+    /// Whether the vendor has newly published an incident of its own.
     pub published: bool,
 }
 
 /// What happened to an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It began.
+    /// The incident opened.
     Opened,
-    /// Its extent grew.
+    /// Its endpoints, its cause or what is known about it changed.
     Updated,
-    /// It became worse, or turned out to concern the entire provider, or to be somebody else's fault.
+    /// It became worse, spread to the entire provider, or was reattributed.
     Escalated,
-    /// It is over.
+    /// The incident resolved.
     Resolved,
 }
 
 impl Change {
-    /// Of two changes of one incident at once, the one that is notified.
+    /// Rank of a change: of two simultaneous changes of an incident, the higher one is notified.
     fn weight(self) -> u8 {
         match self {
             Self::Updated => 0,
@@ -214,27 +217,28 @@ pub struct Usual {
     pub tokens_per_second: Option<f64>,
 }
 
-/// What the tracker needs to know beside a note.
+/// Context that the tracker needs besides detector events.
 pub trait Environment {
-    /// The endpoint of this name, if it is still configured.
+    /// The configured endpoint of this name.
     fn endpoint(&self, name: &str) -> Option<&Endpoint>;
     /// The bad samples of an endpoint since `from`, oldest first.
     fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample>;
     /// How often an endpoint failed with each fault since `from`.
     fn faults(&self, name: &str, from: Timestamp) -> BTreeMap<Fault, u32>;
-    /// The endpoints that answer at this moment and are in no incident.
+    /// The endpoints that answer now and are in no incident.
     fn working(&self) -> Vec<&Endpoint>;
-    /// How many endpoints of a failure domain are watched.
+    /// The number of monitored endpoints in a failure domain.
     fn size_of(&self, domain: &str) -> usize;
-    /// Whether the endpoint has ever answered rightly as it is configured now, as far as is remembered.
+    /// Reports whether the endpoint has ever answered correctly with its current configuration, as
+    /// far as recorded.
     fn has_worked(&self, name: &str) -> bool;
-    /// What is usual for an endpoint beside what the detector learns.
+    /// Typical values of an endpoint that the detector does not learn.
     fn usual(&self, name: &str) -> Usual;
-    /// What the vendor's own page says about an incident.
+    /// What the vendor's status page says about an incident.
     fn official(&self, incident: &Incident) -> Official;
-    /// The fault of the last probe of an endpoint.
+    /// The fault of the endpoint's last probe.
     fn last_fault(&self, name: &str) -> Option<Fault>;
-    /// What confirms that the provider rejects the sample at hand wrongly.
+    /// What confirms that the provider wrongly rejects the account of the current sample.
     fn confirmation(&self) -> Option<Confirmation>;
 }
 
@@ -244,7 +248,7 @@ impl IncidentTracker {
         self.open.iter().map(|o| &o.incident)
     }
 
-    /// The incident that `endpoint` is in and has not recovered from; of several, the oldest.
+    /// The oldest open incident in which `endpoint` has not recovered.
     pub fn of(&self, endpoint: &str) -> Option<&Incident> {
         self.open
             .iter()
@@ -252,7 +256,8 @@ impl IncidentTracker {
             .map(|o| &o.incident)
     }
 
-    /// How `endpoint` is, and the incident of something else that explains it.
+    /// The status of an endpoint whose failures another incident causes, and that incident while it
+    /// is open.
     pub fn explained(&self, endpoint: &str) -> Option<(Status, Option<&Incident>)> {
         let explained = self.explained.get(endpoint)?;
         let by = self
@@ -263,12 +268,13 @@ impl IncidentTracker {
         Some((explained.status(), by))
     }
 
-    /// Whether a sample of `endpoint` concerns an open incident.
+    /// Reports whether a sample of `endpoint` concerns an open incident.
     pub fn concerns(&self, endpoint: &str) -> bool {
         self.of(endpoint).is_some() || self.explained.contains_key(endpoint)
     }
 
-    /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
+    /// Applies a sample and its detector events. Returns what changed, at most one change per
+    /// incident.
     pub fn apply(
         &mut self,
         notes: &[DetectorEvent],
@@ -278,7 +284,7 @@ impl IncidentTracker {
         self.open.iter_mut().for_each(Open::complete);
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
         changes.extend(self.suspect(sample, around));
-        // The endpoint that decided comes before those that it takes along.
+        // The endpoint that triggered the alert comes before those that join it.
         let (leading, joining): (Vec<_>, Vec<_>) = notes
             .iter()
             .partition(|n| n.event != DetectorEventKind::Join);
@@ -307,7 +313,8 @@ impl IncidentTracker {
         self.report(changes, sample.ended_at(), around)
     }
 
-    /// Brings the incidents that changed up to date; one change each. Forgets those that are over.
+    /// Refreshes the changed incidents and merges their changes into one each. Removes resolved
+    /// incidents.
     fn report(
         &mut self,
         changes: Vec<(Change, Uuid)>,
@@ -349,8 +356,8 @@ impl IncidentTracker {
         merged
     }
 
-    /// Asks `about` anew for what the vendors' pages say about the open incidents, and about those that were over
-    /// before the vendor said anything. Returns those of which something else is said than before.
+    /// Refreshes the official status of the open incidents, and of resolved ones that the vendor
+    /// has not published yet. Returns those whose official status changed.
     pub fn update_official(
         &mut self,
         at: Timestamp,
@@ -361,7 +368,7 @@ impl IncidentTracker {
             i.resolved_at
                 .is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS)
         });
-        // What the vendor publishes while another incident is open is about that one.
+        // A vendor incident published while another incident is open is about the open one.
         let busy: BTreeSet<_> = self
             .open
             .iter()
@@ -374,7 +381,7 @@ impl IncidentTracker {
         for incident in self.open.iter_mut().map(|o| &mut o.incident).chain(over) {
             let now = about(incident);
             let published = now.incident.is_some() && now.incident != incident.official.incident;
-            // How the page is after ours was over says nothing about ours.
+            // The page's status after our incident resolved says nothing about our incident.
             if incident.official != now && (published || incident.resolved_at.is_none()) {
                 incident.official = now;
                 changed.push(VendorUpdate {
@@ -388,8 +395,8 @@ impl IncidentTracker {
         changed
     }
 
-    /// Lets incidents of the account be the provider's, at `at`, whose page admits what they are about. `admits` gives the
-    /// title of the vendor's incident. Returns what changed.
+    /// Attributes account incidents to the provider at `at` if its status page admits their fault.
+    /// `admits` returns the title of the vendor's incident. Returns what changed.
     pub fn apply_admissions(
         &mut self,
         at: Timestamp,
@@ -401,17 +408,17 @@ impl IncidentTracker {
         self.report(changes, at, around)
     }
 
-    /// The endpoints whose failures have turned out, with the last sample, to be no failures of the provider's.
+    /// Takes the endpoints whose failures the last sample showed not to be the provider's.
     pub fn take_withdrawn(&mut self) -> Vec<EndpointName> {
         std::mem::take(&mut self.withdrawn)
     }
 
-    /// The next incident has a number after `last`.
+    /// Makes the number of the next incident greater than `last`.
     pub fn number_after(&mut self, last: u64) {
         self.last_number = self.last_number.max(last);
     }
 
-    /// Closes what concerns only endpoints that are gone from the configuration.
+    /// Closes the incidents of which no endpoint is configured any more. Returns them.
     pub fn forget(&mut self, at: Timestamp, is_known: impl Fn(&str) -> bool) -> Vec<Incident> {
         let mut closed = Vec::new();
         self.explained.retain(|name, _| is_known(name));
@@ -447,7 +454,7 @@ impl IncidentTracker {
             let slow = open.incident.cause.is_slow();
             open.count_refusal(sample);
             if open.kind == IncidentKind::Service && reattribution::is_own(sample) {
-                // How the provider is was not measured.
+                // The sample says nothing about the provider's service.
                 continue;
             }
             open.incident.evidence.note(sample);
@@ -512,7 +519,7 @@ impl IncidentTracker {
             _ => Status::Degraded,
         };
         let domain = endpoint.domain();
-        // This machine's own trouble is one, whomever it keeps from being reached.
+        // A local problem is one incident, whichever providers it affects.
         let everybody = attribution == Attribution::Local;
         let same = |o: &Open| {
             o.incident.state == IncidentState::Open
@@ -543,7 +550,7 @@ impl IncidentTracker {
         if worse {
             incident.status = Status::Outage;
         }
-        // One endpoint's trouble turns out to be the provider's.
+        // A problem of one endpoint has spread to the provider.
         let spreads = note.event == DetectorEventKind::Open
             && attribution == Attribution::Provider
             && incident.endpoints.len() == 1
@@ -567,7 +574,7 @@ impl IncidentTracker {
         ))
     }
 
-    /// Opens an incident; gives its id.
+    /// Opens an incident and returns its id.
     fn begin(
         &mut self,
         note: &DetectorEvent,
@@ -579,7 +586,8 @@ impl IncidentTracker {
         self.last_number += 1;
         self.explained.remove(&note.endpoint);
         let taken = self.open.iter().any(|o| o.incident.id == sample.id);
-        // The same sample opens the same incident again in a replay; a second one of the same sample must differ.
+        // A replay must produce the same id from the same sample; a second incident opened by that
+        // sample needs its own.
         let id = if taken {
             Uuid::from_u128(sample.id.as_u128() ^ u128::from(self.last_number))
         } else {
@@ -692,7 +700,7 @@ impl IncidentTracker {
     }
 }
 
-/// Which measure of a slow endpoint is the slow one.
+/// Returns which measure of a slow endpoint is slow.
 fn slow_measure(evidence: &Evidence) -> Measure {
     let first = evidence.first_token_ms.ratio().unwrap_or(1.0);
     let total = evidence.total_ms.ratio().unwrap_or(1.0);
@@ -711,14 +719,15 @@ fn close(incident: &mut Incident, at: Timestamp) {
     incident.resolved_at = Some(at);
 }
 
-/// Ends an incident because its endpoints are not watched any more, which is no recovery.
+/// Closes an incident because its endpoints were removed, which is not a recovery.
 pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     close(incident, at);
     incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
     incident.removed = true;
 }
 
-/// The kind of the provider's trouble: its service, or the rejection of an account that is in order.
+/// Returns the kind of a provider incident: its service, or a fault with which it rejects valid
+/// accounts.
 fn kind_of(note: &DetectorEvent, sample: &Sample, around: &impl Environment) -> IncidentKind {
     let fault = if note.endpoint == sample.endpoint {
         sample.fault
@@ -730,7 +739,7 @@ fn kind_of(note: &DetectorEvent, sample: &Sample, around: &impl Environment) -> 
         .map_or(IncidentKind::Service, IncidentKind::Fault)
 }
 
-/// What the detector had counted of an endpoint when it noted it.
+/// Returns what the detector had counted for an endpoint when it raised the event.
 fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ProbeCounts {
     ProbeCounts {
         probes: note.n,

@@ -1,6 +1,8 @@
-//! A refused key that turns out to be refused at several endpoints at once: what was notified as the account's fault becomes
-//! the provider's incident, or a part of the one that is open already. And back: once no other account is refused any more,
-//! an endpoint that still is has a fault of its own.
+//! Reattribution between account and provider.
+//!
+//! When a provider rejects the keys of several endpoints at once, their account incidents become
+//! provider incidents or join the provider incident that is open already. Once no other account is
+//! rejected, an endpoint that still is has an account fault again.
 
 use std::collections::BTreeSet;
 
@@ -12,20 +14,21 @@ use crate::model::{
     IncidentState, Reattribution, Sample, Status, Timestamp,
 };
 
-/// A refusal that began so much earlier is another one.
+/// A rejection that began this much earlier is unrelated.
 const OTHER_BEFORE_MS: i64 = 300_000;
-/// Refusals of its own in a row after which an endpoint is no part of what the provider is suspected of.
+/// Account rejections in a row after which an endpoint's failures no longer count as the
+/// provider's.
 pub const REFUSALS_OF_ITS_OWN: u32 = 3;
-/// Good probes in a row after which an endpoint that the detector has not noted since is well.
+/// Good probes in a row after which an endpoint without a later detector event has recovered.
 const WELL_AFTER: u32 = 2;
 
-/// Whether a sample was refused, and for a reason of its endpoint alone.
+/// Reports whether a sample was rejected for a reason of its own account.
 pub(super) fn is_own(sample: &Sample) -> bool {
     sample.attribution == Some(Attribution::Account)
 }
 
 impl Open {
-    /// Whether it is an account's incident that may be the provider's mistake.
+    /// Reports whether this is an account incident that may be the provider's mistake.
     fn may_be_suspected(&self) -> bool {
         self.incident.state == IncidentState::Open
             && self.incident.attribution == Attribution::Account
@@ -35,14 +38,14 @@ impl Open {
                 .is_some_and(crate::incident::attribution::may_be_wrongly_refused)
     }
 
-    /// Whether the provider is suspected of rejecting accounts that are in order.
+    /// Reports whether this provider incident is about rejecting valid accounts.
     fn is_suspicion(&self) -> bool {
         self.incident.state == IncidentState::Open
             && self.incident.attribution == Attribution::Provider
             && self.kind.fault().is_some()
     }
 
-    /// Counts the refusals of an endpoint for a reason of its own.
+    /// Counts consecutive account rejections of the sample's endpoint.
     pub(super) fn count_refusal(&mut self, sample: &Sample) {
         let Some(fault) = sample.fault.filter(|_| is_own(sample)) else {
             self.refused_alone.remove(&sample.endpoint);
@@ -60,7 +63,8 @@ impl Open {
         *before = fault;
     }
 
-    /// With what all that are left in it are refused for a reason of their own, when it is only a suspicion.
+    /// Returns the fault with which all remaining endpoints are rejected for account reasons.
+    /// `None` unless the incident is about rejected accounts.
     fn own_refusal(&self) -> Option<Fault> {
         let own = |name: &EndpointName| {
             self.refused_alone
@@ -73,8 +77,8 @@ impl Open {
             .then_some(fault)
     }
 
-    /// Counts good probes of an endpoint that the detector may never note as recovered, because the provider's fault was
-    /// only inferred for it. True once it is well.
+    /// Counts good probes of an endpoint for which the detector may never report a recovery,
+    /// because the provider's fault was only inferred. Returns whether it has recovered.
     pub(super) fn is_well(&mut self, sample: &Sample, failed: bool) -> bool {
         let Some(good) = self.unconfirmed.get_mut(&sample.endpoint) else {
             return false;
@@ -97,7 +101,8 @@ impl Open {
 }
 
 impl IncidentTracker {
-    /// Revises the incidents of the account when `sample` shows that the provider refuses several endpoints at once.
+    /// Reattributes account incidents when `sample` shows that the provider rejects several
+    /// endpoints at once.
     pub(super) fn suspect(
         &mut self,
         sample: &Sample,
@@ -128,8 +133,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// The vendor's page admits at `at` what the incidents of the account are about: they are the provider's from now on.
-    /// `admits` gives the title of the vendor's incident.
+    /// Attributes to the provider the account incidents that its status page admits at `at`.
+    /// `admits` returns the title of the vendor's incident.
     pub(super) fn admit(
         &mut self,
         at: Timestamp,
@@ -147,8 +152,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// The account's incident at `place` is the provider's from now on, or a part of the one of the same kind that the
-    /// provider has already.
+    /// Attributes the account incident at `place` to the provider, or merges it into the provider's
+    /// open incident of the same kind.
     fn suspect_provider(
         &mut self,
         place: usize,
@@ -166,35 +171,36 @@ impl IncidentTracker {
         }
     }
 
-    /// The account's incident is the provider's from now on.
+    /// Attributes the account incident at `place` to the provider.
     fn turn(&mut self, place: usize, confirmation: Option<Confirmation>) -> (Change, Uuid) {
         let open = &mut self.open[place];
         open.confirmation = confirmation;
         open.incident.attribution = Attribution::Provider;
         open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
         open.reattribution = None;
-        // What was its own until now may be the provider's as well.
+        // Earlier account rejections may be the provider's fault as well.
         open.refused_alone.clear();
         (Change::Escalated, open.incident.id)
     }
 
-    /// Whether `endpoint` is in an incident in which the provider is suspected, and nothing else: what it is refused with
-    /// then is the same trouble still, whosever fault it turns out to be.
+    /// Reports whether `endpoint` is in a provider incident about rejected accounts. A further
+    /// rejection is then the same problem, whoever is at fault in the end.
     pub(super) fn is_suspicion(&self, endpoint: &str) -> bool {
         self.open
             .iter()
             .any(|o| o.is_suspicion() && o.bad.contains(endpoint))
     }
 
-    /// Whether both endpoints are in one incident in which the provider is suspected.
+    /// Reports whether both endpoints are in the same provider incident about rejected accounts.
     pub fn are_suspected_together(&self, one: &str, other: &str) -> bool {
         self.open
             .iter()
             .any(|o| o.is_suspicion() && o.bad.contains(one) && o.bad.contains(other))
     }
 
-    /// Ends suspicions: where only endpoints are left that are refused for a reason of their own, all others having
-    /// recovered or another key being let in, it was not the provider, or is not any more.
+    /// Returns incidents to the account once only endpoints remain that are rejected for account
+    /// reasons. The others have recovered or another key was accepted, so the provider is not, or
+    /// no longer, at fault.
     pub(super) fn acquit(
         &mut self,
         at: Timestamp,
@@ -203,7 +209,7 @@ impl IncidentTracker {
         let mut changes = Vec::new();
         let over = |(place, open): (usize, &Open)| Some((place, open.own_refusal()?));
         while let Some((place, fault)) = self.open.iter().enumerate().find_map(over) {
-            // One that has been removed, or fails in another way now, has not been let in.
+            // An endpoint that was removed, or now fails in another way, has not recovered.
             let fails: BTreeSet<_> = self
                 .open
                 .iter()
@@ -224,11 +230,11 @@ impl IncidentTracker {
             open.incident.attribution = Attribution::Account;
             open.incident.status = Status::Outage;
             open.kind = IncidentKind::Fault(fault);
-            // The detector may not have noted yet that they are refused, and then never notes that they are not.
+            // Without a detector event for the rejection, the detector never reports the recovery.
             open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
             open.refused_alone.clear();
             let (id, domain) = (open.incident.id, open.incident.provider.clone());
-            // An account's trouble explains nobody else's.
+            // An account fault cannot be the cause of other incidents.
             self.release(id, at);
             let same = |o: &Open| {
                 o.incident.state == IncidentState::Open
@@ -245,8 +251,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// Takes endpoints out of the incidents of a provider's service once their account or request is rejected instead: the
-    /// provider answers again, and they are in an incident of their own.
+    /// Removes endpoints from a provider's service incident once their account or request is
+    /// rejected instead. The provider answers again, and they have an incident of their own.
     pub(super) fn part_ways(&mut self, at: Timestamp) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
         let rejected = |open: &Open, others: &[Open]| {
@@ -284,7 +290,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// The account's incident at `place` is a part of the provider's at `target`, and ends as that at `at`.
+    /// Merges the account incident at `place` into the provider's at `target`, and closes it at
+    /// `at`.
     fn merge(&mut self, place: usize, target: usize, at: Timestamp) -> [(Change, Uuid); 2] {
         let mut open = self.open[place].clone();
         let into = &mut self.open[target];

@@ -1,4 +1,5 @@
-//! What the vendors' own pages said last, and what that means for an incident of ours. Pure.
+//! The last known contents of the vendors' status pages, and how they relate to our incidents.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +9,21 @@ use crate::model::{
     Attribution, Incident, Official, Provider, Status, Timestamp, VendorIncident, VendorPage,
 };
 
-/// A vendor's incident that was published longer than this before ours began is another one.
+/// A vendor incident published longer than this before ours began is unrelated.
 const OTHER_BEFORE_MS: i64 = 6 * 3_600_000;
 
-/// One look at a feed.
+/// One reading of a status feed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeedSnapshot {
-    /// Which feed.
+    /// Name of the feed.
     pub feed: String,
-    /// Whose.
+    /// The provider that publishes it.
     pub provider: Provider,
-    /// What it says; `None` when it could not be read for a while.
+    /// The page; `None` when it has been unreadable for a while.
     pub page: Option<VendorPage>,
 }
 
-/// What every feed said last.
+/// The last reading of every feed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VendorPages(BTreeMap<String, KnownPage>);
 
@@ -30,28 +31,28 @@ pub struct VendorPages(BTreeMap<String, KnownPage>);
 struct KnownPage {
     provider: Provider,
     page: VendorPage,
-    /// The vendor's incidents that were notified on their own.
+    /// Ids of the vendor's incidents that were notified on their own.
     #[serde(rename = "told")]
     notified: BTreeSet<String>,
 }
 
-/// What is new since the look before.
+/// Changes since the previous reading.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeedDiff {
-    /// What the page said before; `None` when it was not known.
+    /// The previous page status; `None` if it was unknown.
     pub was: Option<Status>,
-    /// What it says now; `None` when it is not known any more.
+    /// The current page status; `None` if it is no longer known.
     pub now: Option<Status>,
-    /// Incidents that the vendor has published.
+    /// Newly published vendor incidents.
     pub published: Vec<VendorIncident>,
-    /// Incidents that are not on the page any more, and whether they were notified.
+    /// Incidents no longer on the page, and whether they were notified.
     pub closed: Vec<(VendorIncident, bool)>,
-    /// The page for people.
+    /// URL of the human-readable page.
     pub url: String,
 }
 
 impl VendorPages {
-    /// Takes one look in; `None` when it says nothing new.
+    /// Applies a reading. Returns what changed, or `None` if nothing did.
     pub fn update(&mut self, snapshot: FeedSnapshot) -> Option<FeedDiff> {
         let before = self.0.remove(&snapshot.feed);
         let was = before.as_ref().map(|p| p.page.status);
@@ -71,7 +72,7 @@ impl VendorPages {
                 .iter()
                 .find(|o| o.id == incident.id)
                 .and_then(|o| o.published_at);
-            // Some feeds date an item anew with each update: the first date is the one that counts.
+            // Some feeds change an item's date with each update; the first date counts.
             incident.published_at = match (known, incident.published_at) {
                 (Some(known), Some(new)) => Some(known.min(new)),
                 (known, new) => known.or(new),
@@ -117,27 +118,27 @@ impl VendorPages {
         is_new.then_some(diff)
     }
 
-    /// Records that this incident was notified on its own, so its end will be as well.
+    /// Records that this vendor incident was notified on its own, so that its end is notified too.
     pub fn record_notified(&mut self, feed: &str, id: &str) {
         if let Some(page) = self.0.get_mut(feed) {
             page.notified.insert(id.to_owned());
         }
     }
 
-    /// Forgets the feeds that are not wanted any more.
+    /// Drops the feeds that are no longer configured.
     pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
         self.0.retain(|feed, _| wanted(feed));
     }
 
-    /// What each feed's page says, in the order of the providers.
+    /// Returns each feed's page, sorted by feed.
     pub fn all(&self) -> impl Iterator<Item = (&str, Provider, &VendorPage)> {
         self.0
             .iter()
             .map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
     }
 
-    /// When the incidents on the pages of these feeds that report degraded service or worse
-    /// appeared there, where the page tells.
+    /// Returns the publication times, where known, of the incidents on these feeds that report
+    /// degraded service or worse.
     pub fn published<'a>(&'a self, feeds: &'a [String]) -> impl Iterator<Item = Timestamp> {
         feeds
             .iter()
@@ -147,7 +148,7 @@ impl VendorPages {
             .filter_map(|incident| incident.published_at)
     }
 
-    /// The titles of the incidents on the pages of these feeds.
+    /// Returns the titles of the incidents on these feeds.
     pub fn titles<'a>(&'a self, feeds: &'a [String]) -> impl Iterator<Item = &'a str> {
         feeds
             .iter()
@@ -156,8 +157,8 @@ impl VendorPages {
             .map(|incident| incident.name.as_str())
     }
 
-    /// What the pages of these feeds say about `incident`. What was once found out about its publishing stays: the vendor
-    /// may close its incident before ours is over.
+    /// Returns what these feeds say about `incident`. A vendor incident that was matched once is
+    /// kept: the vendor may close it before ours resolves.
     pub fn about(&self, incident: &Incident, feeds: &[String]) -> Official {
         let known = &incident.official;
         let pages: Vec<_> = feeds
@@ -200,7 +201,7 @@ impl VendorPages {
     }
 }
 
-/// How long before the vendor's publishing an incident was opened here, in seconds.
+/// Returns by how many seconds our incident was opened before the vendor published theirs.
 fn lead_s(opened_at: Timestamp, published_at: Timestamp) -> f64 {
     published_at.since_ms(opened_at) as f64 / 1000.0
 }
