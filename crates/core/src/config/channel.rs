@@ -1,4 +1,4 @@
-//! Notification channels: email and webhooks, and the notifications that each gets.
+//! Notification channels (email and webhooks) and the notifications that each receives.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use super::Template;
 use crate::model::{Attribution, ChannelName, EndpointName, Provider, Secret, Status};
 
-/// Where notifications go.
+/// A destination for notifications.
 #[derive(Debug, Clone)]
 pub struct Channel {
-    /// Unique over emails and webhooks.
+    /// Unique across emails and webhooks.
     pub name: ChannelName,
-    /// How they get there.
+    /// How notifications are delivered.
     pub kind: ChannelKind,
-    /// Which ones.
+    /// Which notifications it receives.
     pub filters: Filters,
 }
 
-/// How notifications get there.
+/// How notifications are delivered.
 #[derive(Debug, Clone)]
 pub enum ChannelKind {
-    /// By mail.
+    /// By email.
     Email(Email),
     /// By HTTP.
     Webhook(Webhook),
@@ -31,15 +31,15 @@ pub enum ChannelKind {
 pub struct Email {
     /// Recipients.
     pub to: Vec<String>,
-    /// More recipients.
+    /// Recipients in Cc.
     pub cc: Vec<String>,
     /// The sender's address.
     pub from: String,
-    /// The sender's name, as mail programs show it.
+    /// The sender's display name.
     pub from_name: Option<String>,
-    /// The name in EHLO; this machine's own if there is none.
+    /// The EHLO name; defaults to this machine's own.
     pub hello: Option<String>,
-    /// Where answers go.
+    /// The Reply-To address.
     pub reply_to: Option<String>,
     /// The mail server.
     pub smtp: Smtp,
@@ -52,22 +52,22 @@ pub struct Email {
 pub enum SmtpTls {
     /// TLS from the first byte (`smtps://`).
     Implicit,
-    /// STARTTLS, or nothing is sent.
+    /// STARTTLS is required; without it nothing is sent.
     Required,
-    /// Plain: to loopback, or because `?tls=none` says so.
+    /// Plaintext: to loopback, or because of `?tls=none`.
     None,
 }
 
 /// The mail server.
 #[derive(Debug, Clone)]
 pub struct Smtp {
-    /// Its name.
+    /// The host name.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
     /// How the connection is protected.
     pub tls: SmtpTls,
-    /// Name and password.
+    /// User name and password.
     pub credentials: Option<(String, Secret)>,
 }
 
@@ -78,7 +78,7 @@ pub struct Dkim {
     pub selector: String,
     /// The signing domain.
     pub domain: String,
-    /// The private key, PEM.
+    /// The private key, in PEM.
     pub key_file: PathBuf,
 }
 
@@ -117,24 +117,24 @@ pub enum WebhookKind {
 pub struct Webhook {
     /// The receiver's format.
     pub kind: WebhookKind,
-    /// Where; often a secret in itself. Empty for the receiver's own address.
+    /// The URL, often a secret in itself. Empty means the receiver's default URL.
     pub url: Secret,
     /// The Standard Webhooks signing key (`whsec_…`).
     pub secret: Option<Secret>,
     /// Extra headers.
     pub headers: Vec<(String, Secret)>,
-    /// The limit for one attempt.
+    /// The timeout of one attempt.
     pub timeout: Duration,
-    /// Keys that only one kind knows, such as `routing_key`.
+    /// Keys that apply to only one kind, such as `routing_key`.
     pub extra: Vec<(String, Secret)>,
     /// The body of a `template`.
     pub template: Option<Template>,
-    /// The program of an `exec` and its arguments; empty for every other kind.
+    /// The program and arguments of an `exec` webhook; empty for every other kind.
     pub command: Vec<String>,
 }
 
 impl Webhook {
-    /// A key that only one kind knows; empty when it was not written.
+    /// Returns a key that applies to only one kind; empty if it is not set.
     pub fn key(&self, name: &str) -> &str {
         self.extra
             .iter()
@@ -142,7 +142,7 @@ impl Webhook {
             .map_or("", |(_, value)| value.expose())
     }
 
-    /// The same with `***` for what only the receiver may know, for showing.
+    /// Returns a copy for display, with `***` in place of secrets.
     #[must_use]
     pub fn masked(&self) -> Self {
         let shown = |(key, value): &(String, Secret)| match key.as_str() {
@@ -155,7 +155,7 @@ impl Webhook {
         }
     }
 
-    /// The media type of a `template`'s body.
+    /// Returns the media type of a `template`'s body.
     pub fn content_type(&self) -> &str {
         match self.key("content_type") {
             "" => "application/json",
@@ -164,14 +164,14 @@ impl Webhook {
     }
 }
 
-/// Which notifications a channel gets, and how.
+/// Which notifications a channel receives, and when.
 #[derive(Debug, Clone)]
 pub struct Filters {
     /// The reasons, such as `opened`.
     pub on: Vec<String>,
-    /// The least bad status that is notified.
+    /// The minimum status severity.
     pub min_status: Status,
-    /// Whose faults are notified.
+    /// The attributions that are notified.
     pub attribution: Vec<Attribution>,
     /// Only these endpoints; empty for all.
     pub endpoints: Vec<EndpointName>,
@@ -179,13 +179,13 @@ pub struct Filters {
     pub providers: Vec<Provider>,
     /// Only these groups; empty for all.
     pub groups: Vec<String>,
-    /// From one reminder to the next, doubling to 24 h; `None` is off.
+    /// The interval between reminders, doubling up to 24 h; `None` turns reminders off.
     pub remind_every: Option<Duration>,
-    /// Only if the incident is still open then.
+    /// Notify only if the incident is still open after this time.
     pub after: Duration,
-    /// How long a first message waits for others to join it.
+    /// How long the first notification waits for others to be grouped with it.
     pub group_wait: Duration,
-    /// How long delivery is tried.
+    /// How long delivery is retried.
     pub give_up_after: Duration,
     /// The channel to use after that.
     pub fallback: Option<ChannelName>,

@@ -1,22 +1,22 @@
-//! How far a URL leads: this machine, a private network, or further.
+//! The scope of a URL's host: this machine, a private network, or the internet.
 
 use core::net::IpAddr;
 
 use url::{Host, Url};
 
-/// How far a URL leads, from near to far.
+/// The scope of a URL's host, from near to far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Distance {
-    /// To this machine.
+    /// This machine.
     Machine,
-    /// To a private network.
+    /// A private network.
     Network,
-    /// Further.
+    /// The internet.
     World,
 }
 
 impl Distance {
-    /// How far `url` leads, as its host is written.
+    /// Returns the scope of `url`, judged by how its host is written (no DNS lookup).
     pub fn of(url: &Url) -> Self {
         let Some(ip) = address_of(url) else {
             let here = url
@@ -38,17 +38,18 @@ impl Distance {
     }
 }
 
-/// The address that a URL's host is written as; `None` when it is a name.
+/// Returns the IP address in a URL; `None` if its host is a name.
 pub fn address_of(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
         Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
-        // Of a scheme that the URL standard does not know, such as tcp, every host but one in brackets is a name.
+        // For schemes unknown to the URL standard, such as `tcp`, every host without brackets
+        // parses as a domain.
         Host::Domain(name) => name.parse().ok(),
     }
 }
 
-/// Whether a URL leads to this machine or a private network.
+/// Reports whether a URL points to this machine or a private network.
 pub fn is_local(url: &Url) -> bool {
     Distance::of(url) < Distance::World
 }

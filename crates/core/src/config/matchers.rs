@@ -1,11 +1,12 @@
-//! Which channels does a notice go to? Pure: a channel's filters against a notice.
+//! Matches a notice against a channel's filters. Pure.
 
 use std::sync::Arc;
 
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
 use crate::model::{Attribution, Endpoint, EndpointName, Incident, NoticeKind, Provider, Silence};
 
-/// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
+/// A selection of endpoints, as in filters, silences and maintenance windows. An empty list is no
+/// restriction.
 #[derive(Debug, Clone, Copy)]
 pub struct EndpointScope<'a> {
     /// These endpoints.
@@ -17,12 +18,12 @@ pub struct EndpointScope<'a> {
 }
 
 impl EndpointScope<'_> {
-    /// Whether it is no restriction at all.
+    /// Reports whether nothing is restricted.
     pub fn is_everything(&self) -> bool {
         self.endpoints.is_empty() && self.providers.is_empty() && self.groups.is_empty()
     }
 
-    /// Whether the endpoint of this name is in it.
+    /// Reports whether it includes the endpoint with this name.
     pub fn covers(&self, name: &str, config: &Config) -> bool {
         if self.is_everything() {
             return true;
@@ -37,7 +38,7 @@ impl EndpointScope<'_> {
         )
     }
 
-    /// Whether `endpoint` is in it.
+    /// Reports whether it includes `endpoint`.
     pub fn includes(&self, endpoint: &Endpoint) -> bool {
         self.matches(&endpoint.name, Some(endpoint))
     }
@@ -52,7 +53,8 @@ impl EndpointScope<'_> {
 }
 
 impl Silence {
-    /// Whether it holds for the endpoint of this name. Whether it has ended is for the caller to know.
+    /// Reports whether the silence applies to this endpoint. The caller checks whether it has
+    /// expired.
     pub fn covers(&self, endpoint: &str, config: &Config) -> bool {
         EndpointScope {
             endpoints: &self.endpoints,
@@ -63,13 +65,14 @@ impl Silence {
     }
 }
 
-/// Receivers that keep incidents themselves: each message changes one there, so none may be left out.
+/// Reports whether a receiver keeps its own incidents. Each message changes one there, so none may
+/// be skipped.
 pub fn is_machine(channel: &Channel) -> bool {
     kind(channel) == Some(WebhookKind::Alertmanager) || ends_by_message(channel)
 }
 
-/// Receivers that keep an incident until another message ends it: a first message that says that it is over already
-/// must be followed by one that does.
+/// Reports whether a receiver keeps an incident open until an explicit resolve. An opening message
+/// that is already resolved must therefore be followed by a resolve message.
 pub fn ends_by_message(channel: &Channel) -> bool {
     matches!(
         kind(channel),
@@ -90,7 +93,7 @@ fn kind(channel: &Channel) -> Option<WebhookKind> {
     }
 }
 
-/// Whether a channel with `filters` has this type of notice in its `on`.
+/// Reports whether a channel with `filters` has this kind of notice in its `on`.
 pub fn wants_type(filters: &Filters, kind: NoticeKind) -> bool {
     matches!(
         kind,
@@ -98,9 +101,9 @@ pub fn wants_type(filters: &Filters, kind: NoticeKind) -> bool {
     ) || filters.on.iter().any(|reason| reason == kind.filter_word())
 }
 
-/// Whether `incident`, as it is now, concerns a channel with `filters`.
+/// Reports whether `incident`, in its current state, matches a channel's `filters`.
 pub fn concerns(filters: &Filters, incident: &Incident, config: &Config) -> bool {
-    // A fault of the account or of this machine has no degrees: it is wanted or not.
+    // `min_status` applies only to faults of the provider: the others have no severity.
     let severe =
         incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
     let scope = EndpointScope {

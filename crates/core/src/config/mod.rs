@@ -1,5 +1,5 @@
-//! The configuration as types: every default filled in, every reference resolved, nothing left to check. The reader of
-//! `monitor.toml` is the shell's.
+//! The configuration as types: every default filled in, every reference resolved, everything
+//! validated. The shell reads `monitor.toml`.
 
 mod channel;
 mod distance;
@@ -23,7 +23,7 @@ pub use self::template::{Syntax, Template};
 pub use self::units::{duration, show};
 use crate::model::{ChannelName, Endpoint, EndpointName, Language, Provider, Timestamp};
 
-/// What the decisions need of the configuration, checked and with every default filled in.
+/// The part of the configuration that core needs, validated and with every default filled in.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[monitor]`
@@ -32,9 +32,9 @@ pub struct Config {
     pub budget: Budget,
     /// `[quorum]`
     pub quorum: Quorum,
-    /// `[[endpoint]]`, the enabled ones, in the order of the file.
+    /// `[[endpoint]]`: the enabled ones, in the order of the file.
     pub endpoints: Vec<Arc<Endpoint>>,
-    /// `[[connectivity_check]]`; empty when turned off or not needed.
+    /// `[[connectivity_check]]`; empty if turned off or not needed.
     pub connectivity_checks: Vec<ConnectivityCheck>,
     /// `[[status_feed]]`
     pub status_feeds: Vec<StatusFeed>,
@@ -48,31 +48,31 @@ pub struct Config {
     pub drill: Drill,
 }
 
-/// What the decisions need of `[monitor]`.
+/// The part of `[monitor]` that core needs.
 #[derive(Debug, Clone)]
 pub struct Monitor {
-    /// The place the daemon probes from.
+    /// The location that the daemon probes from.
     pub location: String,
-    /// The address under which people reach the pages, without a trailing slash.
+    /// The public URL of the pages, without a trailing slash.
     pub public_url: Option<String>,
-    /// For days, reports and quiet hours.
+    /// The time zone of days, reports and quiet hours.
     pub timezone: Tz,
-    /// Of messages, pages, reports and the terminal.
+    /// The language of messages, pages, reports and the terminal.
     pub language: Language,
     /// The proxy that probes use.
     pub proxy: Proxy,
-    /// Whether this daemon probes at all.
+    /// Whether this daemon probes.
     pub probe: bool,
 }
 
 /// `[budget]`
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
-    /// The most that probing may cost a day, over all endpoints.
+    /// The maximum cost of probing per day, over all endpoints.
     pub daily_usd: f64,
-    /// The most tokens that probing may use a day, over all endpoints.
+    /// The maximum number of tokens per day, over all endpoints.
     pub daily_tokens: Option<u64>,
-    /// Whether both limits are for all daemons of one store together.
+    /// Whether all daemons of one store share both limits.
     pub shared: bool,
 }
 
@@ -81,9 +81,9 @@ pub struct Budget {
 pub struct Quorum {
     /// How many locations have to agree that an endpoint is down.
     pub agree: Agree,
-    /// A location that has not probed for this long does not count; `None` for three intervals.
+    /// A location without a probe for this long does not count; `None` means three intervals.
     pub stale_after: Option<Duration>,
-    /// A daemon that cannot reach the shared store for this long notifies by its own verdict.
+    /// A daemon that cannot reach the shared store for this long notifies on its own verdict.
     pub alone_after: Duration,
 }
 
@@ -100,18 +100,18 @@ impl Default for Quorum {
 /// How many locations have to agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agree {
-    /// More than half of those that count.
+    /// More than half of the live locations.
     Majority,
-    /// One.
+    /// One location.
     Any,
-    /// All that count.
+    /// All live locations.
     All,
-    /// This many, or all if fewer count.
+    /// This many locations, or all live ones if there are fewer.
     Count(u32),
 }
 
 impl Agree {
-    /// How many of `live` locations are needed; at least 1.
+    /// Returns how many of `live` locations are needed; at least 1.
     pub fn needed(self, live: usize) -> usize {
         let needed = match self {
             Self::Majority => live / 2 + 1,
@@ -124,15 +124,15 @@ impl Agree {
 }
 
 impl Config {
-    /// Whether the connectivity checks say something about the network path to `endpoint`.
+    /// Reports whether the connectivity checks cover the network path to `endpoint`.
     pub fn checks_cover(&self, endpoint: &Endpoint) -> bool {
         self.connectivity_checks
             .iter()
             .any(|c| ConnectivityCheck::covers(&c.url, &endpoint.base_url))
     }
 
-    /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
-    /// control is as near.
+    /// Reports whether a connectivity loss of this machine can affect `endpoint`: always for a
+    /// public endpoint, otherwise only if a connectivity check covers it.
     pub fn is_outside(&self, endpoint: &Endpoint) -> bool {
         !is_local(&endpoint.base_url) || self.checks_cover(endpoint)
     }
@@ -143,13 +143,14 @@ impl Config {
 pub struct ConnectivityCheck {
     /// `tcp://host:port` or `https://…`.
     pub url: Url,
-    /// A host name that is looked up to recognize a resolver failure.
+    /// A host name to look up, to recognize a resolver failure.
     pub name: Option<String>,
 }
 
 impl ConnectivityCheck {
-    /// Whether the silence of the target at `check` can say something of an endpoint at `endpoint`: it can when the way
-    /// to the endpoint is no shorter. A lost network explains nothing that happens on this machine.
+    /// Reports whether a failure of the check target `check` can explain a failure of `endpoint`.
+    /// It can if the endpoint is at least as far away: a lost network cannot explain a failure on
+    /// this machine.
     pub fn covers(check: &Url, endpoint: &Url) -> bool {
         Distance::of(check) <= Distance::of(endpoint)
     }
@@ -170,7 +171,7 @@ pub enum FeedKind {
     Instatus,
     /// Better Stack.
     BetterStack,
-    /// A feed of any page, RSS or Atom.
+    /// A generic RSS or Atom feed.
     Rss,
     /// AWS Health's public events.
     AwsHealth,
@@ -179,29 +180,29 @@ pub enum FeedKind {
 /// One `[[status_feed]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusFeed {
-    /// Whose.
+    /// The provider.
     pub provider: Provider,
-    /// Where.
+    /// The URL of the feed.
     pub url: Url,
-    /// Where else, when that cannot be read.
+    /// The URL to use when that one cannot be read.
     pub fallback: Option<Url>,
-    /// Which platform.
+    /// The platform of the page.
     pub kind: FeedKind,
-    /// The components that matter, by parts of their names or by id; empty for all.
+    /// The relevant components, by ID or part of the name; empty for all.
     pub components: Vec<String>,
-    /// The endpoints that it speaks of; empty for all of the provider.
+    /// The endpoints that it covers; empty for all of the provider.
     pub endpoints: Vec<EndpointName>,
-    /// How often it is asked.
+    /// The polling interval.
     pub interval: Duration,
 }
 
 impl StatusFeed {
-    /// What distinguishes it from the other feeds.
+    /// Returns a key that is unique among the feeds.
     pub fn key(&self) -> String {
         format!("{} {}", self.provider, self.url)
     }
 
-    /// Whether it speaks of this endpoint.
+    /// Reports whether it covers this endpoint.
     pub fn is_about(&self, endpoint: &Endpoint) -> bool {
         self.provider == endpoint.provider
             && (self.endpoints.is_empty() || self.endpoints.contains(&endpoint.name))
@@ -211,9 +212,9 @@ impl StatusFeed {
 /// One `[[maintenance]]`.
 #[derive(Debug, Clone)]
 pub struct Maintenance {
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// When.
+    /// The time window.
     pub window: Window,
     /// Only these endpoints; empty for all.
     pub endpoints: Vec<EndpointName>,
@@ -223,21 +224,21 @@ pub struct Maintenance {
     pub groups: Vec<String>,
 }
 
-/// When a maintenance is.
+/// The time window of a maintenance.
 #[derive(Debug, Clone)]
 pub enum Window {
     /// Once.
     Once {
-        /// From.
+        /// The start.
         start: Timestamp,
-        /// To.
+        /// The end.
         end: Timestamp,
     },
-    /// Again and again.
+    /// Recurring.
     Every {
-        /// When each begins.
+        /// When each window begins.
         cron: Box<croner::Cron>,
-        /// How long each lasts.
+        /// The duration of each window.
         length: Duration,
     },
 }
@@ -245,13 +246,13 @@ pub enum Window {
 /// `[drill]`
 #[derive(Debug, Clone)]
 pub struct Drill {
-    /// When drills are started; `None` for only when asked.
+    /// The schedule; `None` means only on request.
     pub every: Option<Box<croner::Cron>>,
-    /// The channels that are drilled; empty for all.
+    /// The channels to test; empty for all.
     pub channels: Vec<ChannelName>,
     /// How long a person has to confirm.
     pub confirm_within: Duration,
-    /// The channels that are notified when nobody confirms.
+    /// The channels to notify when nobody confirms.
     pub escalate_to: Vec<ChannelName>,
 }
 
@@ -278,9 +279,9 @@ pub enum ReportEvery {
 /// `[report]`
 #[derive(Debug, Clone)]
 pub struct ReportSettings {
-    /// How often.
+    /// The frequency.
     pub every: ReportEvery,
-    /// At which minute of the local day.
+    /// The minute of the local day.
     pub at: u16,
     /// The channels that get it.
     pub to: Vec<ChannelName>,

@@ -1,4 +1,4 @@
-//! Which proxy probes use, and what is reached without one.
+//! Which proxy probes use, and which hosts bypass it.
 
 use core::net::IpAddr;
 
@@ -6,27 +6,27 @@ use url::Url;
 
 use crate::model::Secret;
 
-/// Which proxy probes use.
+/// The proxy that probes use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxy {
-    /// None, whatever the environment says: a probe measures the direct way.
+    /// No proxy, whatever the environment says: probes connect directly.
     None,
-    /// What the environment's `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY` and `NO_PROXY` said when the file was read: http
-    /// URLs.
+    /// The environment's `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY` and `NO_PROXY` at the time the
+    /// file was read. Proxies are http URLs.
     Env {
         /// For plain HTTP.
         http: Option<Secret>,
         /// For HTTPS.
         https: Option<Secret>,
-        /// Hosts and domains that are reached directly.
+        /// The rules of `NO_PROXY`: hosts and domains that bypass the proxy.
         except: Vec<String>,
     },
-    /// This one.
+    /// This proxy.
     Url(Secret),
 }
 
 impl Proxy {
-    /// The proxy on the way to `target`.
+    /// Returns the proxy for `target`, if any.
     pub fn towards(&self, target: &Url) -> Option<&Secret> {
         match self {
             Self::None => None,
@@ -47,7 +47,7 @@ impl Proxy {
     }
 }
 
-/// The rules of a value of `NO_PROXY`: separated by commas or blanks, as curl takes them.
+/// Splits a value of `NO_PROXY` into its rules, at commas or blanks as curl does.
 pub fn no_proxy_rules(value: &str) -> Vec<String> {
     value
         .split([',', ' ', '\t'])
@@ -56,7 +56,8 @@ pub fn no_proxy_rules(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether `NO_PROXY` means this target: a name and what is below it, an address, a network, or `*`.
+/// Reports whether `NO_PROXY` matches this target. A rule is a domain with its subdomains, an
+/// address, a network, or `*`.
 fn is_excepted(target: &Url, except: &[String]) -> bool {
     let host = target
         .host_str()
@@ -82,7 +83,7 @@ fn is_excepted(target: &Url, except: &[String]) -> bool {
     })
 }
 
-/// Whether an address is of a network in CIDR's notation.
+/// Reports whether an address belongs to a CIDR network.
 fn is_within(address: IpAddr, network: &str, bits: &str) -> bool {
     let Ok(bits) = bits.parse::<u32>() else {
         return false;
@@ -152,7 +153,7 @@ mod tests {
         );
     }
 
-    /// `NO_PROXY`, host, whether curl 7.88.1 reaches the host directly: what it did with `http_proxy` set.
+    /// `NO_PROXY`, host, and whether curl 7.88.1 bypassed `http_proxy` for it.
     const CURL: &[(&str, &str, bool)] = &[
         ("example.com", "example.com", true),
         ("example.com", "www.example.com", true),
@@ -192,8 +193,9 @@ mod tests {
         (",,example.com", "example.com", true),
     ];
 
-    /// Where we differ from that curl, each on purpose: `*.` is common in practice; a network of no bits is every
-    /// address; that curl compared only the first bits of an IPv6 network; a network needs its bits.
+    /// Intended differences from that curl. `*.` is common in practice, and a network of zero bits
+    /// is every address. That curl compared only the first bits of an IPv6 network. A network
+    /// requires its bits.
     const DIFFERENT: &[(&str, &str)] = &[
         ("*.example.com", "www.example.com"),
         ("*.example.com", "example.com"),

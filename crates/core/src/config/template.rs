@@ -1,11 +1,13 @@
-//! The URL, headers and body of a `template` webhook: text with `{{path}}` where a value of the notification goes in.
+//! The URL, headers and body of a `template` webhook: text with `{{path}}` placeholders for values
+//! of the notification.
 //!
-//! What a value may contain is escaped for the place where it stands, so that no endpoint's name and no provider's words
-//! can change the structure around them: inside a JSON string its characters, elsewhere in JSON a complete JSON value.
+//! Values are escaped for their context, so that no endpoint name and no provider text can change
+//! the structure around them. Inside a JSON string, its characters are escaped. Elsewhere in JSON,
+//! a complete JSON value is inserted.
 
 use serde_json::Value;
 
-/// A template that was read.
+/// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -18,7 +20,7 @@ enum Part {
     Value { path: String, in_string: bool },
 }
 
-/// What the template's text is written in.
+/// The syntax that surrounds the placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Syntax {
     /// JSON.
@@ -27,7 +29,7 @@ pub enum Syntax {
     Form,
     /// HTML or XML.
     Markup,
-    /// Text; lines may end.
+    /// Plain text; may have several lines.
     Plain,
     /// A header's value: one line of visible ASCII.
     Header,
@@ -36,7 +38,7 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    /// Of a body with this media type.
+    /// Returns the syntax of a body with this media type.
     pub fn of(content_type: &str) -> Self {
         let media_type = content_type
             .split(';')
@@ -57,10 +59,10 @@ impl Syntax {
 }
 
 impl Template {
-    /// Reads `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A message that says what is wrong.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut in_string = false;
@@ -94,7 +96,8 @@ impl Template {
         Ok(template)
     }
 
-    /// The text with the values at their places. A path that leads nowhere gives nothing; in JSON, `null`.
+    /// Renders the template. A path that does not exist renders as empty text, or as `null` in
+    /// JSON.
     pub fn fill(&self, values: &Value) -> String {
         let mut out = String::new();
         for part in &self.parts {
@@ -154,7 +157,8 @@ impl Template {
     }
 }
 
-/// Whether a JSON string is open at the end of `text`, given whether one was at its beginning.
+/// Reports whether a JSON string is open at the end of `text`, given whether one was open at its
+/// beginning.
 fn is_in_string(text: &str, mut open: bool) -> bool {
     let mut escaped = false;
     for c in text.chars() {

@@ -1,11 +1,12 @@
-//! Values as people write them: lengths of time, sizes, times of the day. Pure.
+//! Parses values as people write them: durations and times of day. Pure.
 
 use std::time::Duration;
 
-/// Reads a duration: an integer or decimal number and a unit, `500ms`, `30s`, `1.5h`, or several, `1h30m`.
+/// Parses a duration: an integer or decimal number and a unit, `500ms`, `30s`, `1.5h`, or several,
+/// `1h30m`.
 ///
 /// # Errors
-/// A few words on what is wrong.
+/// A short message that says what is wrong.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     const WANTED: &str = "expected a number and a unit: `500ms`, `30s`, `5m`, `1h` or `7d`";
     let mut rest = text.trim();
@@ -33,14 +34,14 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
         total += number * unit;
         rest = &rest[letters..];
     }
-    // Far beyond any use, and far within what a clock can add.
+    // A hundred years is more than anyone needs and does not overflow date arithmetic.
     if total > 100.0 * 365.0 * 86_400.0 {
         return Err("that is more than a hundred years");
     }
     Ok(Duration::from_micros((total * 1e6).round() as u64))
 }
 
-/// A duration as [`duration`] reads it, in the largest unit that divides it.
+/// Formats a duration as [`duration`] parses it, in the largest unit that divides it.
 pub fn show(d: Duration) -> String {
     let ms = d.as_millis();
     [
@@ -57,7 +58,7 @@ pub fn show(d: Duration) -> String {
     )
 }
 
-/// Reads a time of the day, `08:00`, as minutes since midnight.
+/// Parses a time of day, such as `08:00`, as minutes since midnight.
 pub fn minute_of_day(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);

@@ -459,7 +459,7 @@ impl Rollup {
 /// Probe outcomes of one endpoint in one period: the part of a [`Rollup`] that status bars need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// When the period begins.
+    /// The beginning of the period.
     pub at: Timestamp,
     /// Good probes, slow ones included.
     pub good: u32,
