@@ -1,4 +1,4 @@
-//! What waits to be recorded, and what is logged once it is.
+//! Records that wait to be written, and log records that are emitted once they are.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use llmwatch_core::incident::Change;
 use llmwatch_core::model::{Incident, Sample};
 use llmwatch_core::monitor::{Effect, Effects, Record};
 
-/// A store that fails for less long is not worth a message: a backup may have held it.
+/// A shorter store failure is not announced: a backup may have locked the file.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A store that fails now and then is not worth a message more often than this.
+/// Minimum time between two announcements of a failing store.
 const ANNOUNCE_EVERY: Duration = Duration::from_hours(1);
-/// How often a store that fails, or the number of dropped samples, is logged.
+/// How often a failing store, or the number of dropped samples, is logged.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
-/// What one sample, or one thing that was asked for, has led to.
+/// The effects of one sample or one command.
 #[derive(Debug, Default)]
 pub(super) struct PipelineStep {
     pub(super) effects: Effects,
     /// Rows of incidents that changed.
     pub(super) incidents: Vec<IncidentRow>,
-    /// What alerting wants recorded.
+    /// Changes of the alerting state to record.
     pub(super) alerting: Commit,
-    /// What is logged besides the effects.
+    /// Log records besides those of the effects.
     pub(super) records: Vec<LogRecord>,
 }
 
@@ -44,7 +44,7 @@ impl From<Effects> for PipelineStep {
 }
 
 impl PipelineStep {
-    /// Records an incident that somebody changed.
+    /// Adds an incident that a user changed.
     pub(super) fn update(&mut self, incident: Option<&Incident>) {
         if let Some(incident) = incident {
             self.incidents.push(IncidentRow::of(incident));
@@ -53,12 +53,12 @@ impl PipelineStep {
         }
     }
 
-    /// Whether it is a sample that changes nothing but the figures.
+    /// Reports whether the step is a sample that changes only figures.
     pub(super) fn is_ordinary(&self) -> bool {
         self.effects.is_ordinary() && self.incidents.is_empty() && self.records.is_empty()
     }
 
-    /// The transaction that records it.
+    /// Converts the step to the transaction that records it.
     fn commit(self) -> Commit {
         let mut commit = Commit {
             incidents: self.incidents,
@@ -86,39 +86,39 @@ impl PipelineStep {
     }
 }
 
-/// What waits to be recorded, and what is to be logged once it is.
+/// Records that wait to be written, and log records to emit once they are.
 #[derive(Default)]
 pub(super) struct Backlog {
-    /// Whether good samples are logged as well.
+    /// Whether successful samples are logged as well.
     pub(super) all_samples: bool,
-    /// What waits for the store.
+    /// Commits that wait for the store.
     pub(super) waiting: Waiting,
-    /// Whether something waits that must survive this process: more than samples.
+    /// Whether anything besides samples waits, which must survive this process.
     pub(super) is_unsaved: bool,
-    /// What was logged and is published to listeners next.
+    /// Logged records to publish to listeners.
     pub(super) logged: Vec<LogRecord>,
-    /// Why the store cannot be written, while it cannot.
+    /// Why the store is not writable, while it is not.
     pub(super) error: Option<String>,
     unlogged: Vec<LogRecord>,
     failing_since: Option<Instant>,
     announced_at: Option<Instant>,
-    /// When the failure that was announced last began, until its end is announced.
+    /// When the last announced failure began, until its end is announced.
     announced_since: Option<Instant>,
-    /// When the log last said that the store fails, how often it has failed since then, and whether the last failure is in
-    /// the log.
+    /// When a store failure was last logged, how many have occurred since, and whether the latest
+    /// one is in the log.
     failure_logged_at: Option<Instant>,
     failures: u64,
     is_failure_logged: bool,
-    /// Commits that were written since the store can be written again.
+    /// Commits written since the store became writable again.
     flushed: usize,
-    /// Samples that were dropped, how many of them the log has, and when it got that.
+    /// Dropped samples, how many of them were logged, and when.
     dropped: u64,
     dropped_logged: u64,
     dropped_at: Option<Instant>,
 }
 
 impl Backlog {
-    /// Nothing waits yet.
+    /// Creates an empty backlog.
     pub(super) fn new(all_samples: bool) -> Self {
         Self {
             all_samples,
@@ -126,8 +126,8 @@ impl Backlog {
         }
     }
 
-    /// Takes in what follows from a turn of the monitor at `location`. `is_logged` decides which samples become a record,
-    /// since most of them may interest nobody.
+    /// Queues the steps of one turn of the monitor at `location`. `is_logged` decides which samples
+    /// become log records, since most are of no interest.
     pub(super) fn add(
         &mut self,
         steps: Vec<PipelineStep>,
@@ -150,7 +150,7 @@ impl Backlog {
         }
     }
 
-    /// The error, when it is time to announce that the store fails.
+    /// Returns the error when it is time to announce that the store fails.
     pub(super) fn worth_announcing(&mut self) -> Option<&str> {
         let is_long = self
             .failing_since
@@ -166,7 +166,7 @@ impl Backlog {
         self.error.as_deref()
     }
 
-    /// How long an announced failure took, once after it is over.
+    /// Returns the duration of an announced failure, once, after recovery.
     pub(super) fn recovered_after(&mut self) -> Option<Duration> {
         if self.failing_since.is_some() {
             return None;
@@ -174,14 +174,14 @@ impl Backlog {
         self.announced_since.take().map(|since| since.elapsed())
     }
 
-    /// `commits` are recorded.
+    /// Records that `commits` commits were written.
     pub(super) fn recorded(&mut self, commits: usize) {
         self.flushed += commits;
         if !self.waiting.is_empty() {
             return;
         }
         let flushed = std::mem::take(&mut self.flushed);
-        // A failure that is not in the log, because one shortly before is, has no end there either.
+        // If the rate limit kept the failure out of the log, the recovery is not logged either.
         if self.error.take().is_some() && std::mem::take(&mut self.is_failure_logged) {
             log::emit(
                 Event::StoreRecovered,
@@ -194,9 +194,9 @@ impl Backlog {
         self.log_waiting();
     }
 
-    /// Nothing of `batch` could be recorded at `began`; it waits.
+    /// Puts `batch` back after an attempt to write it, begun at `began`, failed.
     pub(super) fn failed(&mut self, batch: Batch, error: String, began: Instant) {
-        // It is decided and notified, even if it is not recorded.
+        // The decisions are in effect and notified even though they are not recorded.
         self.log_waiting();
         self.dropped += self.waiting.put_back(batch) as u64;
         self.failing_since.get_or_insert(began);
@@ -206,7 +206,7 @@ impl Backlog {
         self.log_dropped();
     }
 
-    /// Logs at most once a minute that the store fails.
+    /// Logs a store failure, at most once a minute.
     fn log_failure(&mut self, error: &str) {
         let is_recent = self
             .failure_logged_at
@@ -234,7 +234,7 @@ impl Backlog {
         self.log(records);
     }
 
-    /// Logs what has happened.
+    /// Emits log records and keeps those that listeners receive.
     fn log(&mut self, records: Vec<LogRecord>) {
         for record in records {
             record.emit(self.all_samples);
@@ -244,7 +244,7 @@ impl Backlog {
         }
     }
 
-    /// Logs at most once a minute how many samples were dropped.
+    /// Logs the number of dropped samples, at most once a minute.
     fn log_dropped(&mut self) {
         let is_recent = self.dropped_at.is_some_and(|at| at.elapsed() < LOG_EVERY);
         if self.dropped == self.dropped_logged || is_recent {

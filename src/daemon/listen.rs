@@ -1,4 +1,4 @@
-//! The sockets that the daemon serves on.
+//! The sockets on which the daemon listens.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::log::{Event, emit};
 use crate::systemd;
 use crate::web;
 
-/// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.
+/// Returns the status page's socket: the inherited one named `http`, else one bound to `address`.
 pub(super) async fn page(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     let passed = systemd::inherited_listener("http")
         .context("the socket `http` from the service manager")?;
@@ -28,7 +28,7 @@ pub(super) async fn page(address: Option<SocketAddr>) -> anyhow::Result<Option<T
     }
 }
 
-/// The socket of HAProxy's agent checks.
+/// Binds the socket of HAProxy's agent checks.
 pub(super) async fn agent(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else {
         return Ok(None);
@@ -39,7 +39,8 @@ pub(super) async fn agent(address: Option<SocketAddr>) -> anyhow::Result<Option<
     Ok(Some(listener))
 }
 
-/// The control socket at `path`. Without it everything but the commands that use it works, so it is no reason to end.
+/// Binds the control socket at `path`. A failure only disables the commands that use it, so it does
+/// not stop the daemon.
 pub(super) fn control_socket(path: &Path) -> Option<UnixListener> {
     let bound = web::bind_control_socket(path);
     if let Err(error) = &bound {

@@ -1,8 +1,8 @@
-//! The composition root, in four stages: build what must be there before anything runs, spawn the tasks, supervise them
-//! until a signal, drain.
+//! The composition root, in four stages: build everything that must exist before a task runs, spawn
+//! the tasks, supervise them until a signal, drain.
 //!
-//! Any task that ends before the shutdown ends the process: a monitor that half works is worse than one that the
-//! service manager starts again.
+//! Any task that ends before the shutdown ends the process: a restart by the service manager is
+//! better than a monitor that half works.
 
 mod backlog;
 pub mod coordinator;
@@ -44,7 +44,7 @@ use llmwatch_core::model::{Endpoint, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::budget;
 
-/// How the daemon reads its configuration again, with the level of the log that is to be from then on.
+/// Rereads the configuration.
 pub type ReloadConfig = Box<dyn Fn() -> Result<Settings, ConfigError> + Send + Sync>;
 
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
@@ -64,7 +64,7 @@ pub async fn run(
     daemon.drain(end).await
 }
 
-/// What is opened and restored before anything runs.
+/// Everything that is opened and restored before the tasks start.
 struct Built {
     service: Service,
     wall: WallClock,
@@ -73,7 +73,7 @@ struct Built {
     opened: OpenedStore,
     /// For the pages.
     read_only: Store,
-    /// The store that several daemons share, and a connection to it if it answers.
+    /// The store that several daemons share, and a connection to it if it is reachable.
     shared: Option<SharedStore>,
     session: Option<Session>,
     links: Links,
@@ -132,20 +132,22 @@ fn log_start(config: &Settings) {
     warn(Store::exposed(&config.store.path));
 }
 
-/// The daemon's own file, and what is read from it before probing begins.
+/// The daemon's own database file, and the state read from it before probing begins.
 struct OpenedStore {
-    /// Held as long as the daemon runs.
+    /// Held while the daemon runs.
     lock: StoreLock,
     store: Store,
-    /// The state of the last checkpoint, and the number of the last sample in it.
+    /// The state of the last checkpoint, and the sequence number of its last sample.
     core: MonitorState,
     seq: i64,
-    /// What a daemon leaves that cannot write to its store, and what the last one left.
+    /// Disk space for records that cannot be written to the store, and what the previous process
+    /// saved there.
     reserve: Reserve,
     unrecorded: Option<Commit>,
 }
 
-/// Opens the daemon's own file and reads the last checkpoint, or what could not be written since.
+/// Opens the daemon's own database file and reads the last checkpoint, from the reserve if the
+/// store lacks it.
 fn open_store(config: &Settings, now: Timestamp) -> anyhow::Result<OpenedStore> {
     let lock = StoreLock::take(&config.store.path)?;
     let store = Store::open(&config.store.path)?;
@@ -164,10 +166,11 @@ fn open_store(config: &Settings, now: Timestamp) -> anyhow::Result<OpenedStore> 
     })
 }
 
-/// Connects to the store that several daemons share, if there is one.
+/// Connects to the shared store, if one is configured.
 ///
 /// # Errors
-/// When it refuses. One that does not answer is no reason to watch nothing: the daemon starts alone.
+/// When it rejects the connection. If it is unreachable the daemon starts alone, since probing does
+/// not need it.
 async fn open_shared(
     config: &Settings,
 ) -> Result<(Option<SharedStore>, Option<Session>), SharedError> {
@@ -183,8 +186,8 @@ async fn open_shared(
     }
 }
 
-/// Has the links in messages signed with the key that all daemons of the shared store have, so that each reads those of
-/// the others. A daemon that starts while the store is away keeps the key that it had.
+/// Adopts the shared store's link-signing key, so that every daemon accepts the links that the
+/// others send. A daemon that starts while that store is unreachable keeps its own key.
 async fn share_link_key(session: &Session, store: &Store) -> Result<(), StoreError> {
     let own = store.run_blocking(Store::link_key).await?;
     let Ok(key) = session.link_key(&own).await else {
@@ -213,12 +216,12 @@ fn warn(warnings: impl IntoIterator<Item = String>) {
     }
 }
 
-/// The running daemon: its tasks, and what a reload and the shutdown need.
+/// The running daemon: its tasks, and everything that a reload and the shutdown need.
 struct RunningDaemon {
     service: Service,
     wall: WallClock,
     started_at: Timestamp,
-    /// Never read: other daemons cannot use the store as long as it is held.
+    /// Never read: while it is held, no other daemon can use the store.
     _lock: StoreLock,
     store: Store,
     prober: Arc<ReloadableProber>,
@@ -231,7 +234,8 @@ struct RunningDaemon {
     stop: Stops,
 }
 
-/// Who stops when: probing first, then recording (by itself, when its queue is empty), then notifying and sharing.
+/// The shutdown order: probing stops first, then recording (by itself, once its queue is empty),
+/// then notifying and sharing.
 #[derive(Default)]
 struct Stops {
     probing: CancellationToken,
@@ -243,7 +247,7 @@ struct Stops {
 #[derive(Default)]
 struct Tasks(JoinSet<(&'static str, anyhow::Result<()>)>);
 
-/// The task whose end lets the others finish.
+/// When this task ends, the others may finish.
 const PIPELINE: &str = "the pipeline";
 
 impl Tasks {
@@ -290,11 +294,11 @@ impl Signals {
     }
 }
 
-/// Why the daemon stops: what asked for it, or the task that ended.
+/// Why the daemon stops: the signal or request, or the task that ended.
 type StopReason = Result<&'static str, TaskResult>;
 
 impl RunningDaemon {
-    /// Says that the daemon is ready, and reloads when asked to, until it has to stop.
+    /// Reports readiness, then handles reload requests until the daemon has to stop.
     async fn supervise(
         &mut self,
         reload: &ReloadConfig,
@@ -319,7 +323,7 @@ impl RunningDaemon {
         }
     }
 
-    /// Looks for damage in a file that was too large for that before the start.
+    /// Checks the integrity of a database file that was too large to check before the start.
     fn check_store(&self) {
         if !self.store.is_unchecked() {
             return;
@@ -332,10 +336,10 @@ impl RunningDaemon {
         });
     }
 
-    /// Stops the tasks in their order, within a limit.
+    /// Stops the tasks in order, within a time limit.
     ///
     /// # Errors
-    /// When a task had ended by itself, or fails now.
+    /// When a task had ended by itself, or fails during the shutdown.
     async fn drain(mut self, end: StopReason) -> anyhow::Result<()> {
         self.service.stopping();
         let reason = *end.as_ref().unwrap_or(&"a component has ended");
@@ -362,15 +366,15 @@ impl RunningDaemon {
 }
 
 impl Stops {
-    /// Everything is recorded: what remains to be sent and shared is finished.
+    /// Called once everything is recorded: the remaining messages are sent and shared.
     fn finish(&self) {
         self.sharing.cancel();
         self.notifying.cancel();
     }
 }
 
-/// Waits for every task: the runner ends, then the pipeline, whose queue it closed, then the rest. The first failure is
-/// kept in `failed`.
+/// Waits for every task: the runner ends, then the pipeline, whose queue the runner closed, then
+/// the rest. Keeps the first failure in `failed`.
 async fn join_all(tasks: &mut Tasks, stop: &Stops, failed: &mut Option<anyhow::Error>) {
     while let Some(ended) = tasks.0.join_next().await {
         match ended {

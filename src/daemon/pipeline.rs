@@ -1,8 +1,8 @@
-//! The one writer: every sample passes here, in order, and what it leads to is committed with it.
+//! The single writer: processes every sample in order and commits its effects with it.
 //!
-//! [`MonitorState`] decides, purely; this shell commits, then logs, then has the scheduler recheck, publishes the
-//! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
-//! as there is room again; probing, detection and notifying continue meanwhile.
+//! [`MonitorState`] decides without I/O. This shell commits, logs, schedules rechecks, publishes
+//! the snapshot and wakes the outbox, in this order. When the store fails, records wait in memory
+//! until it is writable again; probing, detection and notifying continue.
 
 pub mod joint;
 pub mod reporting;
@@ -44,18 +44,20 @@ use llmwatch_core::report::routing;
 
 /// How many reports are taken from the queue at once.
 const BATCH: usize = 4096;
-/// How often ordinary samples are written together, the store is tried again, the snapshot is refreshed and the service
-/// manager is notified. So an ordinary sample is recorded and shown at most this much after it was taken.
+/// How often ordinary samples are committed as a batch, the store is retried, the snapshot is
+/// refreshed and the watchdog is notified. An ordinary sample is therefore recorded and shown
+/// within this time.
 const PULSE: Duration = Duration::from_secs(1);
-/// A commit longer than this is worth a log line.
+/// A commit that takes longer than this is logged.
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
-/// For so long after the clock was set, reports of probes that began before it may still come.
+/// How long after a clock change reports of earlier probes may still arrive.
 const CLOCK_ECHO: Duration = Duration::from_secs(10);
-/// How often old rows are looked for.
+/// How often expired rows are deleted.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
-/// How many of them are deleted at a time: a few milliseconds of the writer's time, at most once a [`PULSE`].
+/// How many rows are deleted at a time: a few milliseconds of the writer's time, at most once per
+/// [`PULSE`].
 const FORGET_AT_ONCE: u32 = 1000;
-/// How often deliveries are counted again.
+/// How often delivery statistics are refreshed.
 const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends the reply to a command, once its change is recorded.
@@ -67,52 +69,52 @@ pub struct Pipeline {
     pub settings: Arc<Settings>,
     /// The folded state.
     pub core: MonitorState,
-    /// What was sent to which channel.
+    /// Decides what to send to which channel, and tracks what was sent.
     pub notifications: NotificationScheduler,
-    /// Where it is recorded.
+    /// The daemon's own store.
     pub store: Store,
-    /// Room on the disk for what the store cannot record.
+    /// Disk space for records that the store cannot take.
     pub reserve: Reserve,
-    /// What a daemon that was killed could not record, and the store still cannot.
+    /// Records of a killed daemon that the store still cannot take.
     pub unrecorded: Option<Commit>,
-    /// Whether the reserve holds something; true at the start of one that may.
+    /// Whether the reserve holds records, or may hold some after a start.
     pub is_saved: bool,
     /// The machine's wall clock.
     pub wall: WallClock,
-    /// How long the machine is up.
+    /// How long the machine has been up.
     pub uptime: Uptime,
-    /// What the scheduler reports; when it ends, so does the pipeline.
+    /// Reports from the scheduler; when this channel closes, the pipeline ends.
     pub reports: mpsc::Receiver<Report>,
     /// Commands to the pipeline.
     pub commands: mpsc::Receiver<Command>,
-    /// Where commands to the scheduler go.
+    /// Commands to the scheduler.
     pub scheduler: mpsc::UnboundedSender<SchedulerCommand>,
-    /// What is true now, for everybody to read.
+    /// The current state, for all readers.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Wakes the outbox.
     pub outbox: Arc<Notify>,
-    /// Publishes what happens to listeners.
+    /// Publishes events to listeners.
     pub broadcast: Broadcast,
     /// Counts every sample.
     pub counters: Counters,
-    /// The part in a store that several daemons share.
+    /// The pipeline's side of a shared store, if one is configured.
     pub joint: Option<Joint>,
-    /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
-    /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
+    /// Called about once a second to feed the service manager's watchdog. A failing store does not
+    /// stop it, because a restart would lose the records in memory. A pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
 }
 
-/// Why a turn begins.
+/// Why a turn starts.
 enum Wake {
     /// The scheduler has ended.
     Ended,
-    /// A command has come.
+    /// A command has arrived.
     Command(Box<Command>),
-    /// Reports have come, or it is time.
+    /// Reports have arrived, or the pulse is due.
     Due,
 }
 
-/// What the pipeline remembers from one turn to the next.
+/// State that the pipeline keeps from one turn to the next.
 struct Turns {
     backlog: Backlog,
     clock: ClockFollower,
@@ -123,7 +125,7 @@ struct Turns {
     pulse: Interval,
     forget_at: Instant,
     last_recorded_at: Option<Timestamp>,
-    /// Whether incidents of endpoints that were removed while nothing ran are closed.
+    /// Whether incidents of endpoints that were removed while the daemon was down are closed.
     is_settled: bool,
 }
 
@@ -149,7 +151,7 @@ impl Turns {
         }
     }
 
-    /// Notes when samples were last recorded, in the time of a clock that was set.
+    /// Remembers when samples were last recorded, shifted if the clock was set.
     fn note_recorded(&mut self, steps: &[PipelineStep], now: Timestamp) {
         for (from, to) in steps.iter().filter_map(|s| s.effects.clock_set()) {
             let shift = to.since_ms(from);
@@ -162,7 +164,8 @@ impl Turns {
         }
     }
 
-    /// Whether nothing but figures changed: that is written with others at the next pulse, or with what does not wait.
+    /// Reports whether only figures changed. Such steps are written at the next pulse, or with the
+    /// next urgent one.
     fn may_wait(&self, steps: &[PipelineStep]) -> bool {
         !steps.is_empty()
             && steps.iter().all(PipelineStep::is_ordinary)
@@ -171,17 +174,17 @@ impl Turns {
     }
 }
 
-/// Notices that the clock was set, and corrects what was timed by it before.
+/// Detects that the clock was set, and corrects earlier timestamps.
 struct ClockFollower {
     lookout: ClockMonitor,
-    /// What happened to the clock while nothing ran.
+    /// A clock change while the daemon was down: from and to.
     at_start: Option<(Timestamp, Timestamp)>,
-    /// By how much the clock was set last, in milliseconds, and when that was noticed.
+    /// The last clock change in milliseconds, and when it was detected.
     last_shift: Option<(i64, Instant)>,
 }
 
 impl ClockFollower {
-    /// The time, and from when to when the clock was set since the last reading.
+    /// Returns the time and, if the clock was set since the last reading, from when to when.
     fn read(&mut self) -> (Timestamp, Option<(Timestamp, Timestamp)>) {
         let look = self.lookout.look();
         let now = look.now;
@@ -195,7 +198,7 @@ impl ClockFollower {
         (now, set)
     }
 
-    /// Moves the reports of probes that began before the clock was set.
+    /// Shifts the reports of probes that began before the clock was set.
     fn correct(&mut self, reports: &mut [Report], now: Timestamp) {
         self.last_shift = self.last_shift.filter(|(_, at)| at.elapsed() < CLOCK_ECHO);
         if let Some((by_ms, _)) = self.last_shift {
@@ -206,7 +209,7 @@ impl ClockFollower {
     }
 }
 
-/// How delivery goes, counted now and then.
+/// Delivery statistics of each channel, refreshed periodically.
 #[derive(Default)]
 struct Deliveries {
     tallies: Vec<ChannelStats>,
@@ -218,14 +221,15 @@ impl Deliveries {
         if self.counted_at.is_some_and(|at| at.elapsed() < TALLY_EVERY) {
             return;
         }
-        // A store that cannot be read shows when it cannot be written.
+        // A store that cannot be read is reported when writing fails.
         if let Ok(tallies) = store.run_blocking(Store::channel_stats).await {
             self.tallies = tallies;
         }
         self.counted_at = Some(Instant::now());
     }
 
-    /// Follows a clock that was set by `by_ms`. The outbox follows with the next commit, so it is counted later.
+    /// Shifts the timestamps after the clock was set by `by_ms`. The outbox is shifted with the
+    /// next commit, so the next refresh waits for that.
     fn move_along(&mut self, by_ms: i64) {
         let tallies = self.tallies.iter_mut();
         for at in tallies.flat_map(|t| [&mut t.failing_since, &mut t.oldest]) {
@@ -266,7 +270,7 @@ impl Pipeline {
         }
     }
 
-    /// Folds what has come, records it and shows what is true then.
+    /// Folds new reports, records the effects and publishes the new state.
     async fn turn(&mut self, turns: &mut Turns, command: Option<Command>) {
         let (now, mut steps) = self.follow_clock(turns);
         for report in turns.reports.drain(..) {
@@ -294,7 +298,8 @@ impl Pipeline {
         }
         turns.deliveries.refresh(&self.store).await;
         if turns.backlog.error.is_none() && self.store.sums_are_due() {
-            // What fails stays in memory, and shows when samples cannot be written either.
+            // On failure the sums stay in memory, and the failure is reported when samples cannot
+            // be written either.
             let _ = self
                 .store
                 .run_blocking(|store| store.write_sums(false))
@@ -312,7 +317,7 @@ impl Pipeline {
         steps.push(self.drill(&snapshot));
         self.alert(&mut steps, &snapshot, &turns.deliveries.tallies);
         self.queue(&mut turns.backlog, steps);
-        // The first sample after a start is not held back by what was written without one.
+        // A write without a sample does not delay the first sample after a start.
         if turns.backlog.waiting.has_sample() {
             turns.written_at = Some(Instant::now());
         }
@@ -324,16 +329,16 @@ impl Pipeline {
             ChannelStats::join(&mut snapshot.outbox, &joint.view().outbox);
         }
         self.show(snapshot);
-        // A client that asked for a change finds it in the snapshot.
+        // Reply only now, so that the client finds its change in the snapshot.
         if let Some(reply) = reply {
             reply();
         }
-        // Listeners that react to an event find it in the snapshot.
+        // Publish only now, so that listeners find the event in the snapshot.
         self.publish(&mut turns.backlog);
     }
 
-    /// One reading of the clock for the entire turn, and what follows from a clock that was set. The first turn also
-    /// closes the incidents of endpoints that were removed meanwhile.
+    /// Reads the clock once for the entire turn, and handles a clock change. The first turn also
+    /// closes the incidents of endpoints that were removed while the daemon was down.
     fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<PipelineStep>) {
         let mut steps = Vec::with_capacity(turns.reports.len() + 3);
         let (now, set) = turns.clock.read();
@@ -345,7 +350,7 @@ impl Pipeline {
             steps.push(self.settle(now).into());
         }
         turns.clock.correct(&mut turns.reports, now);
-        // Probes that end in the same instant arrive in any order; they are folded in one.
+        // Reports of one instant arrive in any order; sorting makes the fold deterministic.
         turns.reports.sort_by(|a, b| a.order().cmp(&b.order()));
         (now, steps)
     }
@@ -360,7 +365,7 @@ impl Pipeline {
         }
     }
 
-    /// Folds a report; logs at once what concerns no sample.
+    /// Folds a report. Reports without a sample are logged at once.
     fn take(&mut self, report: Report) -> Option<PipelineStep> {
         match report {
             Report::Probed(probed) => {
@@ -393,7 +398,7 @@ impl Pipeline {
         }
     }
 
-    /// Applies a command; gives the reply that is due once that is recorded.
+    /// Applies a command. Returns the reply to send once the change is recorded.
     fn apply(&mut self, command: Command, now: Timestamp) -> (PipelineStep, Option<SendReply>) {
         let mut step = PipelineStep::default();
         let reply: SendReply = match command {
@@ -447,7 +452,7 @@ impl Pipeline {
         (step, Some(reply))
     }
 
-    /// Rechecks and pauses do not wait for the disk.
+    /// Sends rechecks and pauses to the scheduler, before the disk write.
     fn command_scheduler(&self, steps: &[PipelineStep]) {
         let rechecks: Vec<_> = steps
             .iter()
@@ -467,7 +472,7 @@ impl Pipeline {
         }
     }
 
-    /// Announces a database that fails for long, and that it is written again.
+    /// Announces a database that has been failing for long, and its recovery.
     fn announce_database(&mut self, backlog: &mut Backlog, now: Timestamp) {
         let location = &self.settings.monitor.location;
         let locale = Locale::of(&self.settings);
@@ -486,7 +491,7 @@ impl Pipeline {
         }
     }
 
-    /// Hands what changed to alerting, which decides who is notified as of now.
+    /// Passes changes to alerting, which decides who is notified now.
     fn alert(
         &mut self,
         steps: &mut Vec<PipelineStep>,
@@ -524,7 +529,8 @@ impl Pipeline {
         });
     }
 
-    /// Starts the drill of the channels that is due, and reports those that nobody has confirmed in time.
+    /// Starts a drill of the channels if one is due, and reports drills that nobody confirmed in
+    /// time.
     fn drill(&mut self, snapshot: &Snapshot) -> PipelineStep {
         let config = self.core.config().clone();
         let mut step = PipelineStep::default();
@@ -541,7 +547,7 @@ impl Pipeline {
         step
     }
 
-    /// Starts a drill of `channels`, or says why it cannot be started.
+    /// Starts a drill of `channels`, or returns why it cannot be started.
     fn start_drill(
         &mut self,
         channels: &[ChannelName],
@@ -574,7 +580,7 @@ impl Pipeline {
             .start_drill(id, chosen, incident.as_ref(), &config, now))
     }
 
-    /// Shows what is true now.
+    /// Publishes the snapshot and feeds the watchdog.
     fn show(&mut self, mut snapshot: Snapshot) {
         match &self.joint {
             Some(joint) if !joint.is_alone() => joint.view().notifications.annotate(&mut snapshot),
@@ -586,7 +592,7 @@ impl Pipeline {
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    /// Publishes to listeners what was logged.
+    /// Publishes the logged records to listeners.
     fn publish(&self, backlog: &mut Backlog) {
         let has_listeners = self.broadcast.has_listeners();
         for record in backlog.logged.drain(..) {
@@ -599,7 +605,7 @@ impl Pipeline {
         }
     }
 
-    /// Deletes a little of what is too old; gives how long it is until the next time.
+    /// Deletes some expired rows. Returns how long to wait until the next time.
     async fn forget(&mut self, now: Timestamp) -> Duration {
         let horizon = Horizon::at(now, &self.settings.store);
         match self
@@ -617,7 +623,7 @@ impl Pipeline {
         }
     }
 
-    /// Has `steps` wait for the next commit.
+    /// Queues `steps` for the next commit.
     fn queue(&self, backlog: &mut Backlog, steps: Vec<PipelineStep>) {
         let has_listeners = self.broadcast.has_listeners();
         let mut skipped = 0;
@@ -632,11 +638,11 @@ impl Pipeline {
         self.broadcast.skip(skipped);
     }
 
-    /// Commits everything that waits, in order. Without a failure before, that is one transaction.
+    /// Commits everything in the queue, in order: one transaction, unless writing failed before.
     async fn write(&mut self, backlog: &mut Backlog) {
         while let Some(mut batch) = backlog.waiting.take() {
             let commits = std::mem::take(&mut batch.commits);
-            // What waits behind it is sent as well, if the store fails.
+            // If the store fails, notifications queued behind this batch are sent as well.
             let later: Vec<_> = backlog.waiting.outgoing().cloned().collect();
             let notifies = !later.is_empty() || commits.iter().any(|c| !c.outgoing.is_empty());
             let shifts = commits.iter().any(|c| c.clock_set.is_some());
@@ -664,12 +670,12 @@ impl Pipeline {
         }
         if std::mem::take(&mut self.is_saved) {
             let reserve = self.reserve.clone();
-            // A failure to clear it is harmless: the next sample in the store makes it out of date.
+            // A failure to clear it is harmless: the next recorded sample makes it obsolete.
             let _ = self.store.run_blocking(move |_| reserve.clear()).await;
         }
     }
 
-    /// Writes what must survive this process into the reserve, while the store cannot be written.
+    /// Saves to the reserve what must survive this process while the store is not writable.
     async fn save(&mut self, backlog: &mut Backlog) {
         if !std::mem::take(&mut backlog.is_unsaved) {
             return;
@@ -691,7 +697,8 @@ impl Pipeline {
             store.retain_undelivered(&mut unrecorded.outgoing);
             if let Ok(last_seq) = store.last_seq() {
                 unrecorded.last_seq = last_seq;
-                // Without room in the reserve it waits in memory only; the log has the store's error already.
+                // Without space in the reserve it stays in memory only; the store's error is
+                // already in the log.
                 let _ = reserve.write(&unrecorded);
             }
         };

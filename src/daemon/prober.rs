@@ -13,7 +13,7 @@ use llmwatch_core::schedule::Due;
 /// The real prober with the connectivity checks, exchangeable at a reload.
 pub(super) struct ReloadableProber {
     set: RwLock<Arc<ProberSet>>,
-    /// Where several daemons may probe from one location: each slot is taken by one of them.
+    /// Set if several daemons may probe from one location: each slot is claimed by one of them.
     shared: Option<SharedStore>,
 }
 
@@ -90,7 +90,7 @@ impl Probe for ReloadableProber {
                 endpoint.interval,
             )
             .await;
-        // While the store does not answer nobody can know better.
+        // If the store is unreachable, probe anyway: a duplicate is better than a gap.
         claimed.unwrap_or(true)
     }
 }

@@ -1,4 +1,4 @@
-//! A reload: what changes at once, what needs a restart, and what the log says about it.
+//! Configuration reload: which changes apply at once, which need a restart, and how that is logged.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::web;
 use llmwatch_core::schedule::budget;
 
 impl RunningDaemon {
-    /// Reads the configuration again and follows it, if it is valid. `reply` gets the result.
+    /// Rereads the configuration and applies it if it is valid. Sends the result to `reply`.
     pub(super) async fn reload(&mut self, reload: &ReloadConfig, reply: Option<web::ReloadReply>) {
         self.service.reloading();
         let new = self.read_config(reload);
@@ -51,7 +51,8 @@ impl RunningDaemon {
     }
 }
 
-/// Takes `new` in the place of `current`, as far as that goes without a restart, and logs it.
+/// Returns `new` with the settings of `current` that cannot change without a restart, and logs the
+/// reload.
 fn reloaded(mut new: Settings, current: &Settings) -> Settings {
     let fixed = [
         (
@@ -118,7 +119,8 @@ fn rejected(error: &str) {
     );
 }
 
-/// The first error of a configuration in one line, with its place and what to do, and how many more there are.
+/// Formats the first configuration error as one line with its place and help, and the number of
+/// further errors.
 fn first_error(text: &str) -> String {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let Some(first) = lines.next() else {

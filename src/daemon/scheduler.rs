@@ -1,8 +1,8 @@
-//! The thin shell around the schedule: starts each probe when it is due and hands its sample on.
+//! The I/O shell around the schedule: starts each probe when it is due and passes its sample on.
 //!
-//! Nothing here waits for anything but time: samples go into a queue, and what the pipeline, the store or a mail server
-//! do with them cannot delay the next probe. The limit on concurrent probes is waited for before a probe starts, so it
-//! shows in `schedule_lag_ms` and never in a stage.
+//! This loop never waits for the pipeline, the store or a mail server: samples go into a queue, so
+//! slow consumers do not delay the next probe. The concurrency limit is awaited before a probe
+//! starts, so it shows in `schedule_lag_ms` and never in a stage.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,27 +20,28 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::schedule::{Due, Schedule};
 
-/// How long probes in flight may continue after the shutdown begins; what is not finished then is abandoned.
+/// How long probes in flight may continue after the shutdown begins; the rest are aborted.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// The loop wakes at least this often, to notice a machine that slept.
+/// The loop wakes at least this often, to detect that the machine was suspended.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A silence of the loop longer than this is a sleep (suspend, a stopped process), not a busy machine.
+/// A longer gap between wake-ups means a suspended machine or a stopped process, not a busy one.
 const ASLEEP: Duration = Duration::from_secs(5);
-/// A clock that is slewed may run away so far before the schedule follows it.
+/// How far a slewed clock may drift before the schedule follows it.
 const DRIFT_MS: u64 = 5_000;
 
-/// A probe that has run, and what the connectivity checks found if they were asked.
+/// A completed probe, and the result of the connectivity checks if they ran.
 #[derive(Debug)]
 pub struct Probed {
     /// The record.
     pub sample: Sample,
-    /// What the connectivity checks found; `None` when they were not asked.
+    /// The result of the connectivity checks; `None` when they did not run.
     pub connectivity: Option<ConnectivityCheckResult>,
 }
 
-/// What can probe: the real prober, or a script in a simulation.
+/// Something that can probe: the real prober, or a script in a simulation.
 pub trait Probe: Send + Sync + 'static {
-    /// One probe of `endpoint`, now. `due` says when it should have begun, `started_at` when it did.
+    /// Probes `endpoint` once, now. `due` says when it should have started, `started_at` when it
+    /// did.
     fn probe(
         &self,
         endpoint: Arc<Endpoint>,
@@ -48,7 +49,8 @@ pub trait Probe: Send + Sync + 'static {
         started_at: Timestamp,
     ) -> impl Future<Output = Probed> + Send;
 
-    /// Whether this daemon is to make the probe that is `due`: where several probe from one location, one of them does.
+    /// Reports whether this daemon makes the probe that is `due`: of several daemons at one
+    /// location, only one does.
     fn claims(&self, endpoint: &Endpoint, due: &Due) -> impl Future<Output = bool> + Send {
         let _ = (endpoint, due);
         std::future::ready(true)
@@ -60,11 +62,11 @@ pub trait Probe: Send + Sync + 'static {
 pub enum SchedulerCommand {
     /// Probe these endpoints from now on, each interval multiplied by the factor (1 or more).
     Follow(Vec<Arc<Endpoint>>, f64),
-    /// Probe these again at these moments.
+    /// Recheck these endpoints at these times.
     Recheck(Vec<(String, Timestamp)>),
-    /// Probe nothing before this moment.
+    /// Pause all probing until then.
     RestUntil(Timestamp),
-    /// Do not probe this endpoint until then.
+    /// Pause this endpoint until then.
     Pause(EndpointName, Timestamp),
 }
 
@@ -73,26 +75,27 @@ pub enum SchedulerCommand {
 pub enum Report {
     /// A probe has run.
     Probed(Box<Probed>),
-    /// A probe was not made, or its result thrown away.
+    /// A probe was skipped, or its result discarded.
     Skipped {
         /// The endpoint's name.
         endpoint: EndpointName,
-        /// How many ticks of its grid.
+        /// How many ticks of its schedule.
         ticks: u64,
         /// Why.
         reason: &'static str,
     },
-    /// The machine or the process slept.
+    /// The machine was suspended, or the process stopped.
     Asleep {
-        /// From about this moment.
+        /// Approximate start.
         from: Timestamp,
-        /// To this.
+        /// End.
         to: Timestamp,
     },
 }
 
 impl Report {
-    /// Moves a probe that began by a clock that was set by `by_ms` since, and ended about `now`, along with the clock.
+    /// Shifts the times of a probe that began before the clock was set by `by_ms` and ended at
+    /// about `now`.
     pub fn follow_clock(&mut self, by_ms: i64, now: Timestamp) {
         let Self::Probed(probed) = self else { return };
         let ended_at = probed.sample.ended_at();
@@ -103,8 +106,9 @@ impl Report {
         }
     }
 
-    /// The order in which reports that are at hand together are taken in: results by the end of the probe and then by
-    /// name, so that what follows from one instant does not hang on which task was quicker by a hair.
+    /// Returns the sort key of reports that are processed together: the probe's end, then the
+    /// endpoint's name. The outcome then does not depend on which task finished first within an
+    /// instant.
     pub fn order(&self) -> Option<(Timestamp, &str)> {
         match self {
             Self::Probed(probed) => Some(canonical_order(
@@ -118,15 +122,15 @@ impl Report {
 
 /// Everything the runner is given.
 pub struct Runner<P> {
-    /// What probes.
+    /// The prober.
     pub probe: Arc<P>,
-    /// The most probes in flight at once.
+    /// The maximum number of concurrent probes.
     pub max_concurrent: usize,
     /// The machine's wall clock.
     pub wall: WallClock,
-    /// How long the machine is up.
+    /// How long the machine has been up.
     pub uptime: Uptime,
-    /// Orders. Unbounded, so that neither side can wait for the other in a circle: there is at most one per sample.
+    /// Commands. Unbounded, so that the two sides cannot deadlock; there is at most one per sample.
     pub commands: mpsc::UnboundedReceiver<SchedulerCommand>,
     /// Results.
     pub reports: mpsc::Sender<Report>,
@@ -181,10 +185,10 @@ impl<P: Probe> Runner<P> {
         }
     }
 
-    /// The queue is as long as the probes can be many, so this waits only when recording has fallen far behind; the
-    /// ticks that pass meanwhile are reported as skipped.
+    /// Sends a report. The queue is as long as the number of concurrent probes, so this waits only
+    /// when recording has fallen far behind. Ticks that pass meanwhile are reported as skipped.
     async fn report(&self, report: Report) {
-        // The pipeline is gone only when the process is about to end.
+        // The pipeline ends only when the process is about to exit.
         let _ = self.reports.send(report).await;
     }
 }
@@ -196,12 +200,12 @@ struct RunnerState {
     schedule: Schedule,
     endpoints: BTreeMap<EndpointName, Arc<Endpoint>>,
     rest_until: Option<Timestamp>,
-    /// Endpoints that are not probed, and until when.
+    /// Paused endpoints, and until when.
     paused: BTreeMap<EndpointName, Timestamp>,
     slots: Arc<Semaphore>,
-    /// Gives nothing where another daemon makes the probe.
+    /// Yields `None` where another daemon makes the probe.
     in_flight: JoinSet<Option<Probed>>,
-    /// The endpoint of each task, and whether its result still counts.
+    /// The tasks in flight.
     tasks: BTreeMap<tokio::task::Id, Task>,
 }
 
@@ -335,9 +339,9 @@ impl RunnerState {
         at.map_or(soon, |at| self.clock.instant_of(at).min(soon))
     }
 
-    /// The loop wakes every second; if much more time has passed since it last did, the machine or the process slept.
-    /// What was in flight then measured the sleep, or began by a clock that was set since: it is thrown away, and
-    /// everything goes back to its grid.
+    /// Detects that the machine was suspended, the process stopped, or the clock set. The loop
+    /// wakes every second, so a much longer gap is a suspension. Results in flight are wrong then:
+    /// they are discarded, and every endpoint returns to its schedule.
     fn notice(&mut self, look: ClockReading) -> Option<Report> {
         let ClockReading {
             now,

@@ -33,13 +33,13 @@ use llmwatch_core::model::{Snapshot, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::budget;
 
-/// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
+/// Capacity of the pipeline's queue: one sample of every endpoint of a large fleet.
 const QUEUE: usize = 16_384;
 
-/// Starts everything that `built` is for.
+/// Starts all tasks.
 ///
 /// # Errors
-/// When the store cannot be read, or a listener has no address.
+/// When the store cannot be read, or a listener's address cannot be determined.
 pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
     let Built {
         service,
@@ -82,7 +82,8 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         stop: stop.probing.clone(),
     };
     tasks.spawn("the runner", runner.run());
-    // Probing has begun; its results wait until what the store says after the checkpoint is read.
+    // Probing has started; its results wait in the queue until the samples after the checkpoint are
+    // folded.
     let (core, notifications, unrecorded) =
         catch_up(&service, &store, seq, core, unrecorded, started_at).await?;
     hold_back(&scheduler, &core, started_at);
@@ -146,7 +147,7 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
     })
 }
 
-/// Has the scheduler leave out what may not be probed because a budget is spent.
+/// Has the scheduler pause probes whose budget is exhausted.
 fn hold_back(
     scheduler: &mpsc::UnboundedSender<SchedulerCommand>,
     core: &MonitorState,
@@ -161,7 +162,7 @@ fn hold_back(
     }
 }
 
-/// The state after the last stored sample, and what was sent and is pending.
+/// Returns the state after the last stored sample, and the state of notifications.
 async fn catch_up(
     service: &Service,
     store: &Store,
@@ -188,7 +189,7 @@ async fn catch_up(
         .await?
 }
 
-/// Shows the service manager that the pipeline is alive.
+/// Feeds the service manager's watchdog and updates its status line.
 fn alive(service: Service, wall: WallClock) -> Box<dyn FnMut(&Snapshot) + Send> {
     Box::new(move |snapshot| {
         service.watchdog();
@@ -196,7 +197,7 @@ fn alive(service: Service, wall: WallClock) -> Box<dyn FnMut(&Snapshot) + Send> 
     })
 }
 
-/// What the tasks share.
+/// Everything that the tasks share.
 struct Wiring {
     wall: WallClock,
     started_at: Timestamp,
@@ -214,7 +215,8 @@ struct Wiring {
 }
 
 impl Wiring {
-    /// The exchange with a shared store, if there is one; gives the pipeline's side of it.
+    /// Spawns the sync with a shared store, if one is configured. Returns the pipeline's side of
+    /// it.
     async fn spawn_coordinator(
         &mut self,
         session: Option<Session>,
@@ -259,7 +261,8 @@ impl Wiring {
         Ok(Some(Joint::new(own_out, asked, notifications, known)))
     }
 
-    /// What calls out: status feeds, heartbeat, the outbox, the export of metrics.
+    /// Spawns the tasks that make outgoing requests: status feeds, heartbeat, outbox, metrics
+    /// export.
     fn spawn_clients(&mut self) {
         let poller = Poller {
             config: self.config.clone(),
@@ -297,7 +300,8 @@ impl Wiring {
             .spawn("the export of metrics", export::run(export));
     }
 
-    /// The subscribers; gives what the pages see, and where they ask for a reload.
+    /// Spawns the subscribers' task. Returns the view for the pages, and the receiver of reload
+    /// requests.
     fn spawn_subscribers(
         &mut self,
         read_only: Store,
@@ -335,7 +339,7 @@ impl Wiring {
         (view, reload_requests)
     }
 
-    /// What is called: pages and API, HAProxy's agent checks, the control socket.
+    /// Spawns the servers: pages and API, HAProxy's agent checks, the control socket.
     fn spawn_web(
         &mut self,
         view: web::View,
@@ -364,7 +368,7 @@ impl Wiring {
             let server = web::agent::run(listener, view.clone());
             self.tasks.spawn("the agent checks", server);
         }
-        // Before the daemon says that it is ready, so that whoever waits for that can use it.
+        // Bind it before readiness is reported, so that clients that wait for that can use it.
         let path = view.config.borrow().process.state_dir.join("control.sock");
         if let Some(listener) = listen::control_socket(&path) {
             let server = web::run_control_socket(listener, path, view);
@@ -374,7 +378,7 @@ impl Wiring {
     }
 }
 
-/// This daemon, for the others that share its store.
+/// Describes this daemon to the others that share its store.
 fn this_daemon(config: &Settings, shared: &SharedStore, started_at: Timestamp) -> DaemonRow {
     let name = rustix::system::uname();
     DaemonRow {

@@ -1,5 +1,5 @@
-//! Subscribers: takes their requests, notifies them of incidents, and sends their mails. Off the way of the probes and of
-//! the channels of the operators.
+//! Subscribers: handles their requests, notifies them of incidents and sends their emails. Separate
+//! from probing and from the operators' channels.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,21 +24,21 @@ use crate::notify::{Obstacle, backoff};
 use crate::store::{Announced, SignUp, Store, StoreError, SubscriberMail};
 use crate::subscriptions::{self, SubscriptionRequest};
 
-/// Sign-ups that one client may send in an hour.
+/// Sign-ups allowed per client and hour.
 const PER_CLIENT: u32 = 10;
 const HOUR_MS: i64 = 3_600_000;
-/// So many clients are remembered; after that all are counted anew.
+/// How many clients are tracked; beyond that all counts start over.
 const MAX_CLIENTS: usize = 10_000;
-/// How often the store is looked at when nothing else happens.
+/// How often the store is polled while nothing else happens.
 const POLL: Duration = Duration::from_secs(5);
-/// Mails that are sent before the store is asked again.
+/// Emails sent per query of the store.
 const BATCH: u32 = 50;
-/// A mail that could not be sent for so long is given up.
+/// How long delivery of an email is retried before giving up.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 /// The name of the channel in log events.
 const CHANNEL: &str = "subscribers";
 
-/// What the tasks need.
+/// The context of the tasks.
 #[derive(Clone)]
 pub(super) struct Subscribers {
     pub(super) store: Store,
@@ -65,7 +65,7 @@ impl Subscribers {
         tokio::join!(announcer.run(requests, snapshot), self.send_all(&queued));
     }
 
-    /// Sends what is due until the shutdown.
+    /// Sends due emails until the shutdown.
     async fn send_all(&self, queued: &Notify) {
         let mut config = self.config.clone();
         let mut mailer = SubscriberMailer::new(&config.borrow_and_update().clone());
@@ -91,7 +91,7 @@ impl Subscribers {
         }
     }
 
-    /// Sends the mails that are due. Returns whether there may be more.
+    /// Sends a batch of due emails. Returns whether there may be more.
     async fn send_due(
         &self,
         mailer: &mut SubscriberMailer,
@@ -119,12 +119,12 @@ impl Subscribers {
         Ok(is_full)
     }
 
-    /// The text with the links of this subscriber, and the link that ends the subscription.
+    /// Returns the text with this subscriber's links, and the unsubscribe link.
     fn text(&self, mail: &SubscriberMail, settings: &Settings) -> (String, Option<String>) {
         let base = base_url(settings);
         let locale = locale(settings);
         if mail.incident.is_none() {
-            // The link is as old as the sign-up, however late the mail is.
+            // The link's age counts from the sign-up, however late the email is.
             let url = self
                 .links
                 .url(&base, Action::Subscribe, mail.subscriber, mail.queued_at);
@@ -171,7 +171,7 @@ impl Subscribers {
                     "cannot send a mail to a subscriber, will retry: {}",
                     refusal.text
                 );
-                // An outage of the mail server meets the mails of all subscribers.
+                // A mail server outage affects the emails of all subscribers.
                 log::emit_limited(
                     Event::NotificationRetry,
                     Level::WARN,
@@ -198,7 +198,7 @@ impl Subscribers {
     }
 }
 
-/// Where visitors reach the pages.
+/// Returns the public URL of the pages.
 fn base_url(settings: &Settings) -> String {
     match (&settings.monitor.public_url, settings.process.listen) {
         (Some(url), _) => url.clone(),
@@ -220,13 +220,13 @@ fn store_failed(error: &StoreError) {
     log::store_failed("subscriptions", &message, error);
 }
 
-/// Takes requests and announces incidents.
+/// Handles requests and announces incidents.
 struct Announcer {
     context: Subscribers,
     queued: Arc<Notify>,
-    /// Since when, and how many sign-ups, by client.
+    /// The start of the counting hour and the number of sign-ups, by client.
     clients: HashMap<IpAddr, (Timestamp, u32)>,
-    /// What subscribers know of the incidents that are not over for them.
+    /// What was announced of each incident whose end was not.
     known: HashMap<Uuid, Announced>,
 }
 
@@ -259,7 +259,7 @@ impl Announcer {
 
     async fn answer(&mut self, request: SubscriptionRequest) {
         let (store, now) = (self.context.store.clone(), (self.context.wall)());
-        // A client that has stopped waiting for the reply misses nothing else.
+        // The client may have disconnected; a failed reply needs no handling.
         match request {
             SubscriptionRequest::SignUp(address, client, reply) => {
                 let _ = reply.send(self.sign_up(&address, client, now).await);
@@ -289,7 +289,7 @@ impl Announcer {
         client: Option<IpAddr>,
         now: Timestamp,
     ) -> Option<SignUp> {
-        // Before the address is looked at: the answer says nothing about it.
+        // Check this before the address, so that the reply reveals nothing about it.
         if client.is_some_and(|client| !self.admits(client, now)) {
             return Some(SignUp::TooMany);
         }
@@ -305,13 +305,13 @@ impl Announcer {
         usable(done)
     }
 
-    /// Counts a sign-up of `client`; whether it may.
+    /// Counts a sign-up of `client`. Returns whether it is within the limit.
     fn admits(&mut self, client: IpAddr, now: Timestamp) -> bool {
         if self.clients.len() >= MAX_CLIENTS {
             self.clients.clear();
         }
         let (since, count) = self.clients.entry(client).or_insert((now, 0));
-        // A clock that was set back begins a new hour as well.
+        // A clock that was set back also starts a new hour.
         if !(0..HOUR_MS).contains(&now.since_ms(*since)) {
             (*since, *count) = (now, 0);
         }
@@ -319,7 +319,7 @@ impl Announcer {
         *count <= PER_CLIENT
     }
 
-    /// Queues a mail for everything that subscribers do not know yet.
+    /// Queues emails for everything that was not announced yet.
     async fn announce(
         &mut self,
         snapshot: &Snapshot,
@@ -358,7 +358,7 @@ impl Announcer {
                 .run_blocking(move |store| store.incident_data_by_id(id))
                 .await?;
             let incident = data.and_then(|data| serde_json::from_str::<Incident>(&data).ok());
-            // What is not committed yet is looked at again.
+            // An end that is not committed yet is picked up next time.
             if let Some(incident) = incident.filter(|i| i.resolved_at.is_some()) {
                 self.queue(&incident, &[PublicEvent::Resolved], settings)
                     .await?;

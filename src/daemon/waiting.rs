@@ -1,4 +1,4 @@
-//! What waits to be recorded while the store cannot be written, in little memory.
+//! A compact in-memory queue of commits for while the store is not writable.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -10,12 +10,13 @@ use flate2::write::DeflateEncoder;
 use crate::store::{Commit, IncidentRow};
 use llmwatch_core::model::{Outgoing, Sample};
 
-/// Samples that may wait: at one probe a second, more than a day; at 200, eight minutes. They take about 20 MB then.
+/// The most samples that may wait: more than a day at one probe a second, eight minutes at 200.
+/// They take about 20 MB.
 const LIMIT: usize = 100_000;
-/// So many ordinary samples in a row are packed together.
+/// How many consecutive ordinary samples are packed together.
 const PACK: usize = 256;
 
-/// Commits in order, the oldest first. Long rows of ordinary samples are packed.
+/// Commits in order, oldest first. Long runs of ordinary samples are packed.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     entries: VecDeque<Entry>,
@@ -25,7 +26,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) commits: Vec<Commit>,
-    /// The form in which they wait, if they are packed.
+    /// The packed form, if they were packed.
     packed: Option<Packed>,
 }
 
@@ -48,7 +49,7 @@ impl Packed {
         let mut lines = DeflateEncoder::new(Vec::new(), Compression::fast());
         for sample in samples {
             count += 1;
-            // Nothing can go wrong in memory, nor with plain data.
+            // Writing plain data to memory cannot fail.
             let _ = serde_json::to_writer(&mut lines, sample);
             let _ = lines.write_all(b"\n");
         }
@@ -81,7 +82,7 @@ impl Waiting {
         self.entries.is_empty()
     }
 
-    /// Whether a sample is among what waits.
+    /// Reports whether any sample waits.
     pub(super) fn has_sample(&self) -> bool {
         self.entries.iter().any(|entry| match entry {
             Entry::Commit(commit) => commit.sample.is_some(),
@@ -89,7 +90,7 @@ impl Waiting {
         })
     }
 
-    /// How many commits wait.
+    /// Returns the number of waiting commits.
     pub(super) fn len(&self) -> usize {
         let count = |entry: &Entry| match entry {
             Entry::Commit(_) => 1,
@@ -98,7 +99,7 @@ impl Waiting {
         self.entries.iter().map(count).sum()
     }
 
-    /// Takes what is to be written next.
+    /// Removes and returns the next batch to write.
     pub(super) fn take(&mut self) -> Option<Batch> {
         if let Some(Entry::Packed(_)) = self.entries.front() {
             let Some(Entry::Packed(packed)) = self.entries.pop_front() else {
@@ -121,7 +122,8 @@ impl Waiting {
         })
     }
 
-    /// Takes back what could not be written. Gives the number of samples that are dropped because too many wait.
+    /// Puts back a batch that could not be written. Returns how many samples were dropped to stay
+    /// within the limit.
     pub(super) fn put_back(&mut self, batch: Batch) -> usize {
         self.put_back_within(batch, LIMIT)
     }
@@ -140,17 +142,17 @@ impl Waiting {
         self.drop_excess(limit)
     }
 
-    /// The notifications that wait, in order.
+    /// Returns the waiting notifications, in order.
     pub(super) fn outgoing(&self) -> impl Iterator<Item = &Outgoing> {
         self.commits().flat_map(|commit| &commit.outgoing)
     }
 
-    /// The rows of incidents that wait; the last of an incident is the valid one.
+    /// Returns the waiting incident rows; the last row of an incident is the valid one.
     pub(super) fn incidents(&self) -> impl Iterator<Item = &IncidentRow> {
         self.commits().flat_map(|commit| &commit.incidents)
     }
 
-    /// The last record of alerting that waits.
+    /// Returns the latest waiting alerting state.
     pub(super) fn notification_state(&self) -> Option<&String> {
         self.commits()
             .filter_map(|commit| commit.notification_state.as_ref())
@@ -164,7 +166,7 @@ impl Waiting {
         })
     }
 
-    /// Drops states that later ones replace.
+    /// Drops checkpoints and alerting states that later ones replace.
     fn drop_replaced(&mut self) {
         let (mut has_checkpoint, mut has_notification_state) = (false, false);
         for entry in self.entries.iter_mut().rev() {
@@ -187,7 +189,7 @@ impl Waiting {
         self.entries.retain(|entry| !is_empty(entry));
     }
 
-    /// Packs long rows of ordinary samples.
+    /// Packs long runs of ordinary samples.
     fn pack(&mut self) {
         let mut packed = VecDeque::with_capacity(self.entries.len());
         let mut row: Vec<Box<Commit>> = Vec::new();
@@ -211,7 +213,8 @@ impl Waiting {
         self.entries = packed;
     }
 
-    /// Drops the oldest samples beyond the limit, never an incident or a notification; gives how many.
+    /// Drops the oldest samples beyond the limit, never an incident or a notification. Returns how
+    /// many.
     fn drop_excess(&mut self, limit: usize) -> usize {
         let mut excess = self.len().saturating_sub(limit);
         let mut dropped = 0;

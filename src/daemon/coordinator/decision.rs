@@ -1,4 +1,5 @@
-//! What several daemons decide together: incidents and messages, in one transaction of the shared store.
+//! Decisions that several daemons make together: incidents and messages, in one transaction of the
+//! shared store.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,14 @@ use llmwatch_core::locations::{self, Decided, LocationEvidence, SharedIncident};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Snapshot, Timestamp};
 
-/// What alerting has decided, for each set of channels.
+/// The alerting state of each set of channels.
 type Schedulers = BTreeMap<String, NotificationScheduler>;
 
-/// Tells somebody what came of a command, once it is committed.
+/// Replies to a command once its change is committed.
 type CommittedReply = Box<dyn FnOnce() + Send>;
 
 impl Coordinator {
-    /// Decides about incidents and messages; whether there is something to send.
+    /// Decides on incidents and messages. Returns whether there is something to send.
     pub(super) async fn decide(
         &mut self,
         session: &mut Session,
@@ -68,7 +69,7 @@ impl Coordinator {
     }
 }
 
-/// What becomes of the incidents, by what the locations say.
+/// Decides what becomes of the incidents, from the evidence of all locations.
 fn decide_incidents(decision: &mut Decision<'_>, here: &Exchange, at: Timestamp) -> Vec<Decided> {
     let config = &here.settings.config;
     let evidence = LocationEvidence {
@@ -90,7 +91,7 @@ fn decide_incidents(decision: &mut Decision<'_>, here: &Exchange, at: Timestamp)
     decided
 }
 
-/// What alerting has decided until now, also while this daemon was alone.
+/// Loads the alerting state, merged with that from the time this daemon was alone.
 fn schedulers(decision: &Decision<'_>, here: &Exchange, channels: &str) -> Schedulers {
     let mut schedulers: Schedulers = decision
         .alerting
@@ -117,7 +118,7 @@ fn record_changes(decided: &mut [Decided], schedulers: &mut Schedulers, at: Time
     }
 }
 
-/// Does what people asked for.
+/// Applies the commands of users.
 fn apply(
     asked: Vec<Command>,
     schedulers: &mut Schedulers,
@@ -140,7 +141,7 @@ fn apply(
     replies
 }
 
-/// `shared` with what people have said of it.
+/// Returns `shared` with the acknowledgement and notes of `said`.
 fn annotated(shared: &SharedIncident, said: Incident) -> Decided {
     Decided {
         change: None,
@@ -156,7 +157,7 @@ fn annotated(shared: &SharedIncident, said: Incident) -> Decided {
     }
 }
 
-/// This daemon's snapshot with what all locations say.
+/// Returns this daemon's snapshot, overlaid with the verdicts of all locations.
 fn snapshot_of_all(
     decision: &Decision<'_>,
     decided: &[Decided],
@@ -186,7 +187,7 @@ fn snapshot_of_all(
     snapshot
 }
 
-/// Does `change` to the alerting of each; gives what it changed first.
+/// Applies `change` to every scheduler. Returns the first result.
 fn first_changed<T>(
     schedulers: &mut Schedulers,
     change: impl FnMut(&mut NotificationScheduler) -> Option<T>,
@@ -195,7 +196,7 @@ fn first_changed<T>(
     changed.into_iter().next()
 }
 
-/// Does to the alerting of all what somebody asked for; gives the incidents that changed, and the answer.
+/// Applies a command to every scheduler. Returns the incidents that changed, and the reply.
 fn answer(command: Command, schedulers: &mut Schedulers) -> (Vec<Incident>, CommittedReply) {
     match command {
         Command::CreateSilence(silence, reply) => {

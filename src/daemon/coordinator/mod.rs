@@ -1,6 +1,9 @@
-//! The daemon's part in a store that several share. The pipeline records everything in the daemon's own SQLite file and
-//! judges its own samples; this task carries both to the shared store, takes part in the decisions there, and brings back
-//! what the others have. What it could not carry waits in the file, so nothing more is needed when the store is away.
+//! The daemon's part in a store that several daemons share.
+//!
+//! The pipeline records everything in the daemon's own SQLite file and judges its own samples. This
+//! task pushes both to the shared store, takes part in the decisions there, and pulls what the
+//! other daemons recorded. Samples that are not pushed yet stay in the file, so an unreachable
+//! store needs no other buffer.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,70 +37,71 @@ use llmwatch_core::locations::{self, LocationReport, LocationVerdict};
 use llmwatch_core::model::{ChannelStats, EndpointName, Sample, Timestamp};
 use llmwatch_core::schedule::budget;
 
-/// How often a daemon of a few exchanges with the shared store while nothing happens.
+/// How often to sync while nothing happens, with few daemons.
 const PULSE: Duration = Duration::from_secs(1);
-/// The same where many daemons share it.
+/// The longest such interval, with many daemons.
 const LONGEST_PULSE: Duration = Duration::from_secs(3);
-/// From so many daemons on the exchanges are less frequent.
+/// With more daemons than this, syncs are less frequent.
 const FEW_DAEMONS: u32 = 10;
-/// Up to so many verdicts in all, the others read each one whole after every probe.
+/// Up to this many verdicts in total, every verdict is resent in full after every probe.
 const FEW_VERDICTS: usize = 500;
-/// Where there are more: how often the others read all of a verdict that says the same as before.
+/// Above that: how often an unchanged verdict is resent in full.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
-/// How often it is read which daemons there are.
+/// How often the list of daemons is read.
 const DAEMONS_EVERY: Duration = Duration::from_secs(5);
-/// How often samples are looked for that were committed late.
+/// How often to look for samples that were committed late.
 const LATE_EVERY: Duration = Duration::from_secs(6);
-/// A daemon that probes takes in the samples of all locations up to so many an hour; beyond that, those of its own only.
+/// A probing daemon copies the samples of all locations up to this many per hour; above that, only
+/// those of its own location.
 const COPIED_PER_HOUR: u64 = 72_000;
-/// No two exchanges are closer than this.
+/// Minimum time between two syncs.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// How soon a store that does not answer is tried again.
+/// First retry delay when the store is unreachable.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// How late at most, after it has not answered again and again.
+/// Longest retry delay when the store stays unreachable.
 const LAST_RETRY: Duration = Duration::from_secs(5);
-/// One exchange takes at most so long; then the connection is taken to hang.
+/// Time limit of one sync; after it the connection counts as hung.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
-/// Samples that are carried at once.
+/// Samples pushed at a time.
 const BATCH: usize = 1000;
-/// Samples that are taken in at once.
+/// Samples pulled at a time.
 const PULL: i64 = 2000;
-/// How often everything is read anew instead of what changed.
+/// How often everything is reread instead of only the changes.
 const REREAD: Duration = Duration::from_mins(1);
-/// A daemon that has not reported for so long is considered gone.
+/// A daemon that has not reported for this long counts as gone.
 const GONE_MS: i64 = 15_000;
-/// How often deliveries are counted.
+/// How often delivery statistics are refreshed.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// How often old rows are looked for.
+/// How often expired rows are deleted.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
-/// How many of them are deleted at a time.
+/// How many rows are deleted at a time.
 const FORGET_AT_ONCE: i64 = 2000;
-/// How often the place where carrying stands is written to the disk.
+/// How often the sync position is saved to disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// Samples of others that are at most so old are asked for when there is no position to resume from.
+/// Without a saved position, samples of other daemons are pulled from this far back.
 const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
 
 /// Everything the coordinator is given.
 pub struct Coordinator {
     /// The shared store.
     pub shared: SharedStore,
-    /// The connection that the start has opened, if it could.
+    /// The connection opened at the start, if the store was reachable.
     pub session: Option<Session>,
-    /// The daemon's own record.
+    /// The daemon's own store.
     pub local: Store,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Settings>>,
-    /// What the pipeline concludes from its own samples.
+    /// The pipeline's conclusions from its own samples.
     pub own: watch::Receiver<Arc<OwnView>>,
-    /// Where updates go.
+    /// Sends updates to the pipeline.
     pub commands: Commands,
-    /// What people asked for: it is done to the alerting of all.
+    /// Commands from users that apply to the alerting of all daemons.
     pub asked: mpsc::UnboundedReceiver<Command>,
     /// Wakes the outbox.
     pub outbox: Arc<Notify>,
     /// The machine's wall clock.
     pub wall: WallClock,
-    /// This daemon, for the others.
+    /// This daemon as the others see it.
     pub daemon: DaemonRow,
     /// When to stop.
     pub stop: CancellationToken,
@@ -107,9 +111,9 @@ struct SyncState {
     place: SyncPosition,
     saved: SyncPosition,
     saved_at: Instant,
-    /// What the store knows of this daemon's verdicts.
+    /// This daemon's verdicts as pushed to the store.
     pushed_verdicts: BTreeMap<EndpointName, PushedVerdict>,
-    /// What could not wait at the last exchange.
+    /// The hash of the urgent conclusions at the last sync.
     pressing: u64,
     /// The daemons that have reported in the last minutes.
     daemons: Polled<Vec<DaemonRow>>,
@@ -121,7 +125,7 @@ struct SyncState {
     incidents_until: Option<Timestamp>,
     reread_at: Instant,
     forget_at: Instant,
-    /// How the shared outbox stands.
+    /// Delivery statistics of the shared outbox.
     deliveries: Polled<Vec<ChannelStats>>,
     taken: TakenSamples,
     /// When a transaction was last committed.
@@ -133,28 +137,29 @@ struct SyncState {
 }
 
 impl SyncState {
-    /// Whether more than a few daemons share the store.
+    /// Reports whether many daemons share the store.
     fn is_crowded(&self) -> bool {
         self.daemons.value.len() > FEW_DAEMONS as usize
     }
 
-    /// How often to exchange while nothing happens: a database that many share is asked less often.
+    /// Returns how often to sync while nothing happens: less often the more daemons share the
+    /// database.
     fn pulse(&self) -> Duration {
         let daemons = u32::try_from(self.daemons.value.len()).unwrap_or(u32::MAX);
         (PULSE * daemons.min(10 * FEW_DAEMONS) / FEW_DAEMONS).clamp(PULSE, LONGEST_PULSE)
     }
 }
 
-/// A verdict as the store has it.
+/// A verdict as last pushed to the store.
 struct PushedVerdict {
     probed_at: Timestamp,
-    /// What of it matters to the others at once.
+    /// The parts whose change the others need at once.
     fingerprint: String,
-    /// When the others last had to read all of it.
+    /// When it was last pushed in full.
     read_at: Instant,
 }
 
-/// Something that is read now and then, and when it last was.
+/// A value that is polled, and when it was last read.
 #[derive(Default)]
 struct Polled<T> {
     value: T,
@@ -172,7 +177,7 @@ impl<T> Polled<T> {
     }
 }
 
-/// What one exchange starts from.
+/// The inputs of one sync.
 struct Exchange {
     settings: Arc<Settings>,
     own: Arc<OwnView>,
@@ -180,7 +185,8 @@ struct Exchange {
     offset_ms: i64,
 }
 
-/// Ends reading: the batch is full, or the file cannot be read, which shows when it is written.
+/// Ends reading: the batch is full, or the file cannot be read, which is reported when writing
+/// fails.
 struct BatchFull;
 
 impl From<StoreError> for BatchFull {
@@ -189,13 +195,13 @@ impl From<StoreError> for BatchFull {
     }
 }
 
-/// Notes where carrying begins, before the first sample is recorded: a daemon that is killed soon after its first start
-/// carries then what it has recorded until then.
+/// Saves the initial sync position before the first sample is recorded. A daemon that is killed
+/// soon after its first start then still pushes everything it recorded.
 pub async fn note_beginning(local: &Store, state_dir: &Path) {
     let state_dir = state_dir.to_owned();
     let note = move |store: &Store| {
         if SyncPosition::load(&state_dir).is_none() {
-            // A directory that cannot be written is reported when the place is saved again.
+            // An unwritable directory is reported at the next save.
             let _ = SyncPosition::fresh(store).save(&state_dir);
         }
     };
@@ -203,7 +209,7 @@ pub async fn note_beginning(local: &Store, state_dir: &Path) {
 }
 
 impl Coordinator {
-    /// Takes part until the shutdown; then pushes what is left.
+    /// Syncs until the shutdown, then pushes what is left.
     pub async fn run(mut self) {
         let mut state = self.begin().await;
         let mut retry = FIRST_RETRY;
@@ -228,7 +234,7 @@ impl Coordinator {
                     next = Instant::now() + soon;
                     if !is_behind {
                         let until = next + state.pulse() - SHORTEST;
-                        // A few daemons exchange whatever is new at once.
+                        // With few daemons, any change triggers a sync.
                         let known = state.is_crowded().then_some(state.pressing);
                         self.wait_for_work(until, known).await;
                     }
@@ -245,7 +251,8 @@ impl Coordinator {
                 }
             }
         }
-        // What the last samples have led to; then the others need not wait for this daemon's leases to end.
+        // Push the effects of the last samples, then release the leases so that the others need not
+        // wait.
         let last = async {
             while self
                 .exchange(&mut state)
@@ -309,8 +316,8 @@ impl Coordinator {
         }
     }
 
-    /// Waits until the pipeline has something new, somebody asks for something, or `until`. With `known`, only what differs
-    /// from it in what cannot wait is new.
+    /// Waits for news from the pipeline, a command, or `until`. With `known`, only a change of the
+    /// urgent hash counts as news.
     async fn wait_for_work(&mut self, until: Instant, known: Option<u64>) {
         if !self.asked.is_empty() {
             return;
@@ -333,7 +340,7 @@ impl Coordinator {
         }
     }
 
-    /// One exchange with the shared store; whether there is more to carry.
+    /// Syncs once with the shared store. Returns whether there is more to transfer.
     async fn exchange(&mut self, state: &mut SyncState) -> Result<bool, SharedError> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
@@ -343,7 +350,7 @@ impl Coordinator {
             return Ok(false);
         };
         let result = self.exchange_over(&mut session, state).await;
-        // A connection that failed is not used again.
+        // A connection that failed is not reused.
         if matches!(result, Ok(_) | Err(SharedError::Busy { .. })) {
             self.session = Some(session);
         }
@@ -392,7 +399,7 @@ impl Coordinator {
         Ok(is_behind || is_full)
     }
 
-    /// Another database than before gets what is recorded from now on, and is read anew.
+    /// Detects a different database: it gets only samples from now on, and is read from scratch.
     async fn recognize(&self, store: Uuid, state: &mut SyncState) {
         if state.place.store == Some(store) {
             return;
@@ -408,7 +415,8 @@ impl Coordinator {
         state.incidents_until = None;
     }
 
-    /// How far the store's clock is ahead of this machine's, in milliseconds; half of what the answer took is its error.
+    /// Returns how far the store's clock is ahead of this machine's, in milliseconds, accurate to
+    /// half the round trip.
     async fn clock_offset(&self, session: &Session) -> Result<i64, SharedError> {
         let before = (self.wall)();
         let store_now = session.now().await?;
@@ -416,7 +424,7 @@ impl Coordinator {
         Ok(store_now.0 - i64::midpoint(before.0, after.0))
     }
 
-    /// Gives the store what this daemon has recorded and concluded; whether there is more to carry.
+    /// Pushes samples and conclusions to the store. Returns whether there is more to push.
     async fn push(
         &self,
         session: &mut Session,
@@ -458,7 +466,7 @@ impl Coordinator {
         Ok(samples.len() >= BATCH)
     }
 
-    /// What the others have that is new, or all of it now and then.
+    /// Reads what changed in the store, or everything every [`REREAD`].
     async fn updates(
         &self,
         session: &Session,
@@ -484,7 +492,7 @@ impl Coordinator {
         Ok(updates)
     }
 
-    /// The next samples of this location that the store does not have, and the number of the last one that was looked at.
+    /// Returns the next samples of this location to push, and the number of the last sample read.
     async fn waiting_samples(&self, state: &SyncState, settings: &Settings) -> (Vec<Sample>, i64) {
         let (after, location) = (state.place.pushed, settings.monitor.location.clone());
         self.local
@@ -513,7 +521,7 @@ impl Coordinator {
             .await
     }
 
-    /// The next samples that the others have recorded, and whether there are more.
+    /// Returns the next samples of the other daemons, and whether there are more.
     async fn samples_of_others(
         &self,
         session: &Session,
@@ -549,7 +557,7 @@ impl Coordinator {
         asked
     }
 
-    /// Takes in what is new; gives the incidents that may have changed.
+    /// Applies the updates. Returns the incidents that may have changed.
     fn take_updates(
         &self,
         state: &mut SyncState,
@@ -690,7 +698,7 @@ impl Coordinator {
             .run_blocking(move |_| place.save(&settings.process.state_dir))
             .await;
         if let Err(error) = saved {
-            // Carried samples are carried again after a restart, and taken once.
+            // After a restart samples are transferred again; duplicates are ignored.
             let message = format!("cannot record what the shared store has: {error}");
             log::store_failed("locations", &message, &error);
         }
@@ -706,14 +714,14 @@ fn note_unreachable(state: &mut SyncState, error: &SharedError) {
     state.unreachable = Some(error.to_string());
 }
 
-/// Daemons with the same channels share what alerting has decided.
+/// Returns the key of the alerting state: daemons with the same channels share one.
 fn channel_set(settings: &Settings) -> String {
     let mut names: Vec<_> = settings.channels.iter().map(|c| c.name.as_str()).collect();
     names.sort_unstable();
     names.join(" ")
 }
 
-/// What this daemon says of its endpoints, and its incidents.
+/// Returns this daemon's verdicts on its endpoints, and its incidents.
 fn conclusions(
     own: &OwnView,
     settings: &Settings,
@@ -742,7 +750,7 @@ fn conclusions(
     (verdicts, report)
 }
 
-/// Stands for what of a daemon's conclusions cannot wait for the next exchange.
+/// Hashes the conclusions that cannot wait for the next regular sync.
 fn pressing(own: &OwnView) -> u64 {
     let mut hasher = DefaultHasher::new();
     for endpoint in &own.snapshot.endpoints {
@@ -758,7 +766,7 @@ fn pressing(own: &OwnView) -> u64 {
     hasher.finish()
 }
 
-/// How many samples an hour a daemon plans to record.
+/// Returns how many samples per hour this daemon plans to record.
 fn samples_per_hour(settings: &Settings) -> u64 {
     if !settings.monitor.probe {
         return 0;
@@ -767,7 +775,7 @@ fn samples_per_hour(settings: &Settings) -> u64 {
     settings.endpoints.iter().map(|e| of(e.interval)).sum()
 }
 
-/// What of a verdict matters to the others at once.
+/// Formats the parts of a verdict whose change the others need at once.
 fn fingerprint(verdict: &LocationVerdict) -> String {
     format!(
         "{} {:?} {} {}",
@@ -778,7 +786,7 @@ fn fingerprint(verdict: &LocationVerdict) -> String {
     )
 }
 
-/// What each endpoint probes, as JSON of names and hashes that say nothing of it.
+/// Returns a hash of each endpoint's configuration by name, as JSON.
 fn endpoints_of(settings: &Settings) -> String {
     let hashes: BTreeMap<_, _> = settings
         .endpoints
@@ -788,7 +796,7 @@ fn endpoints_of(settings: &Settings) -> String {
     serde_json::to_string(&hashes).unwrap_or_default()
 }
 
-/// What the configurations of the daemons differ in, for people.
+/// Returns warnings about differences between the daemons' configurations.
 pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<String> {
     let mine: BTreeMap<String, u64> =
         serde_json::from_str(&endpoints_of(settings)).unwrap_or_default();
@@ -815,7 +823,7 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
     warnings
 }
 
-/// The verdicts that the store does not have as they are, and whether the others have to read all of each.
+/// Returns the verdicts to push, and whether each is due in full.
 fn new_verdicts(state: &SyncState, verdicts: Vec<LocationVerdict>) -> Vec<(LocationVerdict, bool)> {
     let is_small = state.verdicts.len() <= FEW_VERDICTS;
     let say_again = if is_small { Duration::ZERO } else { SAY_AGAIN };
@@ -834,7 +842,7 @@ fn new_verdicts(state: &SyncState, verdicts: Vec<LocationVerdict>) -> Vec<(Locat
     new
 }
 
-/// Remembers that the store has `verdict`; with `is_due` the others have to read all of it.
+/// Records that `verdict` was pushed; `is_due` says that it was pushed in full.
 fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict, is_due: bool) {
     let known = state.pushed_verdicts.get(&verdict.endpoint);
     let read_at = known.filter(|_| !is_due).map(|known| known.read_at);
@@ -848,7 +856,7 @@ fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict, is_due: bool) {
         .insert(verdict.endpoint.clone(), pushed);
 }
 
-/// The samples that are not in the file yet.
+/// Returns the pulled samples that are not in the file yet, and advances the position.
 fn take_new(state: &mut SyncState, pulled: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
     let mut new = Vec::new();
     for (recorded_at, sample) in pulled {

@@ -1,4 +1,4 @@
-//! How far the daemon has come with carrying samples to the shared store and back.
+//! How far the daemon has synced samples with the shared store, in both directions.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use uuid::Uuid;
 use crate::store::Store;
 use llmwatch_core::model::Timestamp;
 
-/// Ids of samples that are remembered, so that none is taken twice.
+/// How many sample IDs are remembered to detect duplicates.
 pub(super) const REMEMBERED: usize = 200_000;
 
-/// How far carrying has come, on the disk.
+/// The sync position as saved on disk.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct SyncPosition {
-    /// The store that it is about.
+    /// The store that the position belongs to.
     pub(super) store: Option<Uuid>,
-    /// The number of the last sample of the daemon's own file that the store has.
+    /// The number of the last sample of the daemon's own file that was pushed.
     pub(super) pushed: i64,
-    /// Samples of others are in the file up to this time of the store's clock.
+    /// Samples of other daemons were pulled up to this time of the store's clock.
     pub(super) pulled: Timestamp,
 }
 
@@ -33,7 +33,7 @@ impl SyncPosition {
         serde_json::from_str(&text).ok()
     }
 
-    /// Nothing is carried yet. What was recorded before is moved by `llmwatch store copy`.
+    /// Starts at the current end of the file. Older samples are copied by `llmwatch store copy`.
     pub(super) fn fresh(store: &Store) -> Self {
         Self {
             pushed: store.last_seq().unwrap_or(0),
@@ -48,14 +48,14 @@ impl SyncPosition {
     }
 }
 
-/// The last samples of others that are in the daemon's file.
+/// The IDs of the last pulled samples, to detect duplicates.
 pub(super) struct TakenSamples {
     ids: HashSet<Uuid>,
     oldest_first: VecDeque<Uuid>,
 }
 
 impl TakenSamples {
-    /// Those that `ids` gives, oldest first.
+    /// Starts with `ids`, oldest first.
     pub(super) fn new(ids: VecDeque<Uuid>) -> Self {
         Self {
             ids: ids.iter().copied().collect(),
@@ -67,7 +67,7 @@ impl TakenSamples {
         self.ids.contains(id)
     }
 
-    /// Remembers a sample in place of the oldest; whether it is new.
+    /// Remembers a sample, dropping the oldest if full. Returns whether it is new.
     pub(super) fn insert(&mut self, id: Uuid) -> bool {
         let is_new = self.ids.insert(id);
         if is_new {

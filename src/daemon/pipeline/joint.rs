@@ -1,7 +1,9 @@
-//! The pipeline's side of a shared store: its own conclusions go to the coordinator, and the verdict of all comes back.
+//! The pipeline's side of a shared store: it passes its own conclusions to the coordinator, and
+//! gets the joint decisions back.
 //!
-//! While the store is reached, the incidents of this daemon's own samples are only its opinion: what is recorded, logged,
-//! shown and notified are the incidents of all. A daemon that is alone acts on its own opinion, and says so.
+//! While the store is reachable, incidents from this daemon's own samples are only votes: the joint
+//! incidents are recorded, logged, shown and notified. A daemon that is alone acts on its own
+//! verdict, and says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,46 +25,47 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{EndpointName, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
 
-/// Incidents of this daemon that are over are kept for so long, so that the others learn of their end.
+/// How long this daemon's resolved incidents are kept, so that the others learn of their end.
 const KEEP_RESOLVED_MS: i64 = 3_600_000;
-/// So many of them at most.
+/// How many of them are kept.
 const MOST_RESOLVED: usize = 200;
 
-/// What this daemon concludes from its own samples.
+/// This daemon's conclusions from its own samples.
 #[derive(Debug)]
 pub struct OwnView {
     /// Its own snapshot.
     pub snapshot: Snapshot,
-    /// Its open incidents, and those that were resolved lately.
+    /// Its open and recently resolved incidents.
     pub incidents: Vec<Incident>,
-    /// By how much intervals are multiplied.
+    /// The factor by which intervals are multiplied.
     pub interval_multiplier: f64,
-    /// What it notified of alone, until the others have taken that in.
+    /// The alerting state from the time alone, until the others have adopted it.
     pub alone_notifications: Option<NotificationScheduler>,
 }
 
-/// The pipeline's part in a shared store.
+/// The pipeline's side of a shared store.
 pub struct Joint {
-    /// What the coordinator reads.
+    /// Sends conclusions to the coordinator.
     pub own: watch::Sender<Arc<OwnView>>,
-    /// What people ask for, for the alerting of all.
+    /// Sends user commands that apply to the alerting of all daemons.
     pub asked: mpsc::UnboundedSender<Command>,
-    /// What the coordinator brought last.
+    /// The last view that the coordinator sent.
     view: Arc<SharedView>,
-    /// The incidents of all as they were logged.
+    /// The joint incidents as last logged.
     logged: BTreeMap<Uuid, Incident>,
-    /// Each endpoint's status as it was logged.
+    /// Each endpoint's status as last logged.
     statuses: BTreeMap<EndpointName, Status>,
-    /// Own incidents that were resolved lately.
+    /// Recently resolved incidents of this daemon.
     resolved: Vec<Incident>,
-    /// The own incidents that were notified by this daemon's own verdict, with the id under which that was.
+    /// This daemon's incidents that it notified while alone, with the ID used in the messages.
     alone: BTreeMap<Uuid, Uuid>,
     is_alone: bool,
     handed_over: bool,
 }
 
 impl Joint {
-    /// Nothing is known of the others yet. `notifications` says what was notified before a restart.
+    /// Starts without a view of the other daemons. `notifications` holds what was notified before a
+    /// restart.
     pub fn new(
         own: watch::Sender<Arc<OwnView>>,
         asked: mpsc::UnboundedSender<Command>,
@@ -83,17 +86,18 @@ impl Joint {
         }
     }
 
-    /// What is known of the others.
+    /// Returns the last known view of the other daemons.
     pub fn view(&self) -> &Arc<SharedView> {
         &self.view
     }
 
-    /// Whether this daemon acts by its own verdict.
+    /// Reports whether this daemon acts on its own verdict.
     pub fn is_alone(&self) -> bool {
         self.is_alone
     }
 
-    /// An own incident as people know it: under the id and number of the incident of all that it is part of.
+    /// Returns an incident of this daemon under the ID and number of the joint incident that
+    /// contains it.
     fn as_known(&self, own: &Incident, locale: &Locale) -> Incident {
         let shared = self
             .view
@@ -106,7 +110,7 @@ impl Joint {
             incident.id = shared.incident.id;
             incident.number = shared.incident.number;
         } else {
-            // A number that all have given already would be another incident's.
+            // A number that the shared store has assigned already belongs to another incident.
             if incident.number <= self.view.last_number {
                 incident.number += self.view.last_number;
             }
@@ -117,7 +121,7 @@ impl Joint {
 }
 
 impl Pipeline {
-    /// Takes in what the coordinator brought.
+    /// Applies an update from the coordinator.
     pub(in crate::daemon) fn join(&mut self, update: Update, now: Timestamp) -> Vec<PipelineStep> {
         let Some(joint) = &mut self.joint else {
             return Vec::new();
@@ -140,7 +144,7 @@ impl Pipeline {
         for sample in update.samples {
             let mut step = PipelineStep::default();
             if sample.location == here && self.settings.monitor.probe {
-                // A partner's: it is judged here as well, so that either can take over.
+                // A partner's sample is judged here as well, so that either daemon can take over.
                 let effects = self.core.step(sample);
                 for effect in effects {
                     match effect {
@@ -164,7 +168,7 @@ impl Pipeline {
         };
         if mode == Mode::Joined {
             if was_alone {
-                // The others take over what was notified alone.
+                // The others adopt what was notified while alone.
                 joint.handed_over = true;
             } else if joint.handed_over {
                 joint.handed_over = false;
@@ -175,7 +179,7 @@ impl Pipeline {
                 steps.extend(joint.log(&shared.incident));
             }
         } else if joint.is_alone && !was_alone {
-            // From here on by its own verdict; what was notified already is known.
+            // From now on this daemon decides alone; adopt what was notified already.
             self.notifications.adopt(&view.notifications);
             let own = self.core.snapshot(now).incidents;
             for incident in &own {
@@ -197,7 +201,7 @@ impl Pipeline {
         steps
     }
 
-    /// Keeps back, of what this daemon's own samples lead to, what only the verdict of all may do.
+    /// Removes the effects of this daemon's own samples that only a joint decision may have.
     pub(in crate::daemon) fn hold_back_opinions(&mut self, steps: &mut [PipelineStep]) {
         let locale = self.core.locale();
         let Some(joint) = &mut self.joint else { return };
@@ -225,7 +229,8 @@ impl Pipeline {
         }
     }
 
-    /// Shows the others this daemon's conclusions, and puts the verdict of all in their place.
+    /// Passes this daemon's conclusions to the coordinator, and overlays the joint verdicts on the
+    /// snapshot.
     pub(in crate::daemon) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<PipelineStep> {
         let Some(joint) = &mut self.joint else {
             return Vec::new();
@@ -241,7 +246,7 @@ impl Pipeline {
         incidents.extend(joint.resolved.iter().cloned());
         for incident in &mut incidents {
             incident.alone = joint.alone.get(&incident.id) == Some(&incident.id);
-            // It changes with every look, and says nothing new.
+            // The duration changes constantly; without it only real changes count.
             incident.duration_s = 0.0;
         }
         joint.own.send_replace(Arc::new(OwnView {
@@ -297,7 +302,8 @@ impl Pipeline {
         }
     }
 
-    /// What people asked for and is to be done to the alerting of all; `command` itself while this daemon is alone.
+    /// Forwards a user command that applies to all daemons. Returns the command if it is to be
+    /// applied here.
     pub(in crate::daemon) fn forward(&self, command: Command) -> Option<Command> {
         let is_for_all = matches!(
             command,
@@ -316,7 +322,7 @@ impl Pipeline {
 }
 
 impl Joint {
-    /// Records and logs what is new about an incident of all.
+    /// Records and logs the change of a joint incident.
     fn log(&mut self, incident: &Incident) -> Option<PipelineStep> {
         let change = match self.logged.get(&incident.id) {
             None if incident.resolved_at.is_none() => Some(Change::Opened),
@@ -327,7 +333,7 @@ impl Joint {
             Some(was) => locations::change_between(was, incident),
         };
         self.logged.insert(incident.id, incident.clone());
-        // The ids are in the order of time.
+        // IDs sort by time.
         let resolved = self.logged.values().filter(|i| i.resolved_at.is_some());
         let excess = resolved.clone().count().saturating_sub(MOST_RESOLVED);
         let oldest: Vec<Uuid> = resolved.take(excess).map(|i| i.id).collect();

@@ -15,12 +15,12 @@ use llmwatch_core::model::{Evidence, Incident, NoticeKind, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::report::{Report, last_period};
 
-/// A periodic report that could not be made is tried again after this.
+/// Retry delay after a periodic report failed.
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// Reads what a report of the time from `since` to `until` is made of, row by row: the memory that it takes depends on
-/// the number of endpoints and incidents, not on the length of the period. `location` limits it to what was seen from
-/// there. `standing` is what was advised and still holds.
+/// Reads the data of a report on `span` row by row: memory use depends on the number of endpoints
+/// and incidents, not on the length of the period. `location` limits it to one location. `standing`
+/// is advice that still holds.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -43,7 +43,7 @@ pub fn gather(
             && location.is_none_or(|location| incident.is_seen_from(location, here))
         {
             incidents.push(Incident {
-                // Of the evidence a report needs the ids only.
+                // A report needs only the request IDs of the evidence.
                 evidence: Evidence {
                     request_ids: incident.evidence.request_ids.clone(),
                     ..Evidence::default()
@@ -61,7 +61,8 @@ pub fn gather(
     ))
 }
 
-/// What was advised and still holds as of the last checkpoint, in sentences; nothing where there is none yet.
+/// Returns the advice that still holds as of the last checkpoint, as sentences; empty without a
+/// checkpoint.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -73,13 +74,15 @@ pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, Stor
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 
-/// The periodic report while it is made, on a thread and a connection of its own: probing and recording continue meanwhile.
+/// The job that builds the periodic report, on its own thread and connection: probing and recording
+/// continue.
 #[derive(Default)]
 pub(in crate::daemon) struct PeriodicReport(Option<JoinHandle<Result<Report, StoreError>>>);
 
 impl Pipeline {
-    /// Queues the periodic report once its period is over: once, also over restarts, since the notification state records
-    /// what it sent. The first period ends after the daemon first ran with `[report]`.
+    /// Queues the periodic report when its period ends. The notification state remembers the last
+    /// one sent, so a restart does not repeat it. The first period ends after the daemon first ran
+    /// with `[report]`.
     pub(in crate::daemon) async fn report(
         &mut self,
         periodic: &mut PeriodicReport,
@@ -94,7 +97,7 @@ impl Pipeline {
         match self.notifications.reported_until() {
             Some(sent) if sent >= span.1 && sent <= now => return,
             Some(sent) if sent <= now => {}
-            // There was none yet, or the clock was wrong when it was sent.
+            // No report was sent yet, or the clock was wrong when the last one was.
             _ => return self.notifications.report_from(now),
         }
         let Some(job) = periodic.0.take_if(|job| job.is_finished()) else {
@@ -114,7 +117,7 @@ impl Pipeline {
                     ..Announcement::new(NoticeKind::Report, made.title(&locale), span.1)
                 });
             }
-            // The settings have changed since: it is made anew.
+            // The settings have changed since: build it again.
             Ok(Ok(_)) => {}
             Ok(Err(error)) => report_failed(&error.to_string()),
             Err(error) => report_failed(&error.to_string()),

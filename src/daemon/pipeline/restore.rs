@@ -1,4 +1,4 @@
-//! How the pipeline begins: where the record ends, and with what the configuration says by now.
+//! Restores the pipeline's state at startup from the store and the reserve.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use llmwatch_core::incident::Change;
 use llmwatch_core::model::{Incident, Outcome, Timestamp};
 use llmwatch_core::monitor::{Effects, MonitorState};
 
-/// At most so many samples are folded again at a start. A checkpoint is written each minute, so more come after it only
-/// at more than a thousand probes a second.
+/// The most samples that are folded again at a start. Checkpoints are written each minute, so only
+/// more than a thousand probes a second exceed this.
 const MOST_FOLDED: i64 = 100_000;
-/// At most so many samples are remembered after a checkpoint of release 0.1.
+/// How many recent samples are loaded after a checkpoint of release 0.1.
 const MOST_REMEMBERED: i64 = 50_000;
 
-/// At most so many incidents without the time of their recovery are completed at a start, the newest.
+/// The most incidents, newest first, whose missing recovery time is filled in at a start.
 const MOST_COMPLETED: usize = 500;
-/// At most so many probes of one endpoint are looked at to find where its recovery began.
+/// The most probes of one endpoint that are searched for the start of its recovery.
 const MOST_RECOVERING: u32 = 500;
 
-/// Records what a daemon that was killed could not record, if there is anything; gives it back when the store still cannot be
-/// written.
+/// Writes the records in the reserve of a killed daemon to the store. Returns them if the store is
+/// still not writable.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -36,25 +36,25 @@ pub fn recover(store: &Store, reserve: &Reserve) -> Result<Option<Commit>, Store
         let commit = unrecorded.commit();
         match store.commit(std::slice::from_ref(&commit)) {
             Err(error) if error.is_temporary() => return Ok(Some(commit)),
-            // What cannot be recorded for another reason would stop everything after it.
+            // A permanent error would block everything after it, so these records are dropped.
             Ok(()) | Err(_) => {}
         }
     }
-    // A failure to clear it is harmless: the next sample in the store makes it out of date.
+    // A failure to clear it is harmless: the next recorded sample makes it obsolete.
     let _ = reserve.clear();
     Ok(None)
 }
 
-/// Has `core` number its incidents after those of `unrecorded`.
+/// Makes `core` continue numbering after the incidents of `unrecorded`.
 pub fn number_after(unrecorded: &Commit, core: &mut MonitorState) {
     for row in &unrecorded.incidents {
         core.number_after(row.number);
     }
 }
 
-/// The state of the last checkpoint and the number of the last sample in it; a new state and 0 where there is none that
-/// can be read. Quick: what is to be probed is known from here on. That of `unrecorded`, which
-/// the store does not have, comes after every stored sample.
+/// Returns the state of the last checkpoint and the number of its last sample, or a new state and 0
+/// without a readable checkpoint. This is quick, so that probing can begin. The checkpoint of
+/// `unrecorded`, which the store lacks, comes after every stored sample.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -78,13 +78,15 @@ pub fn resume(
     Ok(
         match MonitorState::resume(config.clone(), interval_multiplier, &state, now) {
             Ok(core) => (seq, core),
-            // Another release's form: the samples say the same, it only takes longer.
+            // The format of another release: fold the samples again. That takes longer.
+            // the same state.
             Err(_) => (0, MonitorState::new(config, interval_multiplier)),
         },
     )
 }
 
-/// Brings `core`, which [`resume`] has read, to the last stored sample; `seq` is the number of the last one in it.
+/// Folds the samples after number `seq`, the last one in `core`, into `core`, as read by
+/// [`resume`].
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -95,7 +97,7 @@ pub fn catch_up(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if seq > 0 && !core.has_recents() {
-        // A checkpoint of release 0.1: what is at hand of recent samples comes from the last hour of them.
+        // A checkpoint of release 0.1 has no recent samples: load them from the last hour.
         let query = SampleQuery {
             after_seq: seq.saturating_sub(MOST_REMEMBERED),
             since: Some(now - Duration::from_hours(1)),
@@ -108,22 +110,23 @@ pub fn catch_up(
             Ok::<_, StoreError>(())
         })?;
     }
-    // Without a checkpoint the baselines are learned again from the last samples, however long the history is.
+    // Without a checkpoint the baselines are learned from the last samples only, however long the
+    // history is.
     let query = SampleQuery {
         after_seq: seq.max(store.last_seq()?.saturating_sub(MOST_FOLDED)),
         ..SampleQuery::default()
     };
     store.each_sample(query, |_, sample| {
-        // What followed from it was committed with it.
+        // Its effects were committed with it.
         core.step(sample);
         Ok::<_, StoreError>(())
     })?;
-    // Samples are forgotten before incidents: a number is never given twice.
+    // Samples expire before incidents; numbers must never be reused.
     core.number_after(store.last_incident_number()?);
     Ok(())
 }
 
-/// The state after the last stored sample: the checkpoint, then the samples after it.
+/// Returns the state after the last stored sample: the checkpoint plus the samples after it.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -138,8 +141,8 @@ pub fn restore(
     Ok(core)
 }
 
-/// Gives incidents that are over and do not say when their recovery began, as those of release 0.1, that moment: the start of
-/// the first good probe after the last bad one, where the samples are still there.
+/// Fills in the recovery time of resolved incidents that lack it, as those of release 0.1 do. It is
+/// the start of the first good probe after the last bad one, if the samples still exist.
 ///
 /// # Errors
 /// When the store cannot be read or written.
@@ -175,7 +178,8 @@ pub fn complete_incidents(store: &Store) -> Result<(), StoreError> {
     }])
 }
 
-/// When `endpoint` began to recover from `incident`; `None` when its samples do not say.
+/// Returns when `endpoint` began to recover from `incident`; `None` when its samples do not show
+/// it.
 fn recovery_of(
     store: &Store,
     incident: &Incident,
@@ -206,11 +210,11 @@ fn recovery_of(
         }
         recovered_at = Some(sample.started_at);
     }
-    // The last bad one is not among them.
+    // The last bad probe is not among them.
     Ok(None)
 }
 
-/// What was sent and is pending, as the store has it, or what it could not record.
+/// Restores the alerting state from `unrecorded`, else from the store.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -218,7 +222,8 @@ pub fn restore_notifications(
     store: &Store,
     unrecorded: Option<&Commit>,
 ) -> Result<NotificationScheduler, StoreError> {
-    // Another release's form: what is open is sent again, under ids that the receivers know.
+    // The format of another release: open incidents are notified again, under IDs that the
+    // receivers know.
     let state = match unrecorded.and_then(|commit| commit.notification_state.clone()) {
         Some(state) => Some(state),
         None => store.notification_state()?,
@@ -229,10 +234,11 @@ pub fn restore_notifications(
 }
 
 impl Pipeline {
-    /// Ends what is over as of `now`, though no sample said so: the state had to be made anew, or endpoints
-    /// were taken out of the configuration while nobody ran. It is recorded and notified like any other end.
+    /// Closes incidents that are over as of `now` without a sample that shows it: the state was
+    /// rebuilt, or their endpoints were removed while the daemon was down. They are recorded and
+    /// notified as usual.
     pub(in crate::daemon) fn settle(&mut self, now: Timestamp) -> Effects {
-        // What is shared is not this daemon's to end.
+        // One daemon must not close joint incidents.
         let lost = match &self.joint {
             Some(_) => Vec::new(),
             None => self.notifications.reconcile(&self.core.snapshot(now)),
