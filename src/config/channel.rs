@@ -1,4 +1,5 @@
-//! `[[email]]`, and the filters of every channel: where notifications go, and which ones.
+//! `[[email]]`, and the filters that every channel has: where notifications are sent, and which
+//! ones.
 
 use lettre::Address;
 use lettre::message::Mailbox;
@@ -11,7 +12,7 @@ use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
 use llmwatch_core::model::{Attribution, ChannelName, Provider, Secret, Status};
 
-/// The reasons that a channel's `on` may hold.
+/// The reasons that a channel's `on` accepts.
 const REASONS: [&str; 9] = [
     "opened",
     "updated",
@@ -230,7 +231,7 @@ fn address(value: &Value<'_>) -> Option<String> {
     }
 }
 
-/// The sender's name, if there is one, and address.
+/// Parses the sender: an optional name, and an address.
 fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
     let text = value.string()?;
     match text.parse::<Mailbox>() {
@@ -242,7 +243,7 @@ fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
     }
 }
 
-/// A name for EHLO (RFC 5321, section 4.1.3): a host name or an address literal.
+/// Checks a name for EHLO (RFC 5321, section 4.1.3): a host name or an address literal.
 fn hello(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
@@ -265,7 +266,7 @@ fn hello(value: &Value<'_>) -> Option<String> {
     )
 }
 
-/// What is wrong with a mail server's URL, and what to do; neither ever holds the URL.
+/// What is wrong with a mail server's URL, and what to do. Neither contains the URL.
 type SmtpUrlError = (&'static str, &'static str);
 
 fn smtp(url: &Secret) -> Result<Smtp, SmtpUrlError> {
@@ -273,7 +274,7 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpUrlError> {
                         percent-encode special characters of the password";
     let url =
         Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
-    // The URL standard knows no smtp, so an address is not recognised as one there.
+    // The URL standard does not know `smtp`, so it does not recognize an IP address as one.
     let host = url
         .host_str()
         .unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The entire file: every table, then what only shows between them.
+//! Reads the complete configuration: every table, then the rules that involve several tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,8 +25,9 @@ use llmwatch_core::model::{ChannelName, EndpointName, Language, Provider, Secret
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
 const DAY: Duration = Duration::from_hours(24);
-/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other. Each has a name to
-/// look up when the resolver is in doubt; one is reached by address, for when the resolver fails.
+/// The default connectivity checks, run when a probe fails below HTTP: three operators, unrelated
+/// to any provider and to each other. Each has a name to resolve, to test the resolver. One has a
+/// literal address, for when the resolver fails.
 const CONNECTIVITY_CHECKS: [(&str, &str); 3] = [
     ("tcp://1.1.1.1:443", "one.one.one.one"),
     ("tcp://dns.google:443", "dns.google"),
@@ -36,16 +37,16 @@ const CONNECTIVITY_CHECKS: [(&str, &str); 3] = [
 /// Reads and checks the file at `path`, and the files that its `include` names.
 ///
 /// # Errors
-/// Everything that is wrong with them, at once.
+/// All problems at once.
 pub fn load(path: &Path, surroundings: &Environment) -> Result<Settings, ConfigError> {
     let (sources, warnings) = read_sources(path, surroundings)?;
     checked(sources, warnings, surroundings)
 }
 
-/// Checks `text` as if it were the file at `path`; it includes no other.
+/// Checks `text` as if it were the file at `path`, without includes.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All problems at once.
 pub fn load_text(
     path: &Path,
     text: String,
@@ -69,7 +70,7 @@ fn checked(
     }
 }
 
-/// Reads the file at `path` and the files that its `include` names. Also returns warnings.
+/// Reads the file at `path` and the files that its `include` names. Returns them with any warnings.
 pub(super) fn read_sources(
     path: &Path,
     surroundings: &Environment,
@@ -141,10 +142,10 @@ fn include(
     }
 }
 
-/// The keys of each table, as the reader asks for them.
+/// The known keys of each table: those that the reader requests.
 pub(super) type KnownKeys = BTreeMap<String, BTreeSet<&'static str>>;
 
-/// Checks what the files say.
+/// Parses and checks all files.
 pub(super) fn parse(
     sources: &Sources,
     surroundings: &Environment,
@@ -226,7 +227,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         .filter(|r| r.enabled)
         .map(|r| Arc::new(r.endpoint))
         .collect();
-    // The pointers would keep the room of what was read.
+    // `collect` reuses the larger allocation of `reads`: release the rest.
     endpoints.shrink_to_fit();
     let config = Config {
         monitor,
@@ -383,8 +384,8 @@ enum StoreUrl {
     Postgres(PostgresUrl),
 }
 
-/// `url` of `[store]`, in one of its three forms. `None` where there is none, or where it is wrong or its secret is not
-/// at hand.
+/// Reads `url` of `[store]` in one of its three forms. `None` if it is missing or invalid, or if
+/// its secret is not available.
 fn read_store_url(table: &Table<'_>) -> Option<StoreUrl> {
     let place = ["url", "url_file", "url_credential"]
         .into_iter()
@@ -510,7 +511,8 @@ fn read_connectivity_checks(
     checks
 }
 
-/// Whether `name` can be looked up: labels of letters, digits and hyphens, at most 253 characters, and no address.
+/// Reports whether `name` is a valid host name: labels of letters, digits and hyphens, at most 253
+/// characters, and not an IP address.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -660,7 +662,7 @@ fn read_drill(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Drill {
     };
     let every = table.get("every").and_then(|v| {
         let text = v.string()?;
-        // In working hours, so that somebody is there to confirm.
+        // During working hours, so that somebody is there to confirm.
         let pattern = match text.as_str() {
             "off" => return None,
             "weekly" => "0 10 * * MON",
@@ -736,7 +738,7 @@ fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
     })
 }
 
-/// The path that OpenTelemetry's own exporters add to their endpoint, unless it is there.
+/// Appends the path that OpenTelemetry's own exporters append, unless it is there.
 fn with_otlp_path(mut url: Url) -> Url {
     if !url.path().ends_with("/v1/metrics") {
         url.set_path(&format!("{}/v1/metrics", url.path().trim_end_matches('/')));
@@ -744,7 +746,7 @@ fn with_otlp_path(mut url: Url) -> Url {
     url
 }
 
-/// A token that is shorter than this many characters can be guessed.
+/// Tokens with fewer characters can be guessed.
 const SHORT_TOKEN: usize = 16;
 
 fn read_web(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Web {
@@ -827,7 +829,7 @@ fn email_channel(value: &Value<'_>, channels: &[(Table<'_>, Channel)]) -> Option
     )
 }
 
-/// Origins as browsers send them: scheme, host and port, nothing more.
+/// Reads origins in the form that browsers send: scheme, host and port only.
 fn read_origins(table: &Table<'_>) -> Vec<String> {
     let Some(value) = table.get("cors_origins") else {
         return Vec::new();
@@ -872,7 +874,7 @@ fn read_route(root: &Table<'_>) -> RouteSettings {
     route
 }
 
-/// Endpoints without a name get one from provider and model; two of one name are refused.
+/// Names unnamed endpoints after provider and model, and rejects duplicate names.
 fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
     let mut taken: Vec<EndpointName> = Vec::new();
     for read in reads.iter().filter(|r| !r.endpoint.name.is_empty()) {
@@ -924,7 +926,7 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
                 let _: Option<()> =
                     name.error(message, "channel names must be unique: change one of them");
             }
-            // One more number than names are taken: one of them is free.
+            // One more candidate than there are taken names, so one of them is free.
             let free = (2..=taken.len() + 2)
                 .map(|n| ChannelName::from(format!("{}-{n}", channel.name)))
                 .find(|n| !taken.contains(n));

@@ -1,6 +1,6 @@
-//! `aws` and `google` of an endpoint: which region or project, and where the credentials come from. What is not written is
-//! looked for where the clouds' own clients look: in the environment, in files of the home directory, and at last at the
-//! metadata service of the machine.
+//! `aws` and `google` of an endpoint: the region or project, and the source of the credentials. If
+//! they are not configured, they are looked up where the clouds' own clients look: in the
+//! environment, in files of the home directory, and finally in the machine's metadata service.
 
 use std::path::{Path, PathBuf};
 
@@ -21,18 +21,18 @@ const AWS_CONTAINER: &str = "http://169.254.170.2";
 const GOOGLE_METADATA: &str = "metadata.google.internal";
 const GOOGLE_TOKENS: &str = "https://oauth2.googleapis.com/token";
 
-/// What decides whether credentials are looked for at all.
+/// What determines whether credentials are looked up.
 #[derive(Clone, Copy)]
 pub(super) struct Circumstances<'a> {
-    /// The address that was written.
+    /// The configured base URL.
     pub(super) base_url: Option<&'a Url>,
-    /// Another key was written: `api_key` or a header.
+    /// Another credential is configured: `api_key` or a header.
     pub(super) is_authorized: bool,
     /// The address is on this machine or a private network.
     pub(super) is_local: bool,
 }
 
-/// Reads `aws` of an endpoint of Bedrock.
+/// Reads `aws` of a Bedrock endpoint.
 pub(super) fn aws(
     endpoint: &Table<'_>,
     tables: &[Table<'_>],
@@ -126,7 +126,7 @@ pub(super) fn aws(
     Some(Aws { region, source })
 }
 
-/// The file is tried, so that a mistake shows now and not at the first probe.
+/// Reads the file now, so that a mistake is reported here and not by the first probe.
 fn profile_of(
     table: &Table<'_>,
     file: PathBuf,
@@ -203,7 +203,7 @@ fn aws_elsewhere(vars: &Vars<'_, '_>, region: &str, profile: Option<String>) -> 
     })
 }
 
-/// Where Bedrock answers in a region.
+/// The Bedrock URL of a region.
 pub(super) fn bedrock_url(region: &str) -> Option<Url> {
     Url::parse(&format!(
         "https://bedrock-runtime.{region}.{}",
@@ -220,7 +220,8 @@ fn domain(region: &str) -> &'static str {
     }
 }
 
-/// The region in the name of an AWS endpoint: `bedrock-runtime.us-east-1.amazonaws.com`.
+/// Extracts the region from the host name of an AWS endpoint:
+/// `bedrock-runtime.us-east-1.amazonaws.com`.
 fn region_of(url: &Url) -> Option<String> {
     let (name, _) = url.host_str()?.split_once(".amazonaws.com")?;
     let region = name.rsplit('.').next()?;
@@ -235,7 +236,7 @@ fn is_region(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// Reads `google` of an endpoint of Vertex AI.
+/// Reads `google` of a Vertex AI endpoint.
 pub(super) fn google(
     endpoint: &Table<'_>,
     tables: &[Table<'_>],
@@ -295,7 +296,8 @@ pub(super) fn google(
     })
 }
 
-/// Application default credentials: the environment's file, the one of gcloud, the machine's metadata service.
+/// Application default credentials: the environment's file, gcloud's file, or the machine's
+/// metadata service.
 fn google_elsewhere(
     table: &Table<'_>,
     vars: &Vars<'_, '_>,
@@ -339,7 +341,7 @@ fn google_elsewhere(
     Some((GoogleSource::Metadata { url }, None))
 }
 
-/// The credentials in a file of Google's and the project that it names, or what is wrong with it.
+/// Reads the credentials in a Google credentials file and the project that it names.
 fn google_file(path: &Path) -> Result<(GoogleSource, Option<String>), String> {
     let text = read(path)?;
     let json: Json = serde_json::from_str(&text).map_err(|_| "it is not JSON".to_owned())?;
@@ -379,7 +381,7 @@ fn google_file(path: &Path) -> Result<(GoogleSource, Option<String>), String> {
 /// Reads a service account's key.
 ///
 /// # Errors
-/// What is wrong with it; nothing of the key itself.
+/// What is wrong with it, without any part of the key.
 pub(crate) fn service_key(pem: &Secret) -> Result<RsaKeyPair, &'static str> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes())
         .map_err(|_| "its `private_key` is not a PKCS #8 key in PEM form")?;
@@ -387,18 +389,18 @@ pub(crate) fn service_key(pem: &Secret) -> Result<RsaKeyPair, &'static str> {
         .map_err(|_| "its `private_key` is not an RSA key of 2048 bits or more")
 }
 
-/// Where Vertex AI answers in a location.
+/// The Vertex AI URL of a location.
 pub(super) fn vertex_url(location: &str) -> Option<Url> {
     let host = match location {
         "global" => "aiplatform.googleapis.com".to_owned(),
-        // Of several regions together.
+        // Multi-regions.
         "us" | "eu" => format!("aiplatform.{location}.rep.googleapis.com"),
         region => format!("{region}-aiplatform.googleapis.com"),
     };
     Url::parse(&format!("https://{host}")).ok()
 }
 
-/// The name of a project or a location, which becomes a part of the path.
+/// Checks the name of a project or a location, which becomes part of the path.
 fn checked_segment(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     let fits = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
@@ -415,7 +417,7 @@ fn read(path: &Path) -> Result<String, String> {
     files::read_to_string(path, files::MAX_SECRET).map_err(|e| e.to_string())
 }
 
-/// The environment's variables.
+/// The environment variables.
 struct Vars<'t, 'a>(&'t Table<'a>);
 
 impl Vars<'_, '_> {

@@ -1,7 +1,8 @@
-//! Problems of a configuration, worded for the person who fixes it: what is wrong, where, and what to do.
+//! Problems of a configuration, written for the person who fixes it: what is wrong, where, and what
+//! to do.
 //!
-//! All are shown at once. The line that is shown never reveals a secret: quoted text after a key that may hold one, and
-//! anything that looks like a key by itself, is replaced by stars.
+//! All problems are shown at once. The line shown never reveals a secret: asterisks replace quoted
+//! text after a key that may hold one, and anything that looks like a key.
 
 use std::ops::Range;
 
@@ -10,13 +11,14 @@ use std::ops::Range;
 pub struct Diagnostic {
     /// What is wrong.
     pub message: String,
-    /// Where, in the offsets of the configuration's files; `None` when it concerns the entire main file.
+    /// Where, as an offset range in the configuration's files; `None` if it concerns the entire
+    /// main file.
     pub span: Option<Range<usize>>,
     /// What to do.
     pub help: Option<String>,
 }
 
-/// Parts of the names of keys whose values may be secret.
+/// Words in the names of keys whose values may be secret.
 const SENSITIVE: [&str; 11] = [
     "key",
     "secret",
@@ -31,7 +33,7 @@ const SENSITIVE: [&str; 11] = [
     "credential",
 ];
 
-/// A line with stars in place of anything that may be secret; as long as the line itself.
+/// Replaces anything in the line that may be secret with asterisks, without changing its length.
 pub(super) fn masked(line: &str) -> String {
     let key = line
         .split('=')
@@ -59,7 +61,7 @@ pub(super) fn masked(line: &str) -> String {
         .collect()
 }
 
-/// Stars in place of every character but quotes and variables, which are not secret.
+/// Replaces every character with an asterisk, except quotes and variables, which are not secret.
 fn starred(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -79,7 +81,7 @@ fn starred(text: &str) -> String {
     shown
 }
 
-/// Whether a word looks like a live key by itself.
+/// Reports whether a word looks like a real API key.
 pub(super) fn looks_secret(word: &str) -> bool {
     let prefixed = [
         "sk-", "sk_", "whsec_", "AIza", "xox", "ghp_", "AKIA", "Bearer ",
@@ -94,7 +96,7 @@ pub(super) fn looks_secret(word: &str) -> bool {
     (prefixed && word.len() >= 10) || long || (word.contains("://") && word.contains('@'))
 }
 
-/// A value as it may be shown in a message.
+/// Returns a value in the form in which a message may show it.
 pub(super) fn echo(value: &str) -> String {
     if looks_secret(value) {
         "`***`".to_owned()
@@ -103,10 +105,10 @@ pub(super) fn echo(value: &str) -> String {
     }
 }
 
-/// The known name that was probably meant.
+/// Returns the known name that was probably meant.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |k: &str| {
-        // `azure` is meant for `azure-openai`.
+        // So that `azure` suggests `azure-openai`.
         let is_first_part = name.len() > 2 && k.split(['-', '_']).next() == Some(name);
         if is_first_part {
             0

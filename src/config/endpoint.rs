@@ -1,4 +1,5 @@
-//! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a complete [`Endpoint`].
+//! `[[endpoint]]`, `[defaults]` and `[detection]`: converts the raw tables to a complete
+//! [`Endpoint`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,18 +21,19 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::protocol::{answer_schema, catalog};
 
-/// A long answer may take so long, if nothing longer is set.
+/// The minimum total timeout of a long probe.
 const LONG_TOTAL: Duration = Duration::from_mins(2);
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer names do not fit into a subject line or a path.
 const LONGEST_NAME: usize = 64;
 
-/// Tables that say the same things, the most particular first: an endpoint's own, then `[defaults]`.
+/// Tables with the same keys, the most specific first: an endpoint's own, then `[defaults]`.
 struct Layers<'t, 'a>(Vec<&'t Table<'a>>);
 
 impl<'a> Layers<'_, 'a> {
     fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        // Every layer is asked, so that no key counts as unknown because a more particular one was given.
+        // Every layer is read, so that a key that a more specific layer overrides is not reported
+        // as unknown.
         let all: Vec<_> = self.0.iter().map(|t| t.get(key)).collect();
         all.into_iter().flatten().next()
     }
@@ -41,7 +43,7 @@ impl<'a> Layers<'_, 'a> {
     }
 }
 
-/// How many addresses stand in for a name.
+/// The most addresses that may replace a name.
 const MAX_ADDRESSES: usize = 16;
 
 /// `long` of an endpoint.
@@ -51,17 +53,18 @@ pub(super) struct Long {
     max_tokens: u32,
 }
 
-/// A checked endpoint, with the place of its table for what can only be checked against the others.
+/// A checked endpoint, with its table for the checks that involve other endpoints.
 pub(super) struct CheckedEndpoint<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) enabled: bool,
-    /// A second probe for the rate of tokens.
+    /// The second probe, which measures tokens per second.
     pub(super) long: Option<Long>,
     pub(super) table: Table<'a>,
 }
 
-/// Reads one `[[endpoint]]` in three steps: what is written, each key by itself; the defaults of what is not; what only
-/// shows when everything is there. `None` when something essential is missing; the problems are in the sink.
+/// Reads one `[[endpoint]]` in three steps: each key by itself, the defaults of missing keys, then
+/// the combinations of keys. Returns `None` if an essential key is missing; the problems are in the
+/// sink.
 pub(super) fn read<'a>(
     own: &Table<'a>,
     defaults: Option<&Table<'a>>,
@@ -83,7 +86,7 @@ pub(super) fn read<'a>(
     })
 }
 
-/// Which essential keys are written, valid or not.
+/// Which essential keys are present, valid or not.
 #[derive(Debug, Clone, Copy)]
 struct Given {
     base_url: bool,
@@ -91,7 +94,7 @@ struct Given {
     api_key: bool,
 }
 
-/// What the file says of an endpoint. `None` is what it does not say, or says wrongly.
+/// What the file sets for an endpoint. `None` means missing or invalid.
 struct WrittenEndpoint<'a> {
     enabled: bool,
     given: Given,
@@ -112,7 +115,7 @@ struct WrittenEndpoint<'a> {
     stream: Option<bool>,
     prompt: Option<String>,
     max_tokens: Option<u32>,
-    /// Written and empty is none at all.
+    /// An empty string means none.
     reasoning_effort: Option<String>,
     service_tier: Option<String>,
     client: Option<ClientIdentity>,
@@ -225,7 +228,7 @@ impl<'a> WrittenEndpoint<'a> {
         }
     }
 
-    /// Fills in what is not written, by provider, API and model.
+    /// Fills in missing values, by provider, API and model.
     fn complete(self) -> Endpoint {
         let provider = self.provider.unwrap_or(Provider::Http);
         let api = self.api.unwrap_or(catalog::default_api(provider));
@@ -329,8 +332,8 @@ fn read_api(own: &Table<'_>, layers: &Layers<'_, '_>, provider: Option<Provider>
     Some(api)
 }
 
-/// The second probe of an endpoint, a long answer at long intervals: an endpoint of its own, so that its times are never
-/// compared with those of the short one.
+/// Returns the second probe of an endpoint, a long answer at long intervals. It is an endpoint of
+/// its own, so that its latencies are never compared with those of the short probe.
 pub(super) fn long_of<'a>(read: &CheckedEndpoint<'a>) -> Option<CheckedEndpoint<'a>> {
     let Long { every, max_tokens } = read.long?;
     let short = &read.endpoint;
@@ -365,7 +368,7 @@ pub(super) fn long_of<'a>(read: &CheckedEndpoint<'a>) -> Option<CheckedEndpoint<
     })
 }
 
-/// What the file says of `long`, with its most specific table.
+/// What the file sets for `long`, with the most specific table.
 #[derive(Clone)]
 struct WrittenLong<'a> {
     table: Table<'a>,
@@ -389,7 +392,8 @@ impl<'a> WrittenLong<'a> {
         })
     }
 
-    /// With its defaults, where `endpoint` can have a long answer. In `[defaults]` it is for those that can.
+    /// Fills in the defaults if `endpoint` supports a long answer. In `[defaults]`, `long` is
+    /// ignored for endpoints that do not.
     fn checked(self, endpoint: &Endpoint) -> Option<Long> {
         if catalog::talks(endpoint.api) && endpoint.stream && endpoint.body.is_none() {
             return Some(Long {
@@ -408,12 +412,12 @@ impl<'a> WrittenLong<'a> {
     }
 }
 
-/// What one probe is expected to use. About four bytes make a token; an answer to a prompt of the user's own may be as
-/// long as it is allowed to be.
+/// Estimates the tokens of one probe, at about four bytes a token. The answer to a custom prompt
+/// may be as long as `max_tokens` allows.
 fn expected_tokens(e: &Endpoint) -> (u32, u32) {
     match e.api {
         Api::Http | Api::Models | Api::Mcp => (0, 0),
-        // A word spoken, and half a second of audio transcribed.
+        // One spoken word, and half a second of transcribed audio.
         Api::Speech => (4, 30),
         Api::Transcription => (10, 5),
         _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
@@ -426,7 +430,7 @@ fn expected_tokens(e: &Endpoint) -> (u32, u32) {
     }
 }
 
-/// What only shows when everything is there.
+/// Checks combinations of keys.
 fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, given: Given) {
     let missing = |key: &str, why: &str| {
         let help = format!("add `{key} = …`: {why}");
@@ -495,13 +499,14 @@ fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, 
     }
 }
 
-/// Whether a header of this name lets the request in.
+/// Reports whether a header of this name carries credentials.
 fn authorizes(name: &str) -> bool {
     ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
         .contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// A cloud's table means nothing to an endpoint elsewhere; in `[defaults]` it is for those that it is meant for.
+/// Rejects a cloud's table on an endpoint of another provider. In `[defaults]` it applies only to
+/// that cloud's endpoints.
 fn refuse_others(tables: &[Table<'_>], provider: Option<Provider>, cloud: Provider) {
     if provider == Some(cloud) {
         return;
@@ -520,13 +525,13 @@ fn refuse_others(tables: &[Table<'_>], provider: Option<Provider>, cloud: Provid
     }
 }
 
-/// A URL for an endpoint that is refused anyway.
+/// A URL for an endpoint that is going to be rejected.
 fn placeholder_url() -> Url {
     // RFC 6761: never resolves.
     Url::parse("http://invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
 }
 
-/// A name that fits into a path, a header and a subject line.
+/// Checks a name, which must fit into a path, a header and a subject line.
 pub(super) fn checked_name(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -596,7 +601,7 @@ fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
 }
 
 fn layered_secret(layers: &Layers<'_, '_>) -> Option<Secret> {
-    // All layers are read, so that problems in each are shown; the most particular one counts.
+    // All layers are read, so that problems in each are reported; the most specific one wins.
     let all: Vec<_> = layers
         .0
         .iter()
@@ -720,7 +725,7 @@ fn read_timeouts(layers: &Layers<'_, '_>) -> Timeouts {
     let timeouts = Timeouts {
         connect: read("connect", standard.connect),
         headers: read("headers", standard.headers),
-        // A short total shortens the first token with it, unless that is given.
+        // The first-token timeout is at most the total, unless it is set.
         first_token: read(
             "first_token",
             standard.first_token.min(total.unwrap_or(standard.total)),
@@ -760,7 +765,7 @@ fn read_price(layers: &Layers<'_, '_>) -> Option<Price> {
 
 fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
     let tables = layers.tables("expect");
-    // Conditions belong together: the most specific table replaces the others.
+    // Expectations belong together: the most specific table replaces the others.
     let Some(table) = tables.first() else {
         let contains = builtin.then(|| catalog::ANSWER.to_owned());
         return Expect {
@@ -788,7 +793,7 @@ fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
     expect
 }
 
-/// A name that every vendor takes for a function.
+/// Checks a tool name against the rules for function names of all vendors.
 fn checked_tool(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -801,7 +806,8 @@ fn checked_tool(value: &Value<'_>) -> Option<String> {
     Some(name)
 }
 
-/// The tiers that the vendors document; servers with an API of the same kind have their own.
+/// Checks the service tier against those that the vendor documents. Compatible servers may have
+/// others.
 fn checked_service_tier(value: &Value<'_>, provider: Provider) -> Option<String> {
     let tier = value.string()?;
     let known: &[&str] = match provider {
@@ -850,7 +856,7 @@ fn checked_addresses(value: &Value<'_>) -> Option<Vec<IpAddr>> {
     Some(addresses)
 }
 
-/// `client_cert` and `client_key`, tried at once so that a mistake shows now.
+/// Reads `client_cert` and `client_key`. They are loaded now, so that a mistake is reported here.
 fn read_client(layers: &Layers<'_, '_>) -> Option<ClientIdentity> {
     let (certificate, key) = (layers.get("client_cert"), layers.get("client_key"));
     let (certificate, key) = match (certificate, key) {
@@ -881,7 +887,7 @@ fn read_client(layers: &Layers<'_, '_>) -> Option<ClientIdentity> {
 /// Reads a client certificate with its chain and its key.
 ///
 /// # Errors
-/// What is wrong with the files; nothing of their content.
+/// What is wrong with the files, without any of their content.
 pub(crate) fn client_identity(
     identity: &ClientIdentity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
@@ -964,7 +970,8 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
     policy
 }
 
-/// Reads `[detection]` or `[defaults]` for their own sake, so that their mistakes show even when no endpoint uses them.
+/// Reads `[detection]` and `[defaults]` alone, so that their mistakes are reported even if no
+/// endpoint uses them.
 pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) -> DetectionPolicy {
     let layers = Layers(Vec::new());
     let policy = read_detection(&layers, detection);

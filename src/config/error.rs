@@ -1,4 +1,4 @@
-//! All problems of a configuration as one error, each with the line that it concerns.
+//! All problems of a configuration as one error, each with its line.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::diagnostic::{Diagnostic, masked};
 use super::source::Sources;
 
-/// Everything that is wrong with a configuration.
+/// All problems of a configuration.
 #[derive(Debug)]
 pub struct ConfigError {
     sources: Sources,
@@ -15,7 +15,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The problems of these files, in the order of the files, each once.
+    /// Creates an error from the problems of these files, sorted by position and without
+    /// duplicates.
     pub(crate) fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
         diagnostics.dedup();
@@ -25,7 +26,7 @@ impl ConfigError {
         }
     }
 
-    /// One problem of the entire file at `path`.
+    /// Creates an error with one problem of the entire file at `path`.
     pub(crate) fn of_file(path: &Path, message: String, help: Option<String>) -> Self {
         let diagnostic = Diagnostic {
             message,
@@ -35,7 +36,7 @@ impl ConfigError {
         Self::new(Sources::unread(path), vec![diagnostic])
     }
 
-    /// Problems of what the file at `path` configures, such as a key file that cannot be used.
+    /// Creates an error for parts that the file at `path` configures, such as an unusable key file.
     pub(crate) fn of_parts(path: &Path, problems: Vec<String>) -> Self {
         let diagnostic = |message| Diagnostic {
             message,

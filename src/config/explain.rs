@@ -10,7 +10,7 @@ use super::diagnostic::looks_secret;
 use super::keys::{Key, describe};
 use super::{ConfigError, Environment};
 
-/// Tables that are written with two brackets.
+/// Tables that are arrays (`[[table]]`).
 const LISTS: [&str; 6] = [
     "endpoint",
     "connectivity_check",
@@ -23,15 +23,15 @@ const LISTS: [&str; 6] = [
 /// One key of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
-    /// As it was asked for.
+    /// The key as requested.
     pub key: String,
-    /// The value as written, with stars for a secret; `None` when nothing sets it.
+    /// The value as written, with secrets masked; `None` if nothing sets it.
     pub value: Option<String>,
     /// The file that sets it.
     pub file: Option<PathBuf>,
     /// The line in that file, from 1.
     pub line: Option<usize>,
-    /// The default as people read it.
+    /// The default, for people.
     pub default: String,
     /// What the key does.
     pub text: String,
@@ -51,15 +51,16 @@ pub enum ExplainError {
     UnknownEntry {
         /// The list.
         table: String,
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names, or numbers for entries without one.
+        /// The existing names, or numbers for entries without a name.
         known: String,
     },
 }
 
-/// Explains `key`, such as `monitor.listen`, `detection.alert_after` or `endpoint.NAME.timeout.connect`. An entry without a
-/// `name` is called by its number, from 1. A key of an endpoint may come from `[defaults]`, one of its `detection` from
+/// Explains `key`, such as `monitor.listen`, `detection.alert_after` or
+/// `endpoint.NAME.timeout.connect`. Entries without a `name` are identified by their number, from
+/// 1. A key of an endpoint may come from `[defaults]`, and one of its `detection` from
 /// `[detection]`.
 ///
 /// # Errors
@@ -108,7 +109,7 @@ pub fn explain(
     })
 }
 
-/// The entry of a list with this name or number.
+/// Finds the entry of a list with this name or number.
 fn entry<'t, 'a>(
     root: &'t DeTable<'a>,
     table: &str,
@@ -143,7 +144,7 @@ fn entry<'t, 'a>(
     }
 }
 
-/// The value at a dotted path.
+/// Finds the value at a dotted path.
 fn value<'t, 'a>(table: &'t DeTable<'a>, path: &str) -> Option<&'t Spanned<DeValue<'a>>> {
     match path.split_once('.') {
         None => table.get(path),
@@ -151,7 +152,7 @@ fn value<'t, 'a>(table: &'t DeTable<'a>, path: &str) -> Option<&'t Spanned<DeVal
     }
 }
 
-/// The value as written, with stars where it may be secret.
+/// Formats the value as written, and masks it if it may be secret.
 fn shown(value: &DeValue<'_>, key: &Key) -> String {
     match value {
         DeValue::String(text) if text.contains("${") => format!("{text:?}"),

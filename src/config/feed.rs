@@ -1,4 +1,4 @@
-//! `[[status_feed]]`: which of the vendors' own status pages are read, and for whom they speak.
+//! `[[status_feed]]`: the vendor status pages to poll, and the endpoints that each covers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::{FeedKind, StatusFeed, catalog};
 use llmwatch_core::model::{EndpointName, Provider};
 use llmwatch_core::protocol::presets::{self, StatusPage};
 
-/// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
+/// Reads the status feeds. A provider without one gets its known feed if it is probed at its
+/// official address.
 pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<StatusFeed> {
     let kinds = [
         ("statuspage", FeedKind::Statuspage),
@@ -44,7 +45,8 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
         let endpoints = provider
             .map(|p| endpoints_of(&endpoints, p, reads))
             .unwrap_or_default();
-        // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
+        // Do not overload other people's pages; a local one may be polled as often as the user
+        // likes.
         let own = url.as_ref().is_some_and(super::is_local);
         let least = Duration::from_secs(if own { 1 } else { 30 });
         let interval = table
@@ -127,7 +129,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
     feeds
 }
 
-/// The endpoints of `provider` that are listed.
+/// Resolves the listed endpoints, which must be those of `provider`.
 fn endpoints_of(
     listed: &[Value<'_>],
     provider: Provider,
@@ -143,7 +145,7 @@ fn endpoints_of(
         .collect()
 }
 
-/// Servers that have nothing in common have no common page.
+/// Warns if one feed would cover unrelated servers.
 fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[CheckedEndpoint<'_>]) {
     if !feed.endpoints.is_empty()
         || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http)
@@ -163,7 +165,7 @@ fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[CheckedEndpo
     }
 }
 
-/// The document to read where only the page's address is given.
+/// Returns the URL of the document, if `url` is only the page's address.
 fn document_of(mut url: Url, kind: FeedKind) -> Url {
     let document = match kind {
         FeedKind::Statuspage | FeedKind::IncidentIo => "/api/v2/summary.json",
@@ -178,7 +180,7 @@ fn document_of(mut url: Url, kind: FeedKind) -> Url {
     url
 }
 
-/// The vendors' own status pages, and what on them concerns the APIs.
+/// The vendors' official status pages, with the components that concern their APIs.
 fn known_feed(provider: Provider) -> Option<StatusFeed> {
     let (url, kind, components): (_, _, &[&str]) = match provider {
         Provider::OpenAi => (
@@ -223,7 +225,8 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
             StatusPage::Rss(url) => (url, FeedKind::Rss, &[]),
         },
     };
-    // The vendor's front end has been seen to turn programs away; the platform's own address has not.
+    // The vendor's front end sometimes rejects automated clients; the platform's own address has
+    // not.
     let fallback = (provider == Provider::Anthropic)
         .then(|| Url::parse("https://anthropic.statuspage.io/api/v2/summary.json").ok())
         .flatten();

@@ -1,12 +1,12 @@
-//! What each key of monitor.toml means, from `keys.toml`: for the JSON Schema, the configuration reference and
-//! `check --explain`.
+//! The description of each key of monitor.toml, from `keys.toml`: for the JSON Schema, the
+//! configuration reference and `check --explain`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// A described key.
+/// The description of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Key {
     /// `string`, `secret`, `duration` and so on; absent when `one_of` lists the values.
@@ -15,7 +15,7 @@ pub(crate) struct Key {
     /// The possible values.
     #[serde(default)]
     pub(crate) one_of: Vec<String>,
-    /// The default as people read it.
+    /// The default, for people.
     pub(crate) default: String,
     /// What it does.
     pub(crate) text: String,
@@ -26,27 +26,28 @@ static TABLES: LazyLock<BTreeMap<String, BTreeMap<String, Key>>> = LazyLock::new
         .unwrap_or_else(|error| panic!("src/config/keys.toml, a part of the program: {error}"))
 });
 
-/// The description of a key, by its path as the reader knows it (`monitor.listen`, `endpoint.timeout.connect`). The `_file`
-/// and `_credential` forms of a secret have that of the secret.
+/// Returns the description of a key by its path in the reader (`monitor.listen`,
+/// `endpoint.timeout.connect`). The `_file` and `_credential` forms of a secret share its
+/// description.
 pub(crate) fn describe(path: &str) -> Option<Key> {
     let path = path.trim_start_matches('.');
     find(path).or_else(|| find(without_source(path)?))
 }
 
 impl Key {
-    /// Whether the value is a secret, with its `_file` and `_credential` forms.
+    /// Reports whether the value is a secret, which also has `_file` and `_credential` forms.
     pub(crate) fn is_secret(&self) -> bool {
         self.kind.as_deref() == Some("secret")
     }
 }
 
-/// `KEY` of `KEY_file` and `KEY_credential`.
+/// Strips `_file` or `_credential`.
 fn without_source(path: &str) -> Option<&str> {
     path.strip_suffix("_file")
         .or_else(|| path.strip_suffix("_credential"))
 }
 
-/// Whether this is another form of a described key, such as `api_key_file`.
+/// Reports whether this is another form of a described key, such as `api_key_file`.
 pub(crate) fn is_other_form(path: &str) -> bool {
     find(path.trim_start_matches('.')).is_none() && without_source(path).is_some()
 }
@@ -54,7 +55,7 @@ pub(crate) fn is_other_form(path: &str) -> bool {
 fn find(path: &str) -> Option<Key> {
     let (table, key) = path.rsplit_once('.').unwrap_or(("top", path));
     let table = match table.split_once('.') {
-        // The same keys stand in several tables.
+        // Several tables share these keys.
         Some(("defaults" | "endpoint", "detection")) => "detection".to_owned(),
         Some(("defaults", rest)) => format!("endpoint.{rest}"),
         _ if table == "defaults" => "endpoint".to_owned(),

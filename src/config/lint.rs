@@ -1,4 +1,5 @@
-//! Warnings about configurations that are valid but cannot work, or expose something, each with the line to write instead.
+//! Warnings about configurations that are valid but cannot work, or that expose something; each
+//! with the correction.
 
 use url::Url;
 
@@ -6,10 +7,10 @@ use super::Settings;
 use crate::config::{Channel, ChannelKind, Distance, Email, SmtpTls, Webhook, WebhookKind};
 use llmwatch_core::model::{Api, Endpoint, Provider};
 
-/// An objective this low is a fraction that was meant as a percentage.
+/// An objective below this is probably a fraction instead of a percentage.
 const FRACTION: f64 = 1.0;
 
-/// All warnings about `settings`.
+/// Returns all warnings about `settings`.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     for endpoint in &settings.endpoints {
@@ -40,7 +41,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     found
 }
 
-/// A key with something around it that was copied along.
+/// Warns about extra characters that were copied along with a key.
 fn api_key(endpoint: &Endpoint) -> Option<String> {
     let key = endpoint.api_key.as_ref()?.expose();
     if key.trim().is_empty() {
@@ -60,7 +61,8 @@ fn api_key(endpoint: &Endpoint) -> Option<String> {
     Some(format!("`api_key` {problem}"))
 }
 
-/// A `base_url` that holds more or less than the provider's official client takes.
+/// Warns about a `base_url` with more or less of the path than the provider's official client
+/// expects.
 fn base_url(endpoint: &Endpoint) -> Option<String> {
     if endpoint.api == Api::Http || endpoint.provider == Provider::Http {
         return None;
@@ -102,13 +104,13 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
     Some(format!("{why}: did you mean `base_url = \"{corrected}\"`?"))
 }
 
-/// Vendors whose own base URL has no path.
+/// Reports whether the vendor's official base URL has no path.
 fn at_root(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     ["api.perplexity.ai", "api.deepseek.com"].contains(&host)
 }
 
-/// What is left of a path that ends with a request's own.
+/// Strips the request's own path; `None` if there is none.
 fn without_request_path(path: &str) -> Option<&str> {
     const REQUESTS: [&str; 8] = [
         "/chat/completions",
@@ -123,12 +125,12 @@ fn without_request_path(path: &str) -> Option<&str> {
     let found = REQUESTS
         .iter()
         .find_map(|request| path.strip_suffix(request));
-    // Azure's: the deployment is a key of its own.
+    // Azure: the deployment is configured separately.
     let azure = path.find("/openai/deployments/").map(|at| &path[..at]);
     azure.or(found)
 }
 
-/// A key that travels in the clear.
+/// Warns about a key that is sent unencrypted.
 fn plain_http(endpoint: &Endpoint) -> Option<String> {
     let exposed = endpoint.api_key.is_some() && leaves_in_the_clear(&endpoint.base_url);
     exposed.then(|| {
@@ -172,7 +174,7 @@ fn unprotected_login(email: &Email) -> Option<String> {
     })
 }
 
-/// A receiver that needs its own format, and gets the generic JSON.
+/// Warns about a receiver that needs its own format but gets the generic JSON.
 fn missing_kind(webhook: &Webhook) -> Option<String> {
     if webhook.kind != WebhookKind::Json {
         return None;
@@ -204,7 +206,7 @@ fn webhook_in_the_clear(webhook: &Webhook) -> Option<String> {
     })
 }
 
-/// A page that everybody on the network can read.
+/// Warns about a page that everyone on the network can read.
 fn open_page(settings: &Settings) -> Option<String> {
     let listen = settings.process.listen?;
     let open = !listen.ip().is_loopback() && settings.web.token.is_none();

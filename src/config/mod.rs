@@ -1,7 +1,8 @@
-//! What the configuration means: every default filled in, every reference resolved, nothing left to check downstream.
+//! The parsed configuration: every default filled in, every reference resolved, nothing left to
+//! check downstream.
 //!
-//! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem; `check` turns what
-//! was written into what it means. [`diagnostic`] words the problems.
+//! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem;
+//! `check` converts the raw values into settings. [`diagnostic`] formats the problems.
 
 mod channel;
 mod check;
@@ -45,20 +46,21 @@ pub use self::webhook::signing_key;
 pub use llmwatch_core::config::*;
 pub use llmwatch_core::protocol::catalog;
 
-/// What the configuration may refer to besides its own file: an argument, so that a test can make its own.
+/// What the configuration may refer to outside its files. It is an argument, so that tests can
+/// supply their own.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// The environment variables.
     pub vars: HashMap<String, String>,
-    /// The machine's name, in the characters of a location.
+    /// The machine's name, restricted to the characters that a location may have.
     pub hostname: String,
-    /// Secrets that cannot be read are taken for granted: for who only reads the store, and for a check where systemd
-    /// gives no credentials.
+    /// Accept secrets that cannot be read: for commands that only read the store, and for a check
+    /// outside the service, where systemd provides no credentials.
     pub without_secrets: bool,
 }
 
 impl Environment {
-    /// Those of this process.
+    /// The environment of this process.
     pub fn from_process() -> Self {
         let vars = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
@@ -94,13 +96,14 @@ impl Environment {
     }
 }
 
-/// Every table once, so that all its keys are asked for.
+/// A file with every table once, so that the reader requests all of its keys.
 const EVERY_TABLE: &str = include_str!("every_table.toml");
 
-/// Every key that the configuration knows, as `table.key`: what the reader asks for when every table is written.
+/// Returns every known key as `table.key`: those that the reader requests when every table is
+/// present.
 ///
 /// # Errors
-/// Nothing but a mistake in the list of tables.
+/// Only if the list of tables has a mistake.
 pub fn known_keys(surroundings: &Environment) -> Result<BTreeSet<String>, ConfigError> {
     let sources = Sources::of_text(Path::new("monitor.toml"), EVERY_TABLE.to_owned());
     match check::parse(&sources, surroundings) {

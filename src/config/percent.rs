@@ -1,6 +1,6 @@
-//! Percent codes in the login part of URLs.
+//! Percent-decoding of the login part of URLs.
 
-/// `text` with its percent codes replaced; `None` when one is broken or the result is not UTF-8.
+/// Decodes percent codes; `None` if one is invalid or the result is not UTF-8.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! What a configuration will do, in numbers: probes, tokens and money a day. Pure.
+//! The load and cost of a configuration: probes, tokens and money a day. Pure.
 
 use std::fmt;
 
@@ -15,21 +15,21 @@ pub struct Plan {
     pub location: String,
     /// The SQLite file.
     pub store: String,
-    /// Where the page listens; `None` when off.
+    /// Where the pages are served; `None` when off.
     pub listen: Option<String>,
     /// Each endpoint.
     pub endpoints: Vec<EndpointPlan>,
-    /// Over all endpoints, at their configured intervals.
+    /// The total of all endpoints, at their configured intervals.
     pub total: Load,
-    /// The most that may be spent a day, in USD.
+    /// The daily limit, in USD.
     pub budget_usd: f64,
-    /// The most tokens that may be used a day.
+    /// The daily limit, in tokens.
     pub budget_tokens: Option<u64>,
-    /// By how much every interval is multiplied to fit the budget; 1 when it fits.
+    /// The factor by which every interval is multiplied to stay within the budget; 1 if it fits.
     pub interval_multiplier: f64,
     /// Each channel.
     pub channels: Vec<ChannelPlan>,
-    /// What deserves a word.
+    /// The warnings.
     pub warnings: Vec<String>,
 }
 
@@ -44,18 +44,18 @@ pub struct EndpointPlan {
     pub api: String,
     /// Its model.
     pub model: Option<String>,
-    /// Where it is.
+    /// Its URL.
     pub url: String,
-    /// From one probe to the next.
+    /// The probe interval.
     pub interval: String,
-    /// What it uses.
+    /// Its load.
     #[serde(flatten)]
     pub load: Load,
     /// Whether its price is known.
     pub priced: bool,
 }
 
-/// The plan of one channel. Nothing in it is secret.
+/// The plan of one channel, without secrets.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChannelPlan {
     /// Its name.
@@ -64,12 +64,12 @@ pub struct ChannelPlan {
     pub kind: String,
     /// The recipients, or the host of the webhook.
     pub to: String,
-    /// The reasons for which it is notified.
+    /// The reasons for which it notifies.
     pub on: Vec<String>,
 }
 
 impl Plan {
-    /// The plan that `config` means.
+    /// Computes the plan of `config`.
     pub fn of(config: &Settings) -> Self {
         let endpoints: Vec<_> = config.endpoints.iter().map(|e| endpoint_plan(e)).collect();
         let mut warnings = config.warnings.clone();

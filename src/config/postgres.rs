@@ -1,45 +1,47 @@
-//! `postgres://` URLs of `[store]`: parsed once, so that nothing behind has to look at the text again.
+//! `postgres://` URLs of `[store]`, parsed once so that later code never parses the text again.
 
 use std::net::IpAddr;
 
 use super::percent::percent_decoded;
 use llmwatch_core::model::Secret;
 
-/// How the URL is written.
+/// The form of the URL, as shown in errors.
 const FORM: &str = "write `postgres://user:${PASSWORD}@host[:port][,host2[:port]]/database?sslmode=verify-full`; in a file or \
                     a credential, special characters of the password are percent-encoded";
-/// The port where no other is given.
+/// The default port.
 const DEFAULT_PORT: u16 = 5432;
-/// No cluster has more hosts to try.
+/// The most hosts that a URL may list.
 const MAX_HOSTS: usize = 16;
 
-/// Why a URL cannot be used, and what to do. Neither repeats a part of it.
+/// Why a URL is invalid, and what to do. Neither repeats any part of the URL.
 type UrlError = (String, &'static str);
 
 /// A shared PostgreSQL store, as `[store] url` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    /// The role.
+    /// The user (role).
     pub user: String,
-    /// Its password, if it needs one.
+    /// The password, if there is one.
     pub password: Option<Secret>,
-    /// Where the server listens; tried in this order. A host that begins with `/` is the directory of a Unix socket.
+    /// The hosts, tried in this order. A host that begins with `/` is the directory of a Unix
+    /// socket.
     pub hosts: Vec<(String, u16)>,
     /// The database.
     pub database: String,
-    /// Whether the server proves who it is (`sslmode=verify-full`); without that nothing is encrypted.
+    /// Encrypt and verify the server's certificate (`sslmode=verify-full`). Otherwise the
+    /// connection is unencrypted.
     pub tls: bool,
-    /// Whether a host that cannot be written is refused (`target_session_attrs=read-write`).
+    /// Reject read-only hosts (`target_session_attrs=read-write`).
     pub read_write: bool,
 }
 
 impl PostgresUrl {
-    /// Whether `text` is meant as such a URL.
+    /// Reports whether `text` is meant as a PostgreSQL URL.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("postgres:") || text.starts_with("postgresql:")
     }
 
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
     /// What is wrong with it and what to do, without any part of the URL that may be secret.
@@ -116,7 +118,7 @@ impl PostgresUrl {
         })
     }
 
-    /// The URL without its password, for people.
+    /// Returns the URL without its password, for people.
     pub fn shown(&self) -> String {
         let hosts: Vec<_> = self
             .hosts
@@ -173,7 +175,7 @@ fn read_hosts(text: &str) -> Result<Vec<(String, u16)>, UrlError> {
     Ok(hosts)
 }
 
-/// Whether nothing between this process and `host` can read along.
+/// Reports whether the connection to `host` never leaves this machine.
 fn is_near(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"

@@ -1,4 +1,4 @@
-//! `proxy` of `[monitor]`: none, one, or what the environment says, and what is reached without it.
+//! `proxy` of `[monitor]`: none, a URL or the environment's, and the targets that bypass it.
 
 use std::collections::HashMap;
 
@@ -23,8 +23,9 @@ pub(super) fn read(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<
     }
 }
 
-/// As curl reads it: lower case counts before upper case, and `HTTP_PROXY` not at all, since a request may set it for a
-/// CGI script. A proxy that cannot be used is an error: to go around it unasked would measure another way.
+/// Reads the proxy variables as curl does: lower case takes precedence. `HTTP_PROXY` is ignored,
+/// because a request can set it for a CGI script. An unusable proxy is an error: bypassing it would
+/// measure a different path.
 fn of_environment(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<Proxy> {
     let first = |names: &[&'static str]| {
         names
@@ -53,7 +54,7 @@ fn of_environment(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<P
     })
 }
 
-/// The URL of a proxy, without a scheme too; or what is wrong with it, without a word of it that could be secret.
+/// Checks a proxy URL, whose scheme is optional. The error repeats nothing that may be secret.
 fn usable(text: &str) -> Result<Secret, String> {
     const OTHERS: [&str; 2] = ["socks4", "socks4a"];
     let text = if text.contains("://") {

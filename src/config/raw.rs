@@ -1,7 +1,8 @@
-//! Tables and values of the configuration files with their places, read one key at a time.
+//! Tables and values of the configuration files with their spans, read one key at a time.
 //!
-//! The reader remembers which keys were requested: a key of the file that was never requested is unknown, and the nearest
-//! requested one is suggested. Reading continues after a problem, so that all of them are reported at once.
+//! The reader remembers which keys were requested. A key in the file that was never requested is
+//! unknown; the error suggests the nearest requested one. Reading continues after a problem, so
+//! that all problems are reported at once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,22 +26,22 @@ use llmwatch_core::model::{EndpointName, Secret};
 
 const TABLE: &str = "a table";
 
-/// Tables that had another name in an earlier release: the old name and the new one.
+/// Tables that were renamed since an earlier release: the old name and the new one.
 const RENAMED: &[(&str, &str)] = &[("control", "connectivity_check")];
 
-/// What is collected while the files are read.
+/// What is collected while reading the files.
 pub(super) struct Sink<'s> {
     pub(super) surroundings: &'s Environment,
-    /// The files: relative paths start from the directory of the file that they stand in.
+    /// The files. Relative paths start from the directory of the file that contains them.
     pub(super) sources: &'s Sources,
     pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
     pub(super) warnings: RefCell<Vec<String>>,
-    /// The keys asked for, per table.
+    /// The requested keys, per table.
     pub(super) asked: RefCell<BTreeMap<String, BTreeSet<&'static str>>>,
 }
 
 impl<'s> Sink<'s> {
-    /// Nothing yet, of these files.
+    /// Creates an empty sink for these files.
     pub(super) fn new(sources: &'s Sources, surroundings: &'s Environment) -> Self {
         Self {
             surroundings,
@@ -76,7 +77,7 @@ impl<'s> Sink<'s> {
 /// A table of the file.
 #[derive(Clone)]
 pub(super) struct Table<'a> {
-    /// Its name as people say it, for instance `endpoint` or `endpoint.timeout`.
+    /// Its name for messages, for instance `endpoint` or `endpoint.timeout`.
     pub(super) name: String,
     pub(super) span: Range<usize>,
     written: &'a DeTable<'a>,
@@ -106,7 +107,7 @@ impl<'a> Table<'a> {
         self.sink
     }
 
-    /// The value of `key`, if it was written.
+    /// Returns the value of `key`, if it is set.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.sink
             .asked
@@ -120,7 +121,7 @@ impl<'a> Table<'a> {
             .map(|(k, v)| self.value(k.get_ref(), v))
     }
 
-    /// The span of the key itself.
+    /// Returns the span of the key itself.
     pub(super) fn key_span(&self, key: &str) -> Range<usize> {
         self.written
             .iter()
@@ -128,7 +129,7 @@ impl<'a> Table<'a> {
             .map_or(self.span.clone(), |(k, _)| k.span())
     }
 
-    /// Every entry, for tables whose keys are free.
+    /// Returns every entry, for tables with free-form keys.
     pub(super) fn entries(&self) -> Vec<Value<'a>> {
         self.written
             .iter()
@@ -136,12 +137,12 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// The table of this name, if it was written.
+    /// Returns the table of this name, if there is one.
     pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         self.get(key)?.table(&self.below(key))
     }
 
-    /// The tables of an array of tables.
+    /// Returns the tables of an array of tables.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(value) = self.get(key) else {
             return Vec::new();
@@ -161,7 +162,7 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// A secret: `KEY`, `KEY_file` or `KEY_credential`.
+    /// Reads a secret: `KEY`, `KEY_file` or `KEY_credential`.
     pub(super) fn secret(
         &self,
         key: &'static str,
@@ -255,7 +256,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where the secret of a `_file` or `_credential` key lies, or what is wrong and what to do.
+    /// Returns the path of the secret in a `_file` or `_credential` key; otherwise what is wrong
+    /// and what to do.
     fn path_of(
         &self,
         value: &Value<'_>,
@@ -338,17 +340,17 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Stands for a URL that is skipped.
+/// The placeholder for a URL that is not read.
 pub(super) const UNKNOWN_URL: &str = "https://unknown.invalid/unknown";
 
-/// A placeholder for a secret that is skipped: in the form that its key needs, and equal for equal sources, because
-/// endpoints that share a key share an account.
+/// Returns a placeholder for a secret that is not read, in the form that its key requires. Equal
+/// sources get equal placeholders, because endpoints that share a key share an account.
 fn stand_in(key: &str, source: &str) -> Option<Secret> {
     let text = match key {
         "smtp" => "smtps://unknown.invalid",
         "url" | "fail_url" => UNKNOWN_URL,
         "secret" => "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-        // Not secret, but given in the same three forms.
+        // Not secret, but available in the same three forms.
         "body" | "content_type" | "priority" => return None,
         _ => return Some(Secret::new(format!("unknown-{source}"))),
     };
@@ -377,7 +379,7 @@ impl<'a> Value<'a> {
         )
     }
 
-    /// How the value would look in the wanted type.
+    /// Shows the value in the expected type.
     fn example(&self, wanted: &str) -> String {
         let given = self.written.as_str().unwrap_or_default();
         match self.key.as_str() {
@@ -402,16 +404,16 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether a live key seems to stand in the file itself.
+    /// Reports whether the file itself seems to contain a real key.
     pub(super) fn is_literal_secret(&self) -> bool {
         let raw = self.written.as_str().unwrap_or_default();
-        // The role of a database without its password.
+        // A database user without a password.
         let is_role = PostgresUrl::parse(raw).is_ok_and(|url| url.password.is_none());
         looks_secret(raw) && !raw.contains("${") && !is_role
     }
 
-    /// A secret of two lines is one that was pasted or stored wrongly: no header and no address can hold it. Only the
-    /// `body` of a message may have several.
+    /// Rejects a secret with several lines: it was pasted or stored incorrectly, and no header or
+    /// address can hold it. Only the `body` of a message may have several lines.
     fn refuse_lines(&self, key: &str, secret: &str) -> Option<()> {
         if key != "body" && secret.contains(char::is_control) {
             let message = format!(
@@ -426,7 +428,8 @@ impl<'a> Value<'a> {
         Some(())
     }
 
-    /// Whether it is a secret with a variable that is not set and is taken for granted.
+    /// Reports whether this value uses an unset variable that is accepted because secrets are
+    /// skipped.
     pub(super) fn is_granted(&self) -> bool {
         let Sink { surroundings, .. } = self.sink;
         let variables = self
@@ -439,8 +442,9 @@ impl<'a> Value<'a> {
         surroundings.without_secrets && names.any(|name| !surroundings.vars.contains_key(name))
     }
 
-    /// A string with its variables filled in. In the login part of a URL a variable holds the plain name or password: it is
-    /// percent-encoded, so that `@`, `/`, `?` and `#` in a password cannot change which host is asked.
+    /// Returns a string with its variables substituted. In the login part of a URL, a variable
+    /// holds the plain name or password. It is percent-encoded, so that `@`, `/`, `?` and `#` in a
+    /// password cannot change the host.
     pub(super) fn string(&self) -> Option<String> {
         let Some(text) = self.written.as_str() else {
             return self.wrong_type("a string in quotes");
@@ -475,7 +479,7 @@ impl<'a> Value<'a> {
         Some(filled + &text[at..])
     }
 
-    /// A string, or an integer taken as one: people write numeric ids without quotes.
+    /// Returns a string, or an integer as text: people write numeric ids without quotes.
     pub(super) fn word(&self) -> Option<String> {
         match self.written {
             DeValue::Integer(i) if i.radix() == 10 => Some(i.as_str().to_owned()),
@@ -483,7 +487,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A text that something can be made of.
+    /// Parses a string as `T`.
     pub(super) fn parse<T: FromStr>(&self, what: &str, help: &str) -> Option<T> {
         let text = self.string()?;
         text.parse()
@@ -516,12 +520,12 @@ impl<'a> Value<'a> {
         Some(d)
     }
 
-    /// Whether secrets that cannot be read are taken for granted.
+    /// Reports whether secrets that cannot be read are accepted.
     pub(super) fn skips_secrets(&self) -> bool {
         self.sink.surroundings.without_secrets
     }
 
-    /// A path, relative to the file that it stands in.
+    /// Returns a path, relative to the file that contains it.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let directory = self.sink.sources.directory(self.span.start);
         Some(directory.join(self.string()?))
@@ -590,18 +594,18 @@ impl<'a> Value<'a> {
         )
     }
 
-    /// A list of names of endpoints.
+    /// Returns a list of endpoint names.
     pub(super) fn names(&self) -> Option<Vec<EndpointName>> {
         let name = |item: &Value<'a>| item.string().map(EndpointName::from);
         self.items()?.iter().map(name).collect()
     }
 
-    /// A list of texts.
+    /// Returns a list of strings.
     pub(super) fn strings(&self) -> Option<Vec<String>> {
         self.items()?.iter().map(Value::string).collect()
     }
 
-    /// The values of a list.
+    /// Returns the values of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
         let Some(items) = self.written.as_array() else {
             return self.wrong_type("an array in brackets");
@@ -615,7 +619,7 @@ impl<'a> Value<'a> {
         Some(items.iter().map(item).collect())
     }
 
-    /// A date and time with its offset, or a text of that form.
+    /// Returns a date and time with a UTC offset, as a TOML value or a string.
     pub(super) fn moment(&self) -> Option<llmwatch_core::model::Timestamp> {
         let text = match self.written {
             DeValue::Datetime(d) => d.to_string(),
@@ -641,7 +645,7 @@ impl Value<'_> {
         self.written.is_array()
     }
 
-    /// The value as JSON, or a text that holds JSON.
+    /// Returns the value as JSON; a string is parsed as JSON.
     pub(super) fn json(&self) -> Option<serde_json::Value> {
         if self.written.is_str() {
             let text = self.string()?;
@@ -655,7 +659,8 @@ impl Value<'_> {
     }
 }
 
-/// Where name and password stand in a URL that is not filled in yet; empty when it has none.
+/// Returns the range of the name and password in a URL before substitution; empty if there are
+/// none.
 fn login_part(text: &str) -> Range<usize> {
     let Some(scheme) = text.find("://") else {
         return 0..0;
@@ -670,7 +675,7 @@ fn login_part(text: &str) -> Range<usize> {
     }
 }
 
-/// `text` as it may stand in a URL: everything but RFC 3986's unreserved characters as `%XX`.
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -701,7 +706,7 @@ fn to_json(value: &DeValue<'_>) -> serde_json::Value {
     }
 }
 
-/// A name that must be one of `known`.
+/// Returns a name that must be one of `known`.
 pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
     let name = value.string()?;
     if known.contains(&name.as_str()) {

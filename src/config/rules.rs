@@ -1,4 +1,4 @@
-//! `[detection]` alone: the rules of a replay.
+//! Reads `[detection]` alone: the rules of a replay.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::source::{self, Sources};
 use super::{ConfigError, Environment, endpoint};
 use llmwatch_core::model::DetectionPolicy;
 
-/// The tables of a configuration besides `[detection]`.
+/// The other tables of a configuration.
 const TABLES: [&str; 18] = [
     "monitor",
     "log",
@@ -31,11 +31,11 @@ const TABLES: [&str; 18] = [
 ];
 const RULES_HELP: &str = "write a TOML file with a `[detection]` table as in monitor.toml";
 
-/// Reads the `[detection]` table of the file at `path`: the rules of a replay. The other tables of a configuration may stand
-/// in it and are not looked at.
+/// Reads the `[detection]` table of the file at `path`: the rules of a replay. Other configuration
+/// tables in the file are ignored.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All problems at once.
 pub fn load_rules(path: &Path, surroundings: &Environment) -> Result<DetectionPolicy, ConfigError> {
     let text = source::read_file(path)
         .map_err(|(message, _)| ConfigError::of_file(path, message, Some(RULES_HELP.to_owned())))?;
@@ -46,11 +46,10 @@ pub fn load_rules(path: &Path, surroundings: &Environment) -> Result<DetectionPo
     }
 }
 
-/// Reads the text of a `[detection]` table that stands in no file; `name` is what it is called in
-/// messages.
+/// Reads a `[detection]` table from `text` instead of a file. Messages call it `name`.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All problems at once.
 pub fn rules_from_text(
     name: &str,
     text: String,

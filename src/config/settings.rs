@@ -1,4 +1,4 @@
-//! The settings of the process: what the shell needs besides the decisions' [`Config`].
+//! The settings of the process: what the I/O shell needs in addition to the core's [`Config`].
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -11,14 +11,14 @@ use llmwatch_core::config::Config;
 use super::PostgresUrl;
 use llmwatch_core::model::Secret;
 
-/// A checked configuration file. It reads as the [`Config`] in it, which is what the decisions get.
+/// A checked configuration file. It dereferences to the core's [`Config`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the decisions need.
+    /// The settings of the core.
     pub config: Arc<Config>,
     /// The file it came from.
     pub path: PathBuf,
-    /// What the process needs of `[monitor]`.
+    /// The process settings in `[monitor]`.
     pub process: ProcessSettings,
     /// `[log]`
     pub log: Log,
@@ -32,7 +32,7 @@ pub struct Settings {
     pub web: Web,
     /// `[route]`
     pub route: RouteSettings,
-    /// Early warnings about what is valid: keys without effect, literal keys, no channel.
+    /// Warnings about a valid configuration: keys without effect, literal keys, no channel.
     pub warnings: Vec<String>,
 }
 
@@ -50,25 +50,25 @@ impl DerefMut for Settings {
     }
 }
 
-/// What the process needs of `[monitor]`.
+/// The process settings in `[monitor]`.
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {
     /// The directory of the store.
     pub state_dir: PathBuf,
-    /// Where the pages and the API listen; `None` when off.
+    /// The address of the pages and the API; `None` when off.
     pub listen: Option<SocketAddr>,
-    /// The most probes in flight at once.
+    /// The most concurrent probes.
     pub max_concurrent_probes: usize,
-    /// Extra trusted roots, PEM.
+    /// Extra trusted root certificates, in PEM form.
     pub ca_file: Option<PathBuf>,
 }
 
-/// The shape of the log.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Journal fields under systemd, pretty on a terminal, else JSON.
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For people.
     Pretty,
@@ -79,37 +79,38 @@ pub enum LogFormat {
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// The shape.
+    /// The format.
     pub format: LogFormat,
-    /// The least severe level that is written.
+    /// The minimum level.
     pub level: tracing::Level,
-    /// Whether good samples are logged as well.
+    /// Whether successful samples are logged as well.
     pub all_samples: bool,
 }
 
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// The SQLite file. Beside a shared store it is this daemon's own record, from which it starts and which it serves.
+    /// The SQLite file. With a shared store, it is this daemon's local copy, from which it starts
+    /// and which it serves.
     pub path: PathBuf,
     /// The PostgreSQL database that several daemons share.
     pub shared: Option<Arc<PostgresUrl>>,
-    /// Whether its URL holds a secret that is not at hand here.
+    /// Whether the URL contains a secret that is not available here.
     pub is_url_unknown: bool,
     /// How long samples are kept.
     pub keep_samples: Duration,
     /// How long rollups are kept.
     pub keep_rollups: Duration,
-    /// How long incidents are kept; `None` is for ever.
+    /// How long incidents are kept; `None` means forever.
     pub keep_incidents: Option<Duration>,
 }
 
 /// `[heartbeat]`
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
-    /// Pinged while recording.
+    /// Pinged while samples are recorded.
     pub url: Secret,
-    /// At most each.
+    /// The ping interval.
     pub interval: Duration,
     /// Pinged when recording fails.
     pub fail_url: Option<Secret>,
@@ -118,11 +119,11 @@ pub struct Heartbeat {
 /// `[otlp]`
 #[derive(Debug, Clone)]
 pub struct Otlp {
-    /// Where metrics are posted to, with its path.
+    /// The URL that metrics are posted to, with its path.
     pub endpoint: url::Url,
-    /// How often.
+    /// The export interval.
     pub interval: Duration,
-    /// Sent along, for a collector that asks who we are.
+    /// Extra headers, for instance for authentication.
     pub headers: Vec<(String, Secret)>,
 }
 
@@ -133,19 +134,19 @@ pub struct Web {
     pub token: Option<Secret>,
     /// The title of the pages.
     pub title: Option<String>,
-    /// Host headers that are answered besides loopback names and the public URL's.
+    /// Host headers that are accepted in addition to loopback names and the public URL's host.
     pub trusted_hosts: Vec<String>,
-    /// What a visitor without the token sees, where there is one.
+    /// What visitors without the token see, if a token is set.
     pub public: Public,
     /// Whether visitors may subscribe by email.
     pub subscribe: bool,
-    /// The email channel that sends to subscribers; the first one if not given.
+    /// The email channel that sends to subscribers; the first one by default.
     pub subscribe_via: Option<String>,
     /// Origins whose pages may read `/api/v1/health` and embed `/embed`.
     pub cors_origins: Vec<String>,
 }
 
-/// What a visitor without the token sees, where there is one.
+/// What visitors without the token see, if a token is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Public {
     /// Nothing.
@@ -153,16 +154,16 @@ pub enum Public {
     Off,
     /// States, availability, incidents, notes and maintenance.
     Summary,
-    /// Everything but recipients and receivers' answers.
+    /// Everything except recipients and receivers' answers.
     All,
 }
 
 /// `[route]`
 #[derive(Debug, Clone, Copy)]
 pub struct RouteSettings {
-    /// Where HAProxy's agent checks are answered.
+    /// The listen address for HAProxy agent checks.
     pub agent_listen: Option<SocketAddr>,
-    /// How long a recovered endpoint takes to get its full weight back.
+    /// How long a recovered endpoint takes to return to full weight.
     pub ramp: Duration,
 }
 

@@ -1,7 +1,8 @@
-//! The files that make up a configuration: the main one, and those that its `include` names.
+//! The files of a configuration: the main one, and those that its `include` names.
 //!
-//! Every file has its own range of offsets, so that a span says which file it is in as well as where. A file is parsed
-//! behind as many spaces as there are bytes before its range: the parser then gives spans in these offsets by itself.
+//! Every file has its own range of offsets, so that a span identifies the file as well as the
+//! position. Spaces before a file's text fill the offsets before its range, so that the parser
+//! returns spans in these offsets.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::diagnostic::Diagnostic;
 use crate::files;
 
-/// The most bytes of all files of a configuration together; a thousand endpoints take about 200 KiB.
+/// The size limit of all files of a configuration together, in bytes; a thousand endpoints take
+/// about 200 KiB.
 const MAX_BYTES: u64 = 4 << 20;
 /// The most files that `include` may name.
 const MAX_FILES: usize = 1_000;
@@ -21,7 +23,7 @@ const MAX_FILES: usize = 1_000;
 #[derive(Debug)]
 struct SourceFile {
     path: PathBuf,
-    /// Spaces up to the offset at which the file starts, then its text.
+    /// Spaces up to the file's start offset, then its text.
     padded: String,
     start: usize,
 }
@@ -32,7 +34,7 @@ impl SourceFile {
     }
 }
 
-/// Where a span begins, for a person.
+/// The human-readable start of a span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place<'s> {
     /// The file.
@@ -41,25 +43,25 @@ pub(crate) struct Place<'s> {
     pub(crate) line: usize,
     /// In characters, from 1.
     pub(crate) column: usize,
-    /// The line itself.
+    /// The text of the line.
     pub(crate) text: &'s str,
     /// How many characters of that line the span covers, at least 1.
     pub(crate) width: usize,
 }
 
-/// All files of a configuration; the main one is the first.
+/// All files of a configuration, the main one first.
 #[derive(Debug)]
 pub(crate) struct Sources {
     files: Vec<SourceFile>,
 }
 
 impl Sources {
-    /// A main file whose text could not be read.
+    /// Creates a main file whose text could not be read.
     pub(crate) fn unread(path: &Path) -> Self {
         Self::of_text(path, String::new())
     }
 
-    /// A main file with this text.
+    /// Creates a main file with this text.
     pub(crate) fn of_text(path: &Path, text: String) -> Self {
         let main = SourceFile {
             path: path.to_owned(),
@@ -76,7 +78,8 @@ impl Sources {
 
     /// Adds an included file.
     pub(crate) fn add(&mut self, path: &Path, text: &str) {
-        // One more than the end of the last file: a span at its very end still belongs to it.
+        // Starts one past the end of the last file: a span at the very end of that file still
+        // belongs to it.
         let start = self.files.last().map_or(0, |f| f.padded.len() + 1);
         let mut padded = " ".repeat(start);
         padded += text;
@@ -87,7 +90,7 @@ impl Sources {
         });
     }
 
-    /// Every file as a TOML table with spans in the offsets of this set, the main one first.
+    /// Parses every file as a TOML table with spans in the offsets of this set, the main one first.
     ///
     /// # Errors
     /// Every syntax error of every file.
@@ -107,7 +110,8 @@ impl Sources {
         }
     }
 
-    /// All files as one table, and the keys that two of them set or that only the main file may set.
+    /// Merges all files into one table. Also returns problems: keys that two files set, or that
+    /// only the main file may set.
     ///
     /// # Errors
     /// Every syntax error of every file.
@@ -148,13 +152,13 @@ impl Sources {
         &self.files[after.saturating_sub(1)]
     }
 
-    /// The directory that relative paths at `offset` start from.
+    /// Returns the directory that relative paths at `offset` start from.
     pub(crate) fn directory(&self, offset: usize) -> PathBuf {
         let parent = self.file_of(offset).path.parent();
         parent.map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Where `span` begins.
+    /// Returns the start of `span`.
     pub(crate) fn place(&self, span: &Range<usize>) -> Place<'_> {
         let file = self.file_of(span.start);
         let text = file.text();
@@ -212,8 +216,8 @@ pub(crate) fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
     })
 }
 
-/// The files that a pattern of `include` names, relative to `directory`, in order of name. `*` and `?` stand for part of a
-/// file's name, not of a directory's.
+/// Lists the files that an `include` pattern matches, relative to `directory` and sorted by name.
+/// `*` and `?` match within a file's name, not in a directory's.
 ///
 /// # Errors
 /// Why the directory cannot be listed.
@@ -238,7 +242,7 @@ pub(crate) fn matching_files(directory: &Path, pattern: &str) -> Result<Vec<Path
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
             let file = path.file_name().and_then(|n| n.to_str());
-            // As in a shell, hidden files need a pattern that begins with a dot.
+            // As in a shell, only a pattern that begins with a dot matches hidden files.
             file.is_some_and(|f| f.starts_with('.') == name.starts_with('.') && wildcard(name, f))
         })
         .take(MAX_FILES + 1)
@@ -250,7 +254,7 @@ pub(crate) fn matching_files(directory: &Path, pattern: &str) -> Result<Vec<Path
     Ok(files)
 }
 
-/// Whether `name` fits a pattern of `*` and `?`.
+/// Reports whether `name` matches a pattern with `*` and `?`.
 fn wildcard(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
@@ -267,7 +271,7 @@ fn wildcard(pattern: &str, name: &str) -> bool {
                 n += 1;
             }
             _ => {
-                // Lets the last `*` stand for one character more.
+                // Lets the last `*` match one more character.
                 let Some((at, from)) = star else { return false };
                 star = Some((at, from + 1));
                 p = at + 1;
@@ -278,8 +282,8 @@ fn wildcard(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// Merges an included table into the main one: tables are merged, arrays are joined, and a key that both set is returned
-/// with both places.
+/// Merges an included table into the main one. Tables are merged and arrays are concatenated; a key
+/// that both set is added to `twice` with both positions.
 fn merge<'a>(main: &mut DeTable<'a>, included: DeTable<'a>, path: &str, twice: &mut Vec<Twice>) {
     for (key, value) in included {
         let name = if path.is_empty() {
@@ -314,11 +318,11 @@ fn join<'a>(first: &mut DeArray<'a>, second: DeArray<'a>) {
 /// A key that two files set.
 #[derive(Debug)]
 struct Twice {
-    /// With its table.
+    /// The key with its table.
     key: String,
-    /// Where it was set first.
+    /// The first definition.
     first: Range<usize>,
-    /// Where it is set again.
+    /// The second definition.
     second: Range<usize>,
 }
 

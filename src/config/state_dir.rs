@@ -1,10 +1,11 @@
-//! Where the store lies.
+//! The directory of the store.
 
 use std::path::{Path, PathBuf};
 
 use super::raw::{Sink, Value};
 
-/// `state_dir` as it was written, else where systemd, the desktop's specification or the home directory has a place for it.
+/// Returns the configured `state_dir`; otherwise the directory given by systemd, XDG or the home
+/// directory.
 pub(super) fn read(written: Option<Value<'_>>, sink: &Sink<'_>) -> PathBuf {
     let given = written.and_then(|v| Some((v.span.start, checked(&v)?)));
     match given {
@@ -26,11 +27,11 @@ fn checked(value: &Value<'_>) -> Option<String> {
 
 fn default(sink: &Sink<'_>) -> PathBuf {
     let set = |name| sink.surroundings.vars.get(name).filter(|d| !d.is_empty());
-    // systemd gives a list when a unit has several; the first is ours.
+    // systemd passes a list if a unit has several; the first is ours.
     let given = set("STATE_DIRECTORY")
         .and_then(|d| d.split(':').next())
         .map(PathBuf::from);
-    // The XDG specification: what is not an absolute path is to be ignored.
+    // The XDG specification says to ignore paths that are not absolute.
     let xdg = || {
         set("XDG_STATE_HOME")
             .map(|d| Path::new(d).join("llmwatch"))

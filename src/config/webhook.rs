@@ -1,4 +1,4 @@
-//! `[[webhook]]`: the receivers that are known, and the keys that each of them needs.
+//! `[[webhook]]`: the known receivers, and the keys that each of them needs.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) const KINDS: [(&str, WebhookKind); 24] = [
     ("exec", WebhookKind::Exec),
 ];
 
-/// Keys that only some kinds know; all may hold secrets.
+/// Keys that only some kinds accept; all may hold secrets.
 const EXTRA: [[&str; 3]; 16] = [
     ["routing_key", "routing_key_file", "routing_key_credential"],
     ["api_key", "api_key_file", "api_key_credential"],
@@ -64,13 +64,13 @@ const EXTRA: [[&str; 3]; 16] = [
     ["source", "source_file", "source_credential"],
 ];
 
-/// What a kind of receiver asks of its table.
+/// The keys of one kind of receiver.
 struct Needs {
-    /// Keys that it cannot do without, each with what to write.
+    /// The required keys, each with an example.
     required: &'static [(&'static str, &'static str)],
-    /// Keys that it knows besides.
+    /// The optional keys.
     optional: &'static [&'static str],
-    /// Whether it has an address of its own.
+    /// Whether it has a fixed URL.
     has_address: bool,
 }
 
@@ -295,7 +295,8 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
     extra
 }
 
-/// The form of the keys that a receiver would refuse with words of its own, long after the start.
+/// Checks the format of keys that the receiver would otherwise reject much later, in a less helpful
+/// way.
 fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static str, value: &str) {
     let is_number = |number: &str| {
         let digits = number.trim().strip_prefix('+');
@@ -383,7 +384,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
     command
 }
 
-/// What is possible, if `priority` is not.
+/// Returns the allowed values of `priority` if `priority` is not one of them.
 fn wrong_priority(kind: WebhookKind, priority: &str) -> Option<&'static str> {
     let number = priority.parse::<i8>().ok();
     let (right, possible) = match kind {
@@ -463,21 +464,23 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
     Some(url.unwrap_or_else(|| Secret::new("")))
 }
 
-/// The URL of a template without its placeholders, which may stand behind the host only; empty if one stands before.
+/// Removes the placeholders from a template's URL. They may only follow the host; empty if one
+/// precedes its end.
 fn without_placeholders(url: &str) -> String {
     let host = url.find("://").map_or(0, |at| at + 3);
     let path = url[host..]
         .find(['/', '?'])
         .map_or(url.len(), |end| host + end);
     if url[..path].contains("{{") {
-        // No receiver is chosen by what an incident says.
+        // An incident's text must not select the receiver.
         return String::new();
     }
     let filled = Template::parse(url, Syntax::Url).map(|t| t.fill(&serde_json::Value::Null));
     filled.unwrap_or_else(|_| url.to_owned())
 }
 
-/// The template's body and headers, each read once so that a mistake is reported before anything is sent.
+/// Parses the template's headers, URL and body now, so that mistakes are reported before anything
+/// is sent.
 fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
     let complain = |key: &str, what: &str, why: String| {
         let span = table.key_span(key);
@@ -514,7 +517,7 @@ fn kind_name(kind: Option<WebhookKind>) -> &'static str {
         .map_or("", |(name, _)| name)
 }
 
-/// The bytes of a Standard Webhooks signing key.
+/// Decodes a Standard Webhooks signing key.
 pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
     let bytes = STANDARD
         .decode(secret.expose().strip_prefix("whsec_")?)
