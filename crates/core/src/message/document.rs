@@ -1,19 +1,20 @@
-//! A document of a digest, an advice or a report as plain text, as Markdown and as a page of HTML. Pure.
+//! Renders the document of a digest, an advice or a report as plain text, Markdown or an HTML page.
+//! Pure.
 
 use askama::Template;
 
 use super::values::Locale;
 use crate::model::Block;
 
-/// The widest line that every mail program shows in full.
+/// The maximum line width that every mail program shows without wrapping.
 pub const WIDTH: usize = 76;
 
-/// Plain text in lines of at most `width` characters; a single word may be longer. A table that is too wide is set with
-/// one line a cell.
+/// Renders plain text in lines of at most `width` characters; a single word may be longer. A table
+/// that is too wide is printed with one cell per line.
 pub fn text(blocks: &[Block], width: usize) -> String {
     let mut out = String::new();
     for (place, block) in blocks.iter().enumerate() {
-        // A heading belongs to what follows it.
+        // No blank line between a heading and its content.
         let follows_heading = place > 0 && matches!(blocks[place - 1], Block::Heading(_));
         if place > 0 && !follows_heading {
             out.push('\n');
@@ -37,7 +38,7 @@ pub fn text(blocks: &[Block], width: usize) -> String {
     out
 }
 
-/// `words` in lines of at most `width` characters, the first after `first` and the others after `rest`.
+/// Wraps `words` at `width` characters. The first line begins with `first`, the others with `rest`.
 pub fn wrapped(words: &str, first: &str, rest: &str, width: usize) -> String {
     let mut lines = vec![first.to_owned()];
     let mut empty = true;
@@ -74,7 +75,7 @@ fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
         let mut out = String::new();
         for row in all() {
             let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, w))| {
-                // Names to the left, figures to the right.
+                // Names are left-aligned, figures right-aligned.
                 if c == 0 {
                     format!("{cell:w$}")
                 } else {
@@ -96,7 +97,7 @@ fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
     out
 }
 
-/// Plain text for receivers that show it in a face of unequal letters: a row is a line.
+/// Renders plain text for receivers with a proportional font: one line per row.
 pub fn lines(blocks: &[Block]) -> String {
     let mut out: Vec<String> = Vec::new();
     for block in blocks {
@@ -123,7 +124,7 @@ pub fn lines(blocks: &[Block]) -> String {
     out.join("\n")
 }
 
-/// Markdown, with what acts in it taken literally.
+/// Renders Markdown; special characters in the text are escaped.
 pub fn markdown(blocks: &[Block]) -> String {
     let plain = |text: &str| {
         let mut out = String::new();
@@ -168,14 +169,14 @@ struct HtmlPage<'a> {
     grey: &'a str,
 }
 
-/// The faces of a mail and of a page, as every machine has them.
+/// System fonts for mails and pages.
 pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
-/// A grey that reads on white and on black.
+/// A grey that is readable on white and on black.
 pub const GREY: &str = "#666666";
 
-/// A page of HTML that loads nothing from elsewhere, for light and dark screens. `figures` is HTML.
+/// Renders a self-contained HTML page, for light and dark mode. `figures` is HTML.
 pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> String {
-    // Writing to a string cannot fail.
+    // Rendering into a string cannot fail.
     HtmlPage {
         title,
         blocks,

@@ -1,8 +1,8 @@
-//! What a fault means and what to do about it.
+//! The meaning of a fault and what to do about it.
 
 use crate::model::Fault;
 
-/// What is wrong with this machine.
+/// Returns what is wrong with this machine.
 pub fn local_cause(fault: Fault) -> &'static str {
     match fault {
         Fault::LocalDns => "This machine cannot resolve host names",
@@ -14,7 +14,8 @@ pub fn local_cause(fault: Fault) -> &'static str {
     }
 }
 
-/// What to do about a fault of the account or of this machine; empty for a fault of the provider.
+/// Returns what to do about a fault of the account or of this machine; empty for a fault of the
+/// provider.
 pub fn remedy(fault: Fault) -> &'static str {
     match fault {
         Fault::AccountAuth => {
@@ -55,8 +56,8 @@ pub fn remedy(fault: Fault) -> &'static str {
     }
 }
 
-/// Whether the API itself sent the error text of such a failure. Otherwise it comes from this machine's resolver, TLS
-/// or sockets.
+/// Reports whether the error text of such a failure came from the API. Otherwise it came from this
+/// machine's resolver, TLS or sockets.
 pub fn is_providers_message(fault: Fault) -> bool {
     !fault.is_network() && !matches!(fault, Fault::TlsCertificate | Fault::LocalClock)
 }

@@ -1,4 +1,4 @@
-//! The state of everything in one line, for `status` and the service manager.
+//! The overall state in one line, for `status` and the service manager.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::model::Timestamp;
 use crate::model::snapshot::{AlertState, AlertView, EndpointView, Snapshot};
 use crate::text;
 
-/// So many endpoints are named.
+/// The maximum number of endpoints to name.
 const NAMED: usize = 3;
 
-/// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
+/// Returns one line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
 pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
     let locale = Locale::default();
     let n = snapshot.endpoints.len() as u64;
@@ -39,7 +39,7 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
             }
             let n = providers.len() as u64;
             line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
-            // This machine's trouble is no vendor's.
+            // Local faults are not attributed to a vendor, so none is named.
             if severity != Severity::Local {
                 let distinct: BTreeSet<_> = providers.into_iter().collect();
                 let distinct: Vec<_> = distinct.into_iter().collect();
@@ -65,7 +65,7 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
     }
 }
 
-/// `, checking azure-chat`: the endpoints whose alert is pending.
+/// Returns `, checking azure-chat`: the endpoints whose alert is pending.
 fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
     let is_pending = |e: &&EndpointView| e.alert.state == AlertState::Pending;
     let names: Vec<_> = snapshot
@@ -80,7 +80,7 @@ fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
     format!(", checking {}", locale.list_at_most(&names, NAMED))
 }
 
-/// What is being checked while the alert is pending: `4 of the last 4 probes failed`.
+/// Returns the evidence for a pending alert: `4 of the last 4 probes failed`.
 pub fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
     let AlertView {
         state,

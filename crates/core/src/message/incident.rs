@@ -1,4 +1,4 @@
-//! The texts of an incident: title, explanation, whose fault and why.
+//! The texts of an incident: title, summary, attribution and its reason.
 
 use super::fault::{local_cause, remedy};
 use super::place;
@@ -10,13 +10,13 @@ use crate::model::{
 };
 use crate::text;
 
-/// The most faults in one sentence.
+/// The maximum number of faults in one sentence.
 const MAX_FAULTS: usize = 3;
-/// A measure that is so many times its typical value is given with the factor.
+/// A value is shown with its ratio to the typical value from this ratio on.
 const NOTABLE_RATIO: f64 = 1.5;
 
-/// Writes the texts of `incident` in the reader's language. One that has no facts, from release 0.1, keeps the texts that
-/// it has.
+/// Writes the texts of `incident` in the reader's language. Incidents stored by release 0.1 have no
+/// facts and keep their texts.
 pub fn narrate(incident: &mut Incident, locale: &Locale) {
     if incident.removed {
         let names = names(incident, locale);
@@ -45,18 +45,18 @@ pub fn narrate(incident: &mut Incident, locale: &Locale) {
     incident.attribution_reason = reason;
 }
 
-/// The title of `incident` in one line.
+/// Returns the one-line title of `incident`.
 pub fn title(incident: &Incident, locale: &Locale) -> String {
     let mut incident = incident.clone();
     narrate(&mut incident, locale);
     incident.title
 }
 
-/// The most names in a public title.
+/// The maximum number of names in a public title.
 const MAX_PUBLIC_NAMES: usize = 3;
 
-/// The title of `incident` for the public: "openai-chat is failing", "openai-chat is slow"; "checks of openai-chat are
-/// failing" where it is not the provider's.
+/// Returns the public title of `incident`: "openai-chat is failing" or "openai-chat is slow". If
+/// the provider is not at fault, it is "checks of openai-chat are failing".
 pub fn public_title(incident: &Incident, locale: &Locale) -> String {
     let names = locale.list_at_most(&incident.endpoints, MAX_PUBLIC_NAMES);
     let count = incident.endpoints.len();
@@ -73,7 +73,7 @@ pub fn public_title(incident: &Incident, locale: &Locale) -> String {
     }
 }
 
-/// Whose fault, and what that means for the reader.
+/// Returns who is at fault and what that means for the reader.
 pub fn attribution(incident: &Incident, locale: &Locale) -> &'static str {
     locale.say(match incident.attribution {
         Attribution::Provider if incident.is_suspected() => "Probably the provider.",
@@ -89,7 +89,8 @@ pub fn attribution(incident: &Incident, locale: &Locale) -> &'static str {
     })
 }
 
-/// What the answer to "whose fault" adds beside the reason: what is affected, what is not, and what to do.
+/// Returns what is affected, what is not, and what to do. It complements the attribution and its
+/// reason.
 pub fn context(incident: &Incident, locale: &Locale) -> String {
     if incident.removed || incident.merged_into().is_some() {
         return String::new();
@@ -105,7 +106,7 @@ pub fn context(incident: &Incident, locale: &Locale) -> String {
     narrator.context()
 }
 
-/// What is broken and since when; of an incident that is over, what happened.
+/// Returns what is broken and since when, or what happened if the incident is resolved.
 pub fn summary(incident: &Incident, locale: &Locale) -> String {
     if incident.removed {
         return removed(incident, locale);
@@ -181,7 +182,8 @@ pub fn summary(incident: &Incident, locale: &Locale) -> String {
     }
 }
 
-/// One line about an incident that is over: `openai-chat recovered after 11 min (was: http.5xx)`.
+/// Returns one line about a resolved incident: `openai-chat recovered after 11 min (was:
+/// http.5xx)`.
 pub fn outcome(incident: &Incident, locale: &Locale) -> String {
     let vendor = format!("{}{}", place::prefix(incident), vendor(incident));
     let names = names(incident, locale);
@@ -225,7 +227,8 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
     )
 }
 
-/// What has changed since `before`, in clauses: `a1 and a2 recovered; b1 and b2 still fail: account.auth`.
+/// Returns what has changed since `before`: `a1 and a2 recovered; b1 and b2 still fail:
+/// account.auth`.
 pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String {
     let list = |names: &[&EndpointName]| locale.list_at_most(names, MAX_NAMES);
     let was = |name: &&EndpointName| before.endpoints.contains(name);
@@ -312,7 +315,7 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
     clauses.join("; ")
 }
 
-/// How a failing endpoint fails: `slow`, `failing intermittently`, `failing`.
+/// Returns how an endpoint fails: `slow`, `failing intermittently`, `failing`.
 pub fn manner(incident: &Incident, locale: &Locale) -> &'static str {
     let text = locale.say(match (incident.cause, incident.status) {
         (Cause::Slow, _) if incident.endpoints.len() > 1 => "slow ",
@@ -323,7 +326,7 @@ pub fn manner(incident: &Incident, locale: &Locale) -> &'static str {
     text.trim_end()
 }
 
-/// What is wrong, with the code: `server error (http.5xx)`.
+/// Returns the cause with its code: `server error (http.5xx)`.
 pub fn cause(incident: &Incident, locale: &Locale) -> String {
     match incident.cause {
         Cause::Slow => locale
@@ -345,7 +348,7 @@ fn slow_cause(measure: Measure, over: bool) -> &'static str {
     }
 }
 
-/// The measures of a slow incident, the one that decided first; of a failing one, the first token.
+/// Returns the latency figures to show. For a slow incident, the one that triggered it comes first.
 pub fn measures(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
     let evidence = &incident.evidence;
     let first = (Measure::FirstToken, evidence.first_token_ms);
@@ -376,7 +379,7 @@ fn label(measure: Measure) -> &'static str {
     }
 }
 
-/// `typically 420 ms, now 2.73 s (6.5×)`; what was not learned is not called typical.
+/// Formats `typically 420 ms, now 2.73 s (6.5×)`; omits the typical value if there is no baseline.
 fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<String> {
     let show = |value: f64| match measure {
         Measure::TokensPerSecond => format!("{} tokens/s", locale.decimal(value, 1)),
@@ -411,7 +414,8 @@ fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<
     })
 }
 
-/// Failed or slow probes, and what is typical: `9 of 10 failed (typically 0.3%)`.
+/// Returns the share of failed or slow probes and the typical share: `9 of 10 failed (typically
+/// 0.3%)`.
 pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
     let evidence = &incident.evidence;
     let (bad, all) = (
@@ -421,7 +425,7 @@ pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
     if incident.cause.is_slow() {
         return text!(locale, "{bad} of {all} slow", bad, all);
     }
-    // What is learned is the provider's share of failures, which says nothing about the account.
+    // The baseline is the provider's failure rate, which does not apply to faults of the account.
     let typical = match (incident.attribution, evidence.typical_failure_rate) {
         (Attribution::Provider, Some(rate)) => {
             let rate = locale.failure_rate(rate);
@@ -433,7 +437,8 @@ pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
     text!(locale, "{bad} of {all} failed{typical}", bad, all, typical)
 }
 
-/// What the vendor's own status page says, and who was first; empty if no page is read.
+/// Returns what the vendor's status page says and which side detected it first; empty without a
+/// page.
 pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
     let official = &incident.official;
     let Some(status) = official.status else {
@@ -501,7 +506,7 @@ fn removed(incident: &Incident, locale: &Locale) -> String {
     )
 }
 
-/// `openai-chat recovered`; those whose slowness is the new baseline did not.
+/// Returns `openai-chat recovered`. Leaves out endpoints whose slowness became the new baseline.
 fn recovered(incident: &Incident, locale: &Locale) -> String {
     let recovered: Vec<_> = incident
         .endpoints
@@ -522,7 +527,7 @@ fn still_slow(incident: &Incident, locale: &Locale) -> Option<String> {
     })
 }
 
-/// An incident, its facts, and who reads about it.
+/// An incident with its facts and the reader's locale.
 struct Narrator<'a> {
     incident: &'a Incident,
     facts: &'a IncidentFacts,
@@ -534,7 +539,7 @@ impl Narrator<'_> {
         names(self.incident, self.locale)
     }
 
-    /// `9 of the last 10 probes failed`.
+    /// Returns `9 of the last 10 probes failed`.
     fn share(&self) -> String {
         let evidence = &self.incident.evidence;
         let (failed, probes) = (
@@ -573,7 +578,7 @@ impl Narrator<'_> {
         }
     }
 
-    /// The most frequent faults with their counts, in parentheses.
+    /// Lists the most frequent faults with their counts, in parentheses.
     fn faults(&self) -> String {
         let faults = self.incident.evidence.faults_by_count();
         let list: Vec<_> = faults
@@ -679,7 +684,7 @@ impl Narrator<'_> {
         text
     }
 
-    /// The explanation once it is over.
+    /// Returns the explanation of a resolved incident.
     fn end(&self) -> String {
         let incident = self.incident;
         let (share, faults) = (self.share(), self.faults());
@@ -720,7 +725,7 @@ impl Narrator<'_> {
         text
     }
 
-    /// What is affected, what is not, and what to do, in sentences.
+    /// Returns sentences on what is affected, what is not, and what to do.
     fn context(&self) -> String {
         let incident = self.incident;
         let mut sentences = Vec::new();
@@ -752,7 +757,8 @@ impl Narrator<'_> {
         sentences.join(" ")
     }
 
-    /// The status and message of the last rejected probe: `: HTTP 429, "You exceeded your quota"`.
+    /// Returns the status and message of the last rejected probe: `: HTTP 429, "You exceeded your
+    /// quota"`.
     fn message(&self) -> String {
         let Some(last) = self.incident.evidence.samples.last() else {
             return String::new();
@@ -769,7 +775,7 @@ impl Narrator<'_> {
         }
     }
 
-    /// That the provider was suspected first.
+    /// Returns the correction of an incident that was first attributed to the provider.
     fn corrected(&self) -> Option<String> {
         let reattribution = self.facts.reattribution.as_ref()?;
         let why = self.reattribution(reattribution);
@@ -808,7 +814,7 @@ impl Narrator<'_> {
         })
     }
 
-    /// What the provider rejects.
+    /// Describes what the provider rejects.
     fn rejection(&self, fault: Fault) -> String {
         let names = self.names();
         let model = match self.facts.models.as_slice() {
@@ -899,7 +905,7 @@ impl Narrator<'_> {
         })
     }
 
-    /// What of the provider is affected and what is not.
+    /// Describes which part of the provider is affected.
     fn scope(&self) -> Option<String> {
         let vendor = vendor(self.incident);
         Some(match self.facts.only.as_ref()? {
@@ -936,7 +942,7 @@ impl Narrator<'_> {
         })
     }
 
-    /// Who else answers, unless the reason names it already.
+    /// Names an endpoint that still works, unless the reason already names it.
     fn elsewhere(&self) -> Option<String> {
         let other = self.facts.answers_elsewhere.as_ref()?;
         let named = self.reason_names_other() && !other.same_model;
@@ -991,7 +997,7 @@ impl Narrator<'_> {
         })
     }
 
-    /// Why we think so, in a sentence.
+    /// Returns the reason for the attribution, in a sentence.
     fn reason(&self) -> String {
         let incident = self.incident;
         let other = self.facts.answers_elsewhere.as_ref().map(|e| &e.endpoint);
@@ -1051,7 +1057,7 @@ impl Narrator<'_> {
         }
     }
 
-    /// What confirms that the provider rejects an account that is in order.
+    /// Returns what confirms that the provider rejects an account that is in good standing.
     fn confirmation(&self) -> String {
         match &self.facts.confirmation {
             Some(Confirmation::OtherAccount(other)) => text!(

@@ -1,4 +1,4 @@
-//! Everything that people read, made from typed facts. The only module with sentences.
+//! Renders typed facts as the texts that people read. All sentences live in this module.
 
 pub mod document;
 pub mod fault;

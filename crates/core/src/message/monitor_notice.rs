@@ -12,67 +12,67 @@ use crate::model::{
 };
 use crate::text;
 
-/// Something that happened to the monitor, or that it has to report beside incidents.
+/// An event of the monitor itself, or one that is not tied to an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MonitorNotice<'a> {
-    /// The monitor has no network.
+    /// The monitor has no network connectivity.
     Offline,
-    /// Its network is back.
+    /// The network is back.
     Online {
-        /// Seconds without network.
+        /// How long the network was down, in seconds.
         after_s: f64,
-        /// Probes that measured nothing.
+        /// The number of probes that measured nothing.
         missed_probes: u32,
     },
     /// Today's probing budget is used up.
     BudgetExhausted,
-    /// A new day has begun, and probing with it.
+    /// A new day has begun and probing has resumed.
     BudgetReset,
     /// The database cannot be written.
     DatabaseFailing {
-        /// Why.
+        /// The error.
         error: &'a str,
     },
     /// The database is writable again.
     DatabaseRecovered {
-        /// Seconds without writes.
+        /// How long writes failed, in seconds.
         after_s: f64,
     },
-    /// A channel does not deliver.
+    /// A channel fails to deliver.
     ChannelFailing {
-        /// Its name.
+        /// The channel's name.
         channel: &'a str,
         /// The last error, if known.
         error: Option<&'a str>,
     },
     /// A channel delivers again.
     ChannelRecovered {
-        /// Its name.
+        /// The channel's name.
         channel: &'a str,
-        /// Seconds without deliveries.
+        /// How long deliveries failed, in seconds.
         after_s: f64,
     },
-    /// Recipients of a channel are rejected, others are not.
+    /// A channel rejected some recipients but accepted others.
     RecipientsRejected {
-        /// Its name.
+        /// The channel's name.
         channel: &'a str,
-        /// Who, and the server's reply.
+        /// The recipients and the server's reply.
         who: &'a str,
     },
-    /// A vendor has published an incident that the probes do not see, or has closed it.
+    /// A vendor has posted or closed an incident that the probes do not see.
     VendorIncident {
-        /// The vendor as people call it.
+        /// The vendor's display name.
         vendor: &'a str,
-        /// Its title of the incident.
+        /// The vendor's title of the incident.
         name: &'a str,
         /// Whether it was closed.
         ended: bool,
     },
     /// One message for many incidents.
     Digest {
-        /// Incidents that are open.
+        /// The number of open incidents.
         open: usize,
-        /// Incidents that have ended.
+        /// The number of resolved incidents.
         ended: usize,
     },
     /// Nobody has confirmed a drill.
@@ -82,12 +82,12 @@ pub enum MonitorNotice<'a> {
     },
     /// Several early warnings in one message.
     EarlyWarnings {
-        /// How many.
+        /// The number of warnings.
         count: usize,
     },
 }
 
-/// The title of a notice of the monitor at `location`.
+/// Returns the title of a notice of the monitor at `location`.
 pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> String {
     match notice {
         MonitorNotice::Offline => text!(locale, "{location} is offline", location),
@@ -214,7 +214,7 @@ fn digest(open: usize, ended: usize, locale: &Locale) -> String {
     }
 }
 
-/// Nobody has confirmed `message` within the time that `[drill]` gives.
+/// Announces that nobody confirmed the drill `message` within `confirm_within` of `[drill]`.
 pub fn drill_unconfirmed(
     message: &DrillMessage,
     within: Duration,
@@ -241,7 +241,8 @@ pub fn drill_unconfirmed(
     }
 }
 
-/// This machine has been offline since `since`; with `dns_only`, all that failed was resolving host names.
+/// Announces that this machine has been offline since `since`. With `dns_only`, only name
+/// resolution failed.
 pub fn offline(
     location: &str,
     since: Timestamp,
@@ -265,7 +266,7 @@ pub fn offline(
     }
 }
 
-/// This machine is online again; it had been offline since `since`.
+/// Announces that this machine is online again after being offline since `since`.
 pub fn online(
     location: &str,
     since: Timestamp,
@@ -302,13 +303,13 @@ pub fn online(
     }
 }
 
-/// The day's probing budget is used up.
+/// Announces that the daily probing budget is exhausted.
 pub fn budget_exhausted(location: &str, at: Timestamp, locale: &Locale) -> Announcement {
     let title = title(&MonitorNotice::BudgetExhausted, location, locale);
     Announcement::new(NoticeKind::Budget, title, at)
 }
 
-/// A new day has a new budget; only the channels in `only` need to know.
+/// Announces that the daily budget was reset, to the channels in `only`.
 pub fn budget_reset(
     location: &str,
     only: Vec<ChannelName>,
@@ -322,7 +323,7 @@ pub fn budget_reset(
     }
 }
 
-/// The database cannot be written.
+/// Announces that the database cannot be written.
 pub fn database_failing(
     location: &str,
     error: &str,
@@ -333,7 +334,7 @@ pub fn database_failing(
     Announcement::new(NoticeKind::Store, title, at)
 }
 
-/// The database is written again, after `after_s` seconds.
+/// Announces that the database is writable again after `after_s` seconds.
 pub fn database_recovered(
     location: &str,
     after_s: f64,
@@ -345,7 +346,8 @@ pub fn database_recovered(
     Announcement::new(NoticeKind::Store, title, at).over()
 }
 
-/// An incident on the status page of `vendor` began or has ended; only the channels in `only` asked for it.
+/// Announces that an incident on the status page of `vendor` began or ended, to the channels in
+/// `only`.
 pub fn vendor(
     provider: Provider,
     vendor: &str,

@@ -1,25 +1,27 @@
-//! From where an incident is seen, in words. Where only one location probes there is nothing to say.
+//! Describes the locations that see an incident. With a single location there is nothing to say.
 
 use super::values::Locale;
 use crate::model::{Incident, Scope, Status};
 
-/// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
+/// The maximum number of names in one sentence. Most vendors have about a dozen, but there may be
+/// hundreds.
 pub const MAX_NAMES: usize = 12;
 
-/// What a message begins with that a daemon sends by its own verdict.
+/// The prefix of messages that a daemon sends on its own verdict, without the other locations.
 const ALONE: &str = "Alone: ";
 
-/// `title`, with the locations if only some see it, and marked if one daemon decided it by itself.
+/// Returns `title` with that prefix if applicable, and with the locations if only some see the
+/// incident.
 pub fn title(incident: &Incident, title: &str) -> String {
     format!("{}{title}{}", prefix(incident), suffix(incident))
 }
 
-/// What stands in front of everything that a daemon says by its own verdict.
+/// Returns the prefix for an incident that one daemon decided alone; otherwise empty.
 pub fn prefix(incident: &Incident) -> &'static str {
     if incident.alone { ALONE } else { "" }
 }
 
-/// ` from fra1 only`, or nothing.
+/// Returns ` from fra1 only`, or an empty string.
 pub fn suffix(incident: &Incident) -> String {
     let seen = seen_from(incident);
     if incident.scope != Scope::Location || seen.is_empty() {
@@ -28,7 +30,7 @@ pub fn suffix(incident: &Incident) -> String {
     format!(" from {} only", Locale::default().list_at_most(&seen, 4))
 }
 
-/// Who sees it and who does not, in a sentence.
+/// Returns a sentence on which locations see the incident and which do not.
 pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     if incident.alone {
         return Some(
@@ -69,7 +71,7 @@ pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     Some(format!("{seen}; {others} {verb} {it}."))
 }
 
-/// The locations that see it; of one that is over, those that saw it.
+/// Returns the locations that see the incident, or saw it if it is resolved.
 fn seen_from(incident: &Incident) -> Vec<&String> {
     let is_over = incident.resolved_at.is_some();
     let seen = incident

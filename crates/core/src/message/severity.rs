@@ -1,22 +1,22 @@
-//! How serious an incident is: one scale for tags, colors, counts and digests.
+//! The severity of an incident: one scale for tags, colors, counts and digests.
 
 use crate::model::{Attribution, Incident, Status};
 
-/// How serious an incident is, the least first.
+/// The severity of an incident, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// This machine's own trouble.
+    /// A fault of this machine.
     Local,
-    /// The account's or the configuration's trouble.
+    /// A fault of the account or the configuration.
     Account,
     /// The provider is slow, or fails intermittently.
     Degraded,
-    /// The provider fails.
+    /// The provider is failing.
     Outage,
 }
 
 impl Severity {
-    /// The severity of what has this attribution and status.
+    /// Returns the severity for an attribution and a status.
     pub fn new(attribution: Attribution, status: Status) -> Self {
         match (attribution, status) {
             (Attribution::Local, _) => Self::Local,
@@ -26,12 +26,13 @@ impl Severity {
         }
     }
 
-    /// The severity of an incident.
+    /// Returns the severity of an incident.
     pub fn of(incident: &Incident) -> Self {
         Self::new(incident.attribution, incident.status)
     }
 
-    /// The tag of a subject. It is the same in every language, so that mail filters keep working.
+    /// Returns the tag for the subject. It is the same in every language, so that mail filters keep
+    /// working.
     pub fn tag(self) -> &'static str {
         match self {
             Self::Local => "MONITOR",
@@ -41,7 +42,7 @@ impl Severity {
         }
     }
 
-    /// The tag of a subject for the public, which does not learn whose fault it is.
+    /// Returns the public tag for the subject, which does not reveal the attribution.
     pub fn public_tag(self) -> &'static str {
         match self {
             Self::Local | Self::Account => "INCIDENT",
@@ -50,7 +51,7 @@ impl Severity {
         }
     }
 
-    /// What people call one incident of this severity.
+    /// Returns the singular noun for this severity.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Local => "local fault",
@@ -60,7 +61,7 @@ impl Severity {
         }
     }
 
-    /// What people call several of them.
+    /// Returns the plural noun for this severity.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Local => "local faults",

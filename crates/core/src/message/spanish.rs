@@ -1,7 +1,7 @@
-//! Spanish, in the words of Spanish-speaking SREs: each English sentence and its translation. A key that ends in a space is
-//! the plural of one that is the same in English.
+//! Spanish translations, in the terms of Spanish-speaking SREs. A key that ends in a space is the
+//! plural of a key that is the same in English.
 
-/// Every sentence.
+/// All translations: English, Spanish.
 pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{names} is slow", "{names} va lento"),
     ("{names} are slow", "{names} van lentos"),

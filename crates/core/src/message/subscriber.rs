@@ -1,4 +1,4 @@
-//! Mails to visitors who subscribe to the public status page: what the public summary shows, and nothing more.
+//! Mails to subscribers of the public status page. They contain only what the public summary shows.
 
 use super::document::{WIDTH, wrapped};
 use super::incident::public_title;
@@ -7,27 +7,27 @@ use super::values::{Locale, clean};
 use crate::model::{Incident, Note};
 use crate::text;
 
-/// A mail: its subject, and its text without the links of one subscriber.
+/// A mail: its subject, and its text without the links of the subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriberText {
-    /// One line.
+    /// The subject, on one line.
     pub subject: String,
-    /// Plain text.
+    /// The body, as plain text.
     pub body: String,
 }
 
 /// Why subscribers get a mail about an incident.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PublicEvent<'a> {
-    /// It has begun.
+    /// The incident was opened.
     Opened,
-    /// Somebody has added a note.
+    /// A note was added.
     Noted(&'a Note),
-    /// It is over.
+    /// The incident was resolved.
     Resolved,
 }
 
-/// The mail that asks whether the owner of the address wants to subscribe to `site`. The link follows it.
+/// Returns the double opt-in mail for `site`, without the confirmation link that follows it.
 pub fn confirmation(site: &str, locale: &Locale) -> SubscriberText {
     let site = clean(site);
     let text = text!(
@@ -47,7 +47,7 @@ pub fn confirmation(site: &str, locale: &Locale) -> SubscriberText {
     }
 }
 
-/// The mail about `incident` of `site`; `page` is its public page.
+/// Returns the mail about `incident` of `site`; `page` is its public page.
 pub fn incident(
     incident: &Incident,
     event: PublicEvent<'_>,
@@ -99,7 +99,7 @@ pub fn incident(
     }
 }
 
-/// What stands before the link that ends a subscription.
+/// Returns the text before the unsubscribe link.
 pub fn unsubscribe_line(site: &str, locale: &Locale) -> String {
     let site = clean(site);
     text!(

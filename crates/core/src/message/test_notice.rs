@@ -1,5 +1,5 @@
-//! Made-up notices of every kind, clearly marked as tests: for `llmwatch test-alert`, and for looking at what each
-//! receiver gets. Pure.
+//! Sample notices of every kind, clearly marked as tests: for `llmwatch test-alert`, and to see
+//! what each receiver gets. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,13 @@ use crate::model::{
     Official, Provider, Sparkline, Status, Timestamp, TypicalAndNow,
 };
 
-/// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
+/// The incident of every sample. It is always the same, so that a resolve matches an opening sent
+/// on another day.
 const INCIDENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
-/// What a reader of one line must see.
+/// The marker at the start of one-line texts.
 const MARK: &str = "TEST: ";
 
-/// A notice of `type` as it would be at `now`, about an outage that never was.
+/// Returns a sample notice of `kind` at `now`, about a made-up outage.
 pub fn specimen(
     kind: NoticeKind,
     id: Uuid,

@@ -1,5 +1,5 @@
-//! Sentences in the reader's language. The English sentence is the key: it stands where it is used, and each other language
-//! is one file with a translation of every key. A test finds keys without one.
+//! Translates sentences. The English sentence is the key and is written where it is used. Each
+//! other language is a file with a translation of every key. A test finds missing translations.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -11,14 +11,15 @@ use super::values::{Language, Locale};
 static SPANISH: LazyLock<HashMap<&str, &str>> =
     LazyLock::new(|| spanish::TEXTS.iter().copied().collect());
 
-/// Whether every other language has a translation of `english`.
+/// Reports whether every other language has a translation of `english`.
 pub fn is_translated(english: &str) -> bool {
     SPANISH.contains_key(english)
 }
 
-/// A sentence in the language of a [`Locale`]. Each `{name}` in it is replaced by the variable of that name:
-/// `text!(locale, "{names} recovered", names)`. With a number, the first form is for one and the second for several:
-/// `text!(locale, count => "{names} is slow", "{names} are slow"; names)`.
+/// Formats a sentence in the language of a [`Locale`]. Each `{name}` in it is replaced by the
+/// variable of that name: `text!(locale, "{names} recovered", names)`. With a number, the first
+/// form is the singular and the second the plural: `text!(locale, count => "{names} is slow",
+/// "{names} are slow"; names)`.
 #[macro_export]
 macro_rules! text {
     ($locale:expr, $count:expr => $one:literal, $many:literal $(; $($name:ident),*)?) => {
@@ -33,7 +34,7 @@ macro_rules! text {
 }
 
 impl Locale {
-    /// `english` in the reader's language; itself if there is no translation.
+    /// Translates `english`, or returns it if there is no translation.
     pub fn say(&self, english: &'static str) -> &'static str {
         match self.language {
             Language::English => english,
@@ -41,7 +42,7 @@ impl Locale {
         }
     }
 
-    /// `english` in the reader's language, with the values in the place of their names. See [`text!`](crate::text).
+    /// Translates `english` and substitutes the values for their names. See [`text!`](crate::text).
     pub fn fill(&self, english: &'static str, values: &[(&str, &dyn Display)]) -> String {
         let mut rest = self.say(english);
         let mut out = String::with_capacity(rest.len() + 32);

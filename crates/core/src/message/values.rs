@@ -1,5 +1,5 @@
-//! Times, durations, percentages, latencies, money, counts and lists as people read them. Each kind of value is
-//! formatted here and nowhere else, so that a mail, a page, a report and the terminal agree.
+//! Formats times, durations, percentages, latencies, money, counts and lists. Each kind of value is
+//! formatted only here, so that mails, pages, reports and the terminal agree.
 
 use std::fmt::Display;
 
@@ -12,24 +12,24 @@ use chrono_tz::Tz;
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 86_400;
-/// Below this many seconds a duration has no minutes, unless it is exactly one.
+/// Durations shorter than this are in seconds, except exactly one minute.
 const SECONDS_ONLY_S: u64 = 120;
-/// From this many seconds on, a duration in minutes has no seconds.
+/// Durations from this length on are in whole minutes.
 const WHOLE_MINUTES_S: u64 = 600;
-/// From this many seconds on, a duration has hours.
+/// Durations from this length on are in hours and minutes.
 const HOURS_S: u64 = 7200;
-/// From this many seconds on, a duration has days.
+/// Durations from this length on are in days and hours.
 const DAYS_S: u64 = 172_800;
 
-/// What stands for a value that was not measured.
+/// The placeholder for a value that was not measured.
 pub const NONE: &str = "–";
 
-/// How values are written for a reader.
+/// The reader's time zone and language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Locale {
-    /// The time zone of every time.
+    /// The time zone for all times.
     pub timezone: Tz,
-    /// The language of every text.
+    /// The language for all texts.
     pub language: Language,
 }
 
@@ -43,7 +43,7 @@ impl Default for Locale {
 }
 
 impl Locale {
-    /// The locale of the configured readers.
+    /// Returns the configured locale.
     pub fn of(config: &Config) -> Self {
         Self {
             timezone: config.monitor.timezone,
@@ -51,7 +51,7 @@ impl Locale {
         }
     }
 
-    /// The `lang` of a page.
+    /// Returns the `lang` attribute of a page.
     pub fn lang(&self) -> &'static str {
         match self.language {
             Language::English => "en",
@@ -59,7 +59,7 @@ impl Locale {
         }
     }
 
-    /// English, with times in `timezone`.
+    /// Returns an English locale with times in `timezone`.
     pub fn english(timezone: Tz) -> Self {
         Self {
             timezone,
@@ -67,7 +67,8 @@ impl Locale {
         }
     }
 
-    /// A duration rounded to what a person would say: `42 s`, `2 min 30 s`, `14 min`, `2 h 5 min`, `3 d 4 h`.
+    /// Formats a duration, rounded as a person would: `42 s`, `2 min 30 s`, `14 min`, `2 h 5 min`,
+    /// `3 d 4 h`.
     pub fn duration(&self, seconds: f64) -> String {
         let s = seconds.max(0.0).round() as u64;
         match s {
@@ -80,7 +81,7 @@ impl Locale {
         }
     }
 
-    /// The duration of something that is not over: `14 min so far`.
+    /// Formats the duration of something still in progress: `14 min so far`.
     pub fn duration_so_far(&self, seconds: f64) -> String {
         let duration = self.duration(seconds);
         match self.language {
@@ -89,19 +90,19 @@ impl Locale {
         }
     }
 
-    /// A time with its date and zone: `2026-11-29 23:03:57 UTC`.
+    /// Formats a time with its date and zone: `2026-11-29 23:03:57 UTC`.
     pub fn time(&self, at: Timestamp) -> String {
         let local = self.local(at);
         format!("{} {}", local.format("%Y-%m-%d %H:%M:%S"), zone(&local))
     }
 
-    /// A time with its zone, and with the date only if that is another one than `now`'s: `23:03 UTC`,
-    /// `28 Nov, 23:03 UTC`.
+    /// Formats a time with its zone, and with its date only if that differs from `now`'s: `23:03
+    /// UTC`, `28 Nov, 23:03 UTC`.
     pub fn time_short(&self, at: Timestamp, now: Timestamp) -> String {
         format!("{} {}", self.moment(at, now), zone(&self.local(at)))
     }
 
-    /// As [`time_short`](Self::time_short) without the zone, for columns whose heading names it.
+    /// Like [`time_short`](Self::time_short) without the zone, for columns whose heading names it.
     pub fn moment(&self, at: Timestamp, now: Timestamp) -> String {
         let (at, now) = (self.local(at), self.local(now));
         let clock = at.format("%H:%M");
@@ -114,7 +115,7 @@ impl Locale {
         }
     }
 
-    /// A time with the month in letters: `29 November 2026, 23:03:57 UTC`.
+    /// Formats a time with the month as a word: `29 November 2026, 23:03:57 UTC`.
     pub fn time_full(&self, at: Timestamp) -> String {
         let local = self.local(at);
         let clock = local.format("%H:%M:%S");
@@ -128,7 +129,7 @@ impl Locale {
         }
     }
 
-    /// A status in a word. Its stable name, for programs, is [`Status::as_str`].
+    /// Returns a status as a word for people. Programs use the stable [`Status::as_str`].
     pub fn status(&self, status: Status) -> &'static str {
         self.say(match status {
             Status::Operational => "operational",
@@ -139,17 +140,17 @@ impl Locale {
         })
     }
 
-    /// A date: `2026-11-29`.
+    /// Formats a date: `2026-11-29`.
     pub fn date(&self, at: Timestamp) -> String {
         self.local(at).format("%Y-%m-%d").to_string()
     }
 
-    /// A day of the last months, for the axis of a chart: `29 Nov`.
+    /// Formats a day of recent months, for the axis of a chart: `29 Nov`.
     pub fn day_tick(&self, at: Timestamp) -> String {
         self.day_and_month(&self.local(at))
     }
 
-    /// A day of the last week, for the axis of a chart: `Sun 29`.
+    /// Formats a day of the last week, for the axis of a chart: `Sun 29`.
     pub fn weekday_tick(&self, at: Timestamp) -> String {
         let local = self.local(at);
         match self.language {
@@ -162,7 +163,7 @@ impl Locale {
         }
     }
 
-    /// A date with its weekday: `Sunday, 29 November 2026`.
+    /// Formats a date with its weekday: `Sunday, 29 November 2026`.
     pub fn date_full(&self, at: Timestamp) -> String {
         let local = self.local(at);
         match self.language {
@@ -175,26 +176,29 @@ impl Locale {
         }
     }
 
-    /// The time of day to the second, for columns whose heading names date and zone: `23:03:57`.
+    /// Formats the time of day with seconds, for columns whose heading names date and zone:
+    /// `23:03:57`.
     pub fn clock_time(&self, at: Timestamp) -> String {
         self.local(at).format("%H:%M:%S").to_string()
     }
 
-    /// The time of day to the minute, for the axis of a chart: `23:03`.
+    /// Formats the time of day in minutes, for the axis of a chart: `23:03`.
     pub fn clock_tick(&self, at: Timestamp) -> String {
         self.local(at).format("%H:%M").to_string()
     }
 
-    /// The zone's name at `at`: `UTC`, `CET`, and where a zone has no such abbreviation, `America/Sao_Paulo`.
+    /// Returns the zone's abbreviation at `at`, such as `UTC` or `CET`. Zones without one keep
+    /// their name, such as `America/Sao_Paulo`.
     pub fn zone(&self, at: Timestamp) -> String {
         zone(&self.local(at))
     }
 
-    /// A share of 0 to 1 as a percentage. It is rounded down, so that it reads 100% only if nothing failed: 0.99996 is
-    /// `99.996%`. Below 99% two decimals do.
+    /// Formats a ratio of 0 to 1 as a percentage. Rounds down, so that only a perfect ratio reads
+    /// 100%: 0.99996 is `99.996%`. Ratios below 99% have two decimals.
     pub fn percent(&self, share: f64) -> String {
         let steps = if share >= 0.99 { 1000.0 } else { 100.0 };
-        // A share such as 0.99996 has no exact form in binary; a millionth of a step makes up for that.
+        // Binary floats cannot represent 0.99996 exactly; a millionth of a step compensates for
+        // that.
         let floored = (share * 100.0 * steps + 1e-6).floor() / steps;
         let percent = if share < 1.0 {
             floored.min(100.0 - 1.0 / steps)
@@ -204,7 +208,7 @@ impl Locale {
         self.percentage(percent, 3)
     }
 
-    /// A learned share of failures, 0 to 1: `0%`, `0.3%`, `12%`.
+    /// Formats a baseline failure rate, 0 to 1: `0%`, `0.3%`, `12%`.
     pub fn failure_rate(&self, share: f64) -> String {
         let percent = share * 100.0;
         if percent > 0.0 && percent < 0.01 {
@@ -218,7 +222,7 @@ impl Locale {
         self.percentage(percent, digits)
     }
 
-    /// A latency in milliseconds: `<1 ms`, `380 ms`, `2.41 s`, `20 s`.
+    /// Formats a latency in milliseconds: `<1 ms`, `380 ms`, `2.41 s`, `20 s`.
     pub fn latency(&self, ms: f64) -> String {
         let ms_rounded = ms.round();
         match ms_rounded {
@@ -230,7 +234,7 @@ impl Locale {
         }
     }
 
-    /// A latency on a chart's axis, without needless digits: `500 ms`, `1.5 s`.
+    /// Formats a latency for a chart's axis, without trailing zeros: `500 ms`, `1.5 s`.
     pub fn latency_tick(&self, ms: f64) -> String {
         if ms < 1000.0 {
             format!("{} ms", self.decimal(ms, 3))
@@ -239,7 +243,8 @@ impl Locale {
         }
     }
 
-    /// US dollars, with as many digits as small amounts need: `$0`, `$0.00083`, `$0.053`, `$1,250.00`.
+    /// Formats US dollars, with more digits for small amounts: `$0`, `$0.00083`, `$0.053`,
+    /// `$1,250.00`.
     pub fn money(&self, usd: f64) -> String {
         let digits = match usd.abs() {
             0.0 => 0,
@@ -258,14 +263,14 @@ impl Locale {
         format!("{sign}${}{mark}{cents}", self.number(units))
     }
 
-    /// An integer with separators: `1,999,700`.
+    /// Formats an integer with separators: `1,999,700`.
     pub fn number(&self, n: impl Display) -> String {
         let digits = n.to_string();
         let (sign, digits) = match digits.strip_prefix('-') {
             Some(rest) => ("-", rest.to_owned()),
             None => ("", digits),
         };
-        // Spanish leaves four digits together.
+        // Spanish does not separate numbers of four digits.
         let (separator, least) = match self.language {
             Language::English => (',', 4),
             Language::Spanish => ('.', 5),
@@ -281,12 +286,12 @@ impl Locale {
         text
     }
 
-    /// A number and what it counts: `1 probe`, `1,200 probes`.
+    /// Formats a count with its noun: `1 probe`, `1,200 probes`.
     pub fn count(&self, n: u64, one: &str, many: &str) -> String {
         format!("{} {}", self.number(n), if n == 1 { one } else { many })
     }
 
-    /// Names in a sentence: `A`, `A and B`, `A, B and C`.
+    /// Lists names in a sentence: `A`, `A and B`, `A, B and C`.
     pub fn list<S: AsRef<str>>(&self, names: &[S]) -> String {
         let names: Vec<_> = names.iter().map(|name| clean(name.as_ref())).collect();
         match names.split_last() {
@@ -296,7 +301,7 @@ impl Locale {
         }
     }
 
-    /// As [`list`](Self::list), with at most `most` names and how many more there are: `A, B and 10 more`.
+    /// Like [`list`](Self::list), but names at most `most` and counts the rest: `A, B and 10 more`.
     pub fn list_at_most<S: AsRef<str>>(&self, names: &[S], most: usize) -> String {
         let more = names.len().saturating_sub(most);
         if more == 0 {
@@ -313,7 +318,7 @@ impl Locale {
         }
     }
 
-    /// A number with at most `digits` decimals and no zeros at its end: `2.4`, `7`.
+    /// Formats a number with at most `digits` decimals and no trailing zeros: `2.4`, `7`.
     pub fn decimal(&self, value: f64, digits: usize) -> String {
         let fixed = format!("{value:.digits$}");
         let Some((units, decimals)) = fixed.split_once('.') else {
@@ -328,7 +333,7 @@ impl Locale {
         format!("{}{mark}{decimals}", self.number(units))
     }
 
-    /// `percent` of 0 to 100, rounded, with the language's space before its sign.
+    /// Formats `percent` (0 to 100), rounded. Some languages put a space before the sign.
     pub fn percentage(&self, percent: f64, digits: usize) -> String {
         let space = match self.language {
             Language::English => "",
@@ -390,7 +395,7 @@ const WEEKDAYS_ES: [&str; 7] = [
     "domingo",
 ];
 
-/// Two units, without the second if it is zero.
+/// Joins two units and omits the second if it is zero.
 fn two((big, big_unit): (u64, &str), (small, small_unit): (u64, &str)) -> String {
     match small {
         0 => format!("{big} {big_unit}"),
@@ -407,8 +412,8 @@ fn zone(at: &DateTime<Tz>) -> String {
     }
 }
 
-/// One line without anything that acts instead of being shown, whatever came from outside: control characters (line
-/// ends and terminal escapes among them) and line separators part the text, and invisible characters are escaped.
+/// Makes outside text safe to show on one line. Control characters (line ends and terminal escapes
+/// among them) and line separators become spaces, and invisible characters are escaped.
 pub fn clean(text: &str) -> String {
     let line = text
         .split(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
@@ -418,8 +423,8 @@ pub fn clean(text: &str) -> String {
     escape_invisible(&line)
 }
 
-/// The text with an escape, such as `\u{202e}`, for every character that has no shape of its own and could make two
-/// texts look alike or turn the direction of writing. Control characters stay.
+/// Replaces invisible characters with an escape such as `\u{202e}`. They could make two texts look
+/// alike or reverse the text direction. Control characters are kept.
 pub fn escape_invisible(text: &str) -> String {
     if !text.contains(is_invisible) {
         return text.to_owned();
@@ -435,7 +440,8 @@ pub fn escape_invisible(text: &str) -> String {
     out
 }
 
-/// Unicode's format characters, line separators and fillers, except the joiners and selectors that emoji are made of.
+/// Reports whether `c` is a Unicode format character, line separator or filler. Joiners and
+/// selectors of emoji are not.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,

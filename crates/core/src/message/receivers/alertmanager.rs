@@ -1,4 +1,4 @@
-//! Prometheus's Alertmanager. An alert ends by itself when nobody repeats it, so each is repeated.
+//! Prometheus Alertmanager. An alert expires when it is not re-sent, so open alerts are re-sent.
 //!
 //! <https://prometheus.io/docs/alerting/latest/clients/>
 
@@ -11,12 +11,14 @@ use super::{Call, Material, Urgency};
 use crate::message::render::clean;
 use crate::model::{Incident, NoticeKind, Secret, Timestamp};
 
-/// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
+/// How long an alert lasts without a re-send: four missed re-sends at one per minute, plus a
+/// margin.
 const LIFE: Duration = Duration::from_mins(5);
-/// The monitor's own conditions are not repeated.
+/// Conditions of the monitor itself are not re-sent, so they last longer.
 const OWN_LIFE: Duration = Duration::from_hours(1);
-/// Alertmanager passes annotations on to receivers of its own, the strictest of which (Pushover) takes 1024 characters
-/// with all labels; what is longer it refuses or cuts anywhere. The full text is behind the alert's link.
+/// Alertmanager passes annotations on to its own receivers. The strictest (Pushover) accepts 1024
+/// characters including all labels, and truncates or rejects longer texts. The full text is behind
+/// the alert's link.
 const ANNOTATION: usize = 600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -38,7 +40,7 @@ fn of_monitor(material: &Material<'_>) -> Value {
         NoticeKind::Drill => "LlmwatchDrill",
         _ => "LlmwatchMonitor",
     };
-    // Without a severity: the end of a condition must have the labels of its beginning.
+    // No severity label: the resolve of a condition must have the same labels as its opening.
     let mut labels = json!({"alertname": name, "location": clean(&material.notice.location)});
     if let Some((_, about)) = material
         .notice
@@ -58,8 +60,9 @@ fn of_monitor(material: &Material<'_>) -> Value {
 }
 
 fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
-    // What can change during an incident must not be a label: another set of labels is another alert. How bad it is
-    // routes alerts, so it is one nevertheless, and the milder alert ends when a worse one takes its place.
+    // Labels must not change during an incident, because another label set is another alert.
+    // Severity is the exception, because routes match on it. When the severity rises, the milder
+    // alert is resolved.
     let labels = |severity: &str| {
         json!({
             "alertname": "LlmwatchIncident",
@@ -78,15 +81,17 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
         Some(at) if is_over => at.max(starts),
         _ => now + LIFE,
     };
-    // One that is over before it could be notified is sent as firing: Alertmanager never notifies of an alert that it gets with
-    // its end. Its words say that it is over, and its end comes by itself.
+    // An incident that was resolved before it could be notified is sent as firing, because
+    // Alertmanager never notifies about an alert that arrives resolved. Its text says that it is
+    // over, and it expires by itself.
     let mut alerts = vec![alert(
         material,
         &labels(word(material.urgency())),
         starts,
         ends,
     )];
-    // What has turned out to be the account's is the milder alert itself.
+    // Resolve the milder alert. An incident reattributed to the account has low urgency, so it
+    // still is that alert.
     if material.notice.kind == NoticeKind::Escalated && material.urgency() == Urgency::High {
         alerts.push(alert(
             material,

@@ -1,4 +1,4 @@
-//! Discord's webhooks: one embed, and nobody is mentioned whatever the text says.
+//! Discord's webhooks: one embed, with all mentions disabled.
 //!
 //! <https://discord.com/developers/docs/resources/webhook#execute-webhook>
 
@@ -9,11 +9,11 @@ use super::{Call, Material};
 
 const CONTENT: usize = 2000;
 const TITLE: usize = 256;
-/// Of 4096: a sentence or two say what is broken, the fields need the rest.
+/// Less than the limit of 4096: a sentence or two say what is broken, and the fields need the rest.
 const DESCRIPTION: usize = 1500;
 const FIELD: usize = 1024;
 const FOOTER: usize = 300;
-/// All texts of an embed together.
+/// The limit for all texts of an embed together.
 const TOTAL: usize = 6000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -59,10 +59,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     Call::json(material.webhook.url.clone(), &body)
 }
 
-/// Discord's Markdown, mentions and links, each taken literally.
+/// Escapes Discord's Markdown, mentions and links.
 fn character(c: char, out: &mut String) {
     match c {
-        // A mention that is no mention: `allowed_mentions` keeps it from ringing, this keeps it from looking like one.
+        // `allowed_mentions` prevents the ping; the word joiner keeps the text from looking like a
+        // mention.
         '@' => out.push_str("@\u{2060}"),
         '\\' | '*' | '_' | '~' | '`' | '|' | '>' | '<' | '#' | '[' | ']' | '(' | ')' => {
             out.push('\\');

@@ -10,14 +10,14 @@ use super::{Call, Material};
 use crate::model::Secret;
 
 const TEXT: usize = 4096;
-/// The longest message, card included, in bytes of JSON.
+/// The maximum message size, card included, in bytes of JSON.
 const MESSAGE: usize = 32_000;
-/// The longest key of a thread.
+/// The maximum length of a thread key.
 const THREAD_KEY: usize = 4000;
-/// A longer URL gets no button, in bytes.
+/// The maximum length of a button's URL, in bytes; longer ones get no button.
 const URL: usize = 2000;
-/// The longest paragraph, in the receiver's units. A shorter limit is tried while the message is too long: a unit can be
-/// three bytes.
+/// The maximum paragraph length, in UTF-16 units. A shorter one is tried while the message is too
+/// long, because a unit can be three bytes.
 const PARAGRAPHS: [usize; 5] = [2000, 1000, 500, 250, 60];
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -42,7 +42,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     Call::json(Secret::new(url), &body)
 }
 
-/// Removes the last paragraph of the card; `false` when there is none left.
+/// Removes the last paragraph of the card; returns `false` if there is none left.
 fn drop_paragraph(body: &mut Value) -> bool {
     let widgets = body.pointer_mut("/cardsV2/0/card/sections/0/widgets");
     let Some(widgets) = widgets.and_then(Value::as_array_mut) else {
@@ -54,7 +54,7 @@ fn drop_paragraph(body: &mut Value) -> bool {
     last.map(|at| widgets.remove(at)).is_some()
 }
 
-/// The message with paragraphs of at most `limit` units each.
+/// Builds the message with paragraphs of at most `limit` units each.
 fn message(material: &Material<'_>, limit: usize) -> Value {
     let message = &material.message;
     let mut widgets: Vec<_> = message
@@ -82,7 +82,7 @@ fn message(material: &Material<'_>, limit: usize) -> Value {
     })
 }
 
-/// For a card, which knows a small HTML.
+/// Escapes a character for a card, which supports a subset of HTML.
 fn markup(c: char, out: &mut String) {
     match c {
         '&' => out.push_str("&amp;"),
@@ -93,8 +93,8 @@ fn markup(c: char, out: &mut String) {
     }
 }
 
-/// For a message's text, which knows no escape: what begins mentions, links and formats is written with a character that
-/// only looks like it.
+/// Escapes a character for a message's text, which has no escape syntax. Characters that begin
+/// mentions, links and formatting are replaced by lookalikes.
 fn literal(c: char, out: &mut String) {
     out.push(match c {
         '<' => '‹',

@@ -8,7 +8,7 @@ use super::shorten::{shorten, shorten_bytes};
 use super::{Call, Material, Urgency};
 use crate::model::Secret;
 
-/// Gotify has no limits of its own; a phone shows no more.
+/// Gotify has no limits; a phone shows no more than this.
 const TITLE: usize = 250;
 const MESSAGE: usize = 8192;
 

@@ -1,4 +1,5 @@
-//! incident.io's HTTP alert source. The incident is the deduplication key: what is over resolves the alert.
+//! incident.io's HTTP alert source. The incident is the deduplication key, so a resolve matches its
+//! alert.
 //!
 //! <https://api-docs.incident.io/tag/Alert-Events-V2>
 
@@ -9,7 +10,7 @@ use super::{Call, Material, parted};
 use crate::message::render::clean;
 use crate::model::Secret;
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://api.incident.io";
 const TITLE: usize = 250;
 const DESCRIPTION: usize = 10_000;

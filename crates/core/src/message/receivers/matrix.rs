@@ -1,5 +1,5 @@
-//! Matrix: one `m.room.message` by the client-server API, in plain text and in its small HTML. The transaction is the
-//! notification, so that a repeat is not shown twice.
+//! Matrix: one `m.room.message` through the client-server API, as plain text and as Matrix's HTML
+//! subset. The notification ID is the transaction ID, so a retry is not shown twice.
 //!
 //! <https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
 
@@ -10,7 +10,8 @@ use super::shorten::{escaped, fitting, shorten_bytes};
 use super::{Call, Material};
 use crate::model::Secret;
 
-/// An event may have 65,536 bytes with everything that the server adds; JSON escapes up to six bytes a character.
+/// An event is limited to 65,536 bytes, including what the server adds. JSON escapes take up to six
+/// bytes per character.
 const TEXT: usize = 6000;
 const HTML: usize = 12_000;
 const PARAGRAPH: usize = 2000;
@@ -37,7 +38,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "body": shorten_bytes(&text, TEXT),
         "format": "org.matrix.custom.html",
         "formatted_body": fitting(&html, link.as_deref(), "<br><br>", HTML),
-        // Nobody is mentioned, whatever the text looks like.
+        // Disable mentions, whatever the text contains.
         "m.mentions": {},
     });
     let id = material.notice.id.to_string();

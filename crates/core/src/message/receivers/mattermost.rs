@@ -7,7 +7,7 @@ use serde_json::json;
 use super::shorten::{escaped, fitting};
 use super::{Call, Material};
 
-/// The longest post.
+/// The maximum length of a post.
 const POST: usize = 16_383;
 const PARAGRAPH: usize = 3000;
 
@@ -35,15 +35,15 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     Call::json(material.webhook.url.clone(), &body)
 }
 
-/// Mattermost takes these characters literally behind a backslash and shows the backslash before any other; what else
-/// begins a format, a mention or an emoji is written as an entity, or parted from what it would begin.
+/// Escapes Mattermost's Markdown. Some characters accept a backslash; Mattermost shows the
+/// backslash before any other. The rest are written as HTML entities or followed by a word joiner.
 fn character(c: char, out: &mut String) {
     match c {
         '@' | ':' => {
             out.push(c);
             out.push('\u{2060}');
         }
-        // Ends of lines stay ends of lines.
+        // Keep line breaks.
         '\n' => out.push_str("  \n"),
         '&' => out.push_str("&amp;"),
         '<' => out.push_str("&lt;"),

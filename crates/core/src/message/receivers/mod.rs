@@ -1,5 +1,5 @@
-//! Each receiver's own format: a pure mapping from a notice to one request. A message that is too long for a receiver is
-//! shortened on a character's border, never refused; what comes from outside is escaped for the place where it stands.
+//! One format per receiver: a pure mapping from a notice to one request. A message that is too long
+//! is truncated at a character boundary, never rejected. Outside text is escaped for its context.
 
 mod alertmanager;
 mod discord;
@@ -34,19 +34,19 @@ use crate::model::{Attribution, Notice, NoticeKind, Secret, Status};
 /// One request to a receiver.
 #[derive(Debug)]
 pub struct Call {
-    /// `POST`, or what the receiver wants instead.
+    /// The HTTP method.
     pub method: &'static str,
     /// The full URL, often a secret in itself.
     pub url: Secret,
-    /// Besides those of every request.
+    /// Headers in addition to those of every request.
     pub headers: Vec<(String, Secret)>,
     /// The body's media type.
     pub content_type: String,
-    /// The body, the same on every attempt at the same time.
+    /// The body. It depends only on the notice and the time.
     pub body: String,
 }
 
-/// What a receiver is given to work with.
+/// The input of a receiver's format.
 struct Material<'a> {
     webhook: &'a Webhook,
     notice: &'a Notice,
@@ -54,7 +54,7 @@ struct Material<'a> {
     message: Message,
 }
 
-/// The request that carries `notice` to the receiver behind `webhook`.
+/// Builds the request that sends `notice` to the receiver of `webhook`.
 pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> Call {
     let material = Material {
         webhook,
@@ -63,7 +63,7 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> C
         message: Message::new(notice, context),
     };
     match webhook.kind {
-        // A program gets the same on its standard input.
+        // An `exec` program gets the same body on standard input.
         WebhookKind::Json | WebhookKind::Exec => {
             Call::json(webhook.url.clone(), &render::json(notice, context))
         }
@@ -73,7 +73,7 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> C
         WebhookKind::Telegram => telegram::call(&material),
         WebhookKind::Ntfy => ntfy::call(&material),
         WebhookKind::Pagerduty => pagerduty::call(&material),
-        // Jira Service Management took Opsgenie's API over.
+        // Jira Service Management has the same API as Opsgenie.
         WebhookKind::Opsgenie | WebhookKind::Jsm => opsgenie::call(&material),
         WebhookKind::Alertmanager => alertmanager::call(&material),
         WebhookKind::GoogleChat => google_chat::call(&material),
@@ -92,7 +92,7 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> C
     }
 }
 
-/// Where the receiver behind `webhook` listens, to see whether it does.
+/// Returns the receiver's address, also for checking whether it is reachable.
 pub fn address(webhook: &Webhook) -> Secret {
     let standard = match webhook.kind {
         WebhookKind::Pagerduty => pagerduty::ADDRESS,
@@ -136,12 +136,12 @@ impl Call {
 }
 
 impl Material<'_> {
-    /// A key of this kind; empty when it was not written.
+    /// Returns a key of this kind; empty if it is not set.
     fn key(&self, name: &str) -> &str {
         self.webhook.key(name)
     }
 
-    /// The configured address, or the receiver's own; one without a path gets `path`.
+    /// Returns the configured URL or the receiver's default. A URL without a path gets `path`.
     fn url(&self, path: &str) -> String {
         let url = address(self.webhook);
         match Url::parse(url.expose()) {
@@ -153,7 +153,7 @@ impl Material<'_> {
         }
     }
 
-    /// The paragraphs as plain text, with `between` between them.
+    /// Returns the paragraphs as plain text, separated by `between`.
     fn text(&self, between: &str) -> String {
         let paragraphs = self.message.paragraphs();
         let parts: Vec<_> = paragraphs
@@ -163,7 +163,7 @@ impl Material<'_> {
         parts.join(between)
     }
 
-    /// What a receiver folds repeats by: the incident, or the monitor's own condition.
+    /// Returns the deduplication key: the incident, or the monitor's own condition.
     fn dedup_key(&self) -> String {
         if let Some(incident) = &self.notice.incident {
             return incident.id.to_string();
@@ -176,7 +176,7 @@ impl Material<'_> {
         format!("llmwatch/{}/{key}", clean(&self.notice.location))
     }
 
-    /// Whether the notice says that something is over.
+    /// Reports whether the notice says that something is over.
     fn is_over(&self) -> bool {
         self.notice.kind == NoticeKind::Resolved
             || self.notice.condition.as_ref().is_some_and(|c| c.over)
@@ -194,14 +194,14 @@ impl Material<'_> {
         }
     }
 
-    /// The link that leads furthest, if there is one.
+    /// Returns the most important link, if there is one.
     fn link(&self) -> Option<&str> {
         self.message.links.first().map(|(_, url)| url.as_str())
     }
 }
 
-/// For Markdown without a dependable escape: what begins a format, a mention, a link or an emoji is parted from what it
-/// would begin by an invisible word joiner.
+/// Escapes a character for Markdown without a reliable escape syntax. An invisible word joiner
+/// after it keeps it from starting a format, mention, link or emoji.
 fn parted(c: char, out: &mut String) {
     out.push(c);
     if matches!(
@@ -226,7 +226,7 @@ fn parted(c: char, out: &mut String) {
     }
 }
 
-/// How urgent, before each receiver's own scale.
+/// The urgency, before it is mapped to each receiver's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     High,

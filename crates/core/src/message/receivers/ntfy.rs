@@ -12,7 +12,7 @@ use crate::message::severity::Severity;
 use crate::model::Secret;
 
 const TITLE: usize = 250;
-/// The longest message, in bytes; a longer one becomes an attachment.
+/// The maximum message size, in bytes; ntfy turns a longer one into an attachment.
 const MESSAGE: usize = 4096;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -56,7 +56,8 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     }
 }
 
-/// The server's root, which takes JSON, and the topic: its own key, or the last part of the address as people know it.
+/// Returns the server's root URL, which accepts JSON, and the topic. The topic is either configured
+/// or the last path segment of the URL.
 fn address(material: &Material<'_>) -> (String, String) {
     let written = material.webhook.url.expose();
     let topic = material.key("topic").to_owned();

@@ -1,4 +1,5 @@
-//! Opsgenie's Alert API. The incident is the alias: what repeats is counted, what is over is closed.
+//! Opsgenie's Alert API. The incident is the alias, so repeats are deduplicated and a resolve
+//! closes the alert.
 //!
 //! <https://docs.opsgenie.com/docs/alert-api>
 //! <https://developer.atlassian.com/cloud/jira/service-desk-ops/rest/v2/api-group-integration-events/>
@@ -11,15 +12,15 @@ use super::{Call, Material, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://api.opsgenie.com";
-/// That of Jira Service Management, which has the same API below it.
+/// The base URL of Jira Service Management, which has the same API below it.
 pub(super) const JSM_ADDRESS: &str = "https://api.atlassian.com/jsm/ops/integration/v2/alerts";
 const MESSAGE: usize = 130;
 const DESCRIPTION: usize = 15_000;
 const NOTE: usize = 25_000;
 const ALIAS: usize = 512;
-/// All details together may have 8000 characters.
+/// All details together are limited to 8000 characters.
 const DETAIL: usize = 500;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -79,7 +80,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     Call::json(Secret::new(url), &body).with_header("authorization", format!("GenieKey {key}"))
 }
 
-/// `<alerts>/<alias>/<action>?identifierType=alias`, with the alias percent-encoded.
+/// Returns `<alerts>/<alias>/<action>?identifierType=alias`, with the alias percent-encoded.
 fn below(alerts: &str, alias: &str, action: &str) -> String {
     let Ok(mut url) = Url::parse(alerts) else {
         return alerts.to_owned();

@@ -1,4 +1,4 @@
-//! PagerDuty's Events API v2. The incident is the dedup key, so that its end resolves what its beginning triggered.
+//! PagerDuty's Events API v2. The incident is the dedup key, so a resolve matches its trigger.
 //!
 //! <https://developer.pagerduty.com/docs/events-api-v2-overview>
 
@@ -9,10 +9,10 @@ use super::{Call, Material, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://events.pagerduty.com";
 const SUMMARY: usize = 1024;
-/// Every text beside the summary; the complete event may have 512 KB.
+/// The limit for each text other than the summary; the entire event is limited to 512 KB.
 const DETAIL: usize = 8000;
 const DEDUP_KEY: usize = 255;
 
@@ -22,7 +22,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let taken = incident.is_some_and(|i| i.acknowledged.is_some());
     let action = match material.notice.kind {
         _ if material.is_over() => "resolve",
-        // Somebody is on it, whatever is new.
+        // Somebody has acknowledged the incident; do not trigger it again.
         NoticeKind::Updated | NoticeKind::Reminder if taken => "acknowledge",
         _ => "trigger",
     };
@@ -31,7 +31,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Urgency::Low => "warning",
         Urgency::Info => "info",
     };
-    // An alert is of when it began; whatever follows is of its own time.
+    // An opening has the start time of the incident; later events have their own.
     let began = incident.filter(|_| material.notice.kind == NoticeKind::Opened);
     let details: Map<_, _> = message
         .paragraphs()

@@ -1,4 +1,4 @@
-//! Pushover. Plain text: without its `html` flag nothing is interpreted.
+//! Pushover. Plain text: without the `html` flag nothing is interpreted.
 //!
 //! <https://pushover.net/api>
 
@@ -8,14 +8,14 @@ use super::shorten::{fitting, length, shorten};
 use super::{Call, Material, Urgency};
 use crate::model::Secret;
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://api.pushover.net";
 const TITLE: usize = 250;
 const MESSAGE: usize = 1024;
 const URL: usize = 512;
-/// An emergency is repeated this often, in seconds…
+/// The interval at which Pushover repeats an emergency, in seconds.
 const RETRY: u32 = 60;
-/// …and for this long.
+/// How long Pushover repeats an emergency, in seconds.
 const EXPIRE: u32 = 3600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {

@@ -1,5 +1,5 @@
-//! Rocket.Chat's incoming webhooks. Its Markdown knows no escape that works in every version, so a character that
-//! begins a format or a mention is parted from what follows by an invisible word joiner.
+//! Rocket.Chat's incoming webhooks. Its Markdown has no escape that works in every version, so an
+//! invisible word joiner follows each character that begins a format or a mention.
 //!
 //! <https://docs.rocket.chat/docs/integrations>
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::shorten::{escaped, fitting};
 use super::{Call, Material, parted};
 
-/// `Message_MaxAllowedSize` as it is delivered.
+/// The default of `Message_MaxAllowedSize`.
 const TEXT: usize = 5000;
 const PARAGRAPH: usize = 1500;
 

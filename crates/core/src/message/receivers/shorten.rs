@@ -1,20 +1,20 @@
-//! Limits are kept by shortening. Lengths are counted in UTF-16 units, which no receiver counts more strictly: it is
-//! never less than the number of characters.
+//! Truncates texts to a receiver's limits. Lengths are counted in UTF-16 units. No receiver counts
+//! more strictly, because there are never fewer units than characters.
 
-/// What stands where something was left out.
+/// The marker for truncated text.
 const MORE: char = '…';
 
-/// The length of `text` as receivers count.
+/// Returns the length of `text` in UTF-16 units.
 pub(super) fn length(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
-/// `text` in at most `limit` units.
+/// Truncates `text` to at most `limit` units.
 pub(super) fn shorten(text: &str, limit: usize) -> String {
     escaped(text, limit, |c, out| out.push(c))
 }
 
-/// `text` in at most `limit` bytes.
+/// Truncates `text` to at most `limit` bytes.
 pub(super) fn shorten_bytes(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
@@ -30,11 +30,11 @@ pub(super) fn shorten_bytes(text: &str, limit: usize) -> String {
     short
 }
 
-/// `text`, each character as `escape` writes it, in at most `limit` units; never half an escape.
+/// Escapes `text` and truncates it to at most `limit` units, never within an escape.
 pub(super) fn escaped(text: &str, limit: usize, escape: impl Fn(char, &mut String)) -> String {
     let mut out = String::new();
     let mut used = 0;
-    // Where to cut when it does not fit: before the ellipsis there must be room for it.
+    // The length at which to truncate so that the ellipsis still fits.
     let mut cut = 0;
     for c in text.chars() {
         let before = out.len();
@@ -54,8 +54,8 @@ pub(super) fn escaped(text: &str, limit: usize, escape: impl Fn(char, &mut Strin
     out
 }
 
-/// As many of `parts` as fit into `limit` units, with `between` between them; complete parts only. `last` always fits in and
-/// stands at the end.
+/// Joins as many of `parts` as fit into `limit` units, separated by `between`. Parts are never
+/// truncated. `last` goes at the end, and room is reserved for it.
 pub(super) fn fitting(parts: &[String], last: Option<&str>, between: &str, limit: usize) -> String {
     let last = last.filter(|last| length(last) + length(between) < limit);
     let reserved = last.map_or(0, |last| length(last) + length(between));

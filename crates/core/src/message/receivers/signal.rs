@@ -8,7 +8,7 @@ use super::shorten::shorten;
 use super::{Call, Material};
 use crate::model::Secret;
 
-/// A longer text is shown as an attachment.
+/// Signal shows a longer text as an attachment.
 const MESSAGE: usize = 2000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {

@@ -1,5 +1,5 @@
-//! Slack's incoming webhooks with Block Kit. Whatever comes from outside stands in `plain_text`, which Slack does not
-//! interpret.
+//! Slack's incoming webhooks with Block Kit. Outside text goes into `plain_text`, which Slack does
+//! not interpret.
 //!
 //! <https://docs.slack.dev/reference/block-kit/blocks>
 
@@ -10,7 +10,7 @@ use super::{Call, Material};
 
 const HEADER: usize = 150;
 const TEXT: usize = 3000;
-/// Of 50: headings and texts of all paragraphs are far fewer, this holds even if there were more.
+/// Slack allows 50 blocks. A message normally has far fewer.
 const BLOCKS: usize = 48;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -34,7 +34,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     }
     blocks.push(json!({"type": "context", "elements": [plain(&message.footer, TEXT)]}));
     let mut body = json!({
-        // For notifications on a phone.
+        // Shown in notifications on a phone.
         "text": escaped(&message.subject, TEXT, character),
         "blocks": blocks,
         "unfurl_links": false,
@@ -50,7 +50,8 @@ fn plain(text: &str, limit: usize) -> Value {
     json!({"type": "plain_text", "text": shorten(text, limit), "emoji": false})
 }
 
-/// The three characters that begin links, mentions and entities; the others can at worst set something in bold.
+/// Escapes the three characters that begin links, mentions and entities. Others can at most cause
+/// bold text.
 fn character(c: char, out: &mut String) {
     match c {
         '&' => out.push_str("&amp;"),

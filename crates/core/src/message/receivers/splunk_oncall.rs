@@ -1,4 +1,5 @@
-//! Splunk On-Call's REST endpoint (once `VictorOps`). The incident is the entity: its end is the entity's recovery.
+//! Splunk On-Call's (formerly `VictorOps`) REST endpoint. The incident is the entity, so a resolve
+//! is the entity's recovery.
 //!
 //! <https://help.splunk.com/en/splunk-on-call/integrations/rest-endpoint-integration-guide>
 
@@ -9,7 +10,7 @@ use super::{Call, Material, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://alert.victorops.com";
 const ENTITY: usize = 512;
 const NAME: usize = 512;

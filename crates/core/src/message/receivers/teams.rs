@@ -1,5 +1,5 @@
-//! Microsoft Teams: an Adaptive Card in the message envelope of its workflows. Text runs are not interpreted as
-//! Markdown, so whatever comes from outside stands in those.
+//! Microsoft Teams: an Adaptive Card in the message envelope of Workflows. Text runs are not
+//! interpreted as Markdown, so outside text goes into them.
 //!
 //! <https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>
 
@@ -10,9 +10,9 @@ use super::{Call, Material};
 use crate::message::render::Tag;
 use crate::message::severity::Severity;
 
-/// The largest message, in bytes.
+/// The maximum message size, in bytes.
 const MESSAGE: usize = 28 * 1024;
-/// The largest paragraph, in bytes; JSON may write a byte as six.
+/// The maximum paragraph size, in bytes; JSON escaping can make it six times as long.
 const PARAGRAPH: usize = 3000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {

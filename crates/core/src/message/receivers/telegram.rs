@@ -1,4 +1,4 @@
-//! Telegram's `sendMessage`, in its small HTML.
+//! Telegram's `sendMessage`, in its HTML subset.
 //!
 //! <https://core.telegram.org/bots/api#sendmessage>
 
@@ -8,11 +8,11 @@ use super::shorten::{escaped, fitting};
 use super::{Call, Material};
 use crate::model::Secret;
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://api.telegram.org";
-/// The longest message; Telegram counts after taking the tags away, this counts them too.
+/// The maximum message length. Telegram does not count tags, but this limit does.
 const MESSAGE: usize = 4096;
-/// The longest paragraph, so that one does not push all others out.
+/// The maximum paragraph length, so that one paragraph does not crowd out the others.
 const PARAGRAPH: usize = 1200;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -47,7 +47,7 @@ fn character(c: char, out: &mut String) {
         '<' => out.push_str("&lt;"),
         '>' => out.push_str("&gt;"),
         '"' => out.push_str("&quot;"),
-        // Telegram makes a mention of every name behind an at sign.
+        // Telegram treats `@name` as a mention.
         '@' => out.push_str("@\u{2060}"),
         c => out.push(c),
     }

@@ -1,5 +1,5 @@
-//! A body and headers of the user's own making. A template sees the body of the generic webhook, and beside it `subject`
-//! and `text`, the mail's.
+//! A user-defined body and headers. A template has the values of the generic webhook's body, plus
+//! `subject` and `text` of the mail.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     values["subject"] = json!(material.message.subject);
     values["text"] = json!(render::text(material.notice, material.context));
     let header = |(name, value): &(String, Secret)| {
-        // Read before, when the configuration was: what is no template is a plain value.
+        // Already validated with the configuration. A value that is not a template is used as is.
         let filled = Template::parse(value.expose(), Syntax::Header).map(|t| t.fill(&values));
         (
             name.clone(),
@@ -28,7 +28,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         } else {
             "POST"
         },
-        // Read before, when the configuration was.
+        // Already validated with the configuration.
         url: filled_url(webhook.url.expose()).map_or_else(|_| webhook.url.clone(), Secret::new),
         headers: webhook.headers.iter().map(header).collect(),
         content_type: webhook.content_type().to_owned(),

@@ -1,4 +1,5 @@
-//! Twilio's SMS. Every 67 characters cost one message, so it is short: the subject and the link.
+//! Twilio's SMS. Each segment of 67 characters is billed, so only the subject and the link are
+//! sent.
 //!
 //! <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>
 
@@ -10,9 +11,9 @@ use super::shorten::{length, shorten};
 use super::{Call, Material};
 use crate::model::Secret;
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://api.twilio.com";
-/// Twilio takes 1600; this is five messages of Unicode.
+/// Twilio accepts 1600 characters; this is five segments of Unicode.
 const BODY: usize = 335;
 
 pub(super) fn call(material: &Material<'_>) -> Call {

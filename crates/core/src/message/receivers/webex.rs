@@ -1,5 +1,5 @@
-//! Webex: a message of a bot to a room, or to an incoming webhook whose address holds the key. Plain text, which is not
-//! interpreted.
+//! Webex: a bot's message to a room, or to an incoming webhook whose URL contains the key. Plain
+//! text, which is not interpreted.
 //!
 //! <https://developer.webex.com/messaging/docs/api/v1/messages/create-a-message>
 
@@ -9,9 +9,9 @@ use super::shorten::shorten_bytes;
 use super::{Call, Material};
 use crate::model::Secret;
 
-/// Its own address.
+/// The default base URL.
 pub(super) const ADDRESS: &str = "https://webexapis.com";
-/// The longest message, in bytes.
+/// The maximum message size, in bytes.
 const MESSAGE: usize = 7439;
 
 pub(super) fn call(material: &Material<'_>) -> Call {

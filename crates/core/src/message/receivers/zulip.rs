@@ -1,5 +1,5 @@
-//! Zulip: one message to a topic of a channel, as a bot. Each incident has its own topic, so that a conversation about
-//! it stays together.
+//! Zulip: a bot's message to a topic of a channel. Each incident has its own topic, which keeps its
+//! conversation together.
 //!
 //! <https://zulip.com/api/send-message>
 

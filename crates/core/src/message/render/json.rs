@@ -7,7 +7,8 @@ use crate::message::document;
 use crate::message::incident::changes;
 use crate::model::{Notice, NoticeKind};
 
-/// The body of the generic webhook. But for the link that confirms a drill it is the same on every attempt.
+/// Renders the body of the generic webhook. Except for a drill's confirmation link, it is the same
+/// on every attempt.
 pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
     let locale = &context.locale;
     let kind = notice.kind.as_str();
@@ -36,9 +37,9 @@ pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
         data["details"] = document.data.clone();
     }
     match &notice.incident {
-        // The evidence and what belongs to it stand inside the incident.
+        // Evidence and related fields go inside the incident.
         Some(_) => {
-            // The texts say what the facts are for.
+            // The texts already express the facts.
             if let Some(incident) = data["incident"].as_object_mut() {
                 incident.remove("facts");
             }

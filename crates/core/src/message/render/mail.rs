@@ -1,4 +1,5 @@
-//! The two parts of a mail, from `templates/mail/body.txt` and `templates/mail/body.html`.
+//! Renders the text and HTML parts of a mail, from `templates/mail/body.txt` and
+//! `templates/mail/body.html`.
 
 use askama::Template;
 
@@ -7,9 +8,9 @@ use crate::message::document::{self, FONT, GREY, WIDTH};
 use crate::message::values::Locale;
 use crate::model::{Block, Notice, NoticeKind, Sparkline};
 
-/// The width of the names in front of values, in columns.
+/// The width of the column of names, in columns.
 const NAME_WIDTH: usize = 12;
-/// The widest table of probes, in columns: request ids of most vendors have 36.
+/// The maximum width of the table of probes, in columns: most vendors' request IDs have 36.
 const WIDEST_TABLE: usize = 100;
 
 #[derive(Template)]
@@ -29,7 +30,7 @@ struct Html<'a> {
     locale: Locale,
 }
 
-/// The first line of a test or a drill.
+/// Returns the first line of a test or a drill.
 fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
     locale.say(if notice.test && notice.incident.is_some() {
         "TEST: this is only a test. Nothing is wrong, and everything below is made up."
@@ -42,19 +43,19 @@ fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
     })
 }
 
-/// The body of a mail about `notice`, for programs and people that prefer text.
+/// Renders the plain-text body of a mail about `notice`.
 pub fn text(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     let text = TextBody {
         message: &message,
         test: test_line(notice, &context.locale),
     };
-    // Writing to a string cannot fail.
+    // Rendering into a string cannot fail.
     text.render().unwrap_or_default().trim_start().to_owned() + "\n"
 }
 
-/// The body of a mail about `notice`, as a page: tables and inline styles, for programs of every age; nothing is loaded
-/// from elsewhere. Everything from outside is escaped.
+/// Renders the HTML body of a mail about `notice`. It uses tables and inline styles for old mail
+/// programs and loads nothing. All outside text is escaped.
 pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     Html {
@@ -69,7 +70,7 @@ pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
 }
 
 impl TextBody<'_> {
-    /// `text` in lines of at most [`WIDTH`] characters, each after `indent`, without an end.
+    /// Wraps `text` at [`WIDTH`], with each line indented by `indent` and no trailing newline.
     fn wrapped(text: &str, indent: &str) -> String {
         document::wrapped(text, indent, indent, WIDTH)
     }
@@ -80,8 +81,9 @@ impl TextBody<'_> {
             .to_owned()
     }
 
-    /// The table of probes: without the endpoint if that makes it fit and all have the same, else a little wider than
-    /// the text, else one line a cell.
+    /// Formats the table of probes. A table that is too wide loses its endpoint column if all
+    /// probes share one endpoint. Otherwise it may be a little wider than the text; beyond that it
+    /// has one cell per line.
     fn probes(table: &ProbeTable) -> String {
         let all = || std::iter::once(&table.head).chain(&table.rows);
         let widths: Vec<_> = (0..table.head.len())
@@ -114,13 +116,13 @@ impl TextBody<'_> {
         all().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// A value behind its name.
+    /// Formats a name and its value.
     fn behind(name: &str, value: &str) -> String {
         let first = format!("  {name:NAME_WIDTH$} ");
         document::wrapped(value, &first, &" ".repeat(NAME_WIDTH + 3), WIDTH)
     }
 
-    /// Begin, middle and end of the last hour, below its first, middle and last minute.
+    /// Labels the start, middle and end of the last hour below the sparkline.
     fn axis(&self) -> String {
         let [begin, middle, end] = &self.message.axis;
         let width = self
@@ -135,7 +137,7 @@ impl TextBody<'_> {
     }
 }
 
-/// Neighbouring minutes of one color, as one cell.
+/// Adjacent minutes of one color, drawn as one cell.
 struct SparklineRun {
     minutes: usize,
     color: &'static str,
@@ -159,7 +161,7 @@ impl Html<'_> {
         runs
     }
 
-    /// Name, width in percent, and value of the two bars of the latency.
+    /// Returns the name, width in percent, and value of the two latency bars.
     fn bars(&self) -> Vec<(&'static str, u32, String)> {
         let Some((typical, now)) = self.message.latency else {
             return Vec::new();

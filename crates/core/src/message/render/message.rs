@@ -1,6 +1,7 @@
-//! The parts of a message in their order, before any receiver's format: what is broken and since when; whose fault and
-//! why; the numbers against what is typical; the provider's status page; what works instead; the last failed probes;
-//! links and commands. Everything from outside is cleaned here, so that no format ever sees a control character.
+//! The parts of a message in order, independent of the receiver's format: what is broken and since
+//! when; the attribution and its reason; current against typical figures; the provider's status
+//! page; alternatives; the last failed probes; links and commands. All outside text is cleaned
+//! here, so formats never see control characters.
 
 use super::notes::notes;
 use super::subject;
@@ -16,20 +17,20 @@ use crate::model::{
 };
 use crate::text;
 
-/// What rendering needs besides the notice.
+/// The context for rendering a notice.
 #[derive(Debug, Clone, Copy)]
 pub struct RenderContext<'a> {
     /// The reader's time zone and language.
     pub locale: Locale,
-    /// When the message is sent: one that is late says so.
+    /// When the message is sent; a late message says so.
     pub now: Timestamp,
-    /// The link that acknowledges the incident with one click. It is a secret of the recipient.
+    /// The one-click link to acknowledge the incident. It is secret to the recipient.
     pub acknowledge_url: Option<&'a str>,
-    /// The link that confirms the drill with one click. It is a secret of the recipient as well.
+    /// The one-click link to confirm the drill. It is secret to the recipient.
     pub confirm_url: Option<&'a str>,
 }
 
-/// A message in parts.
+/// The parts of a message.
 pub(in crate::message) struct Message {
     /// The kind of message, for a label and a color.
     pub(in crate::message) tag: Tag,
@@ -37,13 +38,14 @@ pub(in crate::message) struct Message {
     pub(in crate::message) subject: String,
     /// What is broken, in one line.
     pub(in crate::message) headline: String,
-    /// Since when, whose fault, and what works instead, in one line; empty for the monitor's own notices.
+    /// Since when, the attribution and an alternative, in one line; empty for the monitor's own
+    /// notices.
     pub(in crate::message) lead: String,
-    /// About the message itself: a test, late, a reminder.
+    /// Notes about the message itself: a test, late, a reminder.
     pub(in crate::message) notes: Vec<String>,
-    /// What is broken and since when; of a resolved incident, what happened.
+    /// What is broken and since when, or what happened if the incident is resolved.
     pub(in crate::message) what: String,
-    /// Whose fault, and why we think so; empty for the monitor's own notices.
+    /// The attribution and its reason; empty for the monitor's own notices.
     pub(in crate::message) whose: String,
     /// The content of a digest, an advice or a report.
     pub(in crate::message) document: Vec<Block>,
@@ -51,29 +53,29 @@ pub(in crate::message) struct Message {
     pub(in crate::message) numbers: Vec<(&'static str, String)>,
     /// The last hour of the affected endpoints.
     pub(in crate::message) sparklines: Vec<Sparkline>,
-    /// When that hour begins, its middle, and when it ends.
+    /// The start, middle and end of that hour.
     pub(in crate::message) axis: [String; 3],
-    /// The zone of the axis and of the failed probes.
+    /// The time zone of the axis and of the failed probes.
     pub(in crate::message) zone: String,
     /// Time to the first token: typical and now, in milliseconds.
     pub(in crate::message) latency: Option<(f64, f64)>,
-    /// What the provider's status page says, and our lead; empty if none is read.
+    /// What the provider's status page says, and our lead over it; empty without a status page.
     pub(in crate::message) vendor_status: String,
-    /// What works instead, best first.
+    /// Endpoints that work instead, best first.
     pub(in crate::message) alternatives: Vec<Choice>,
-    /// That nothing does.
+    /// A sentence that says that no alternative works.
     pub(in crate::message) no_alternative: String,
     /// The last failed probes, most recent last, as a table.
     pub(in crate::message) probes: Option<ProbeTable>,
-    /// For a support ticket, once it is over.
+    /// The request IDs for a support ticket, once the incident is resolved.
     pub(in crate::message) request_ids: Vec<String>,
-    /// Name and address.
+    /// Label and URL.
     pub(in crate::message) links: Vec<(&'static str, String)>,
-    /// What to run, and why.
+    /// Commands to run, each with its purpose.
     pub(in crate::message) commands: Vec<(&'static str, String)>,
-    /// Which monitor sent it.
+    /// The monitor that sent the message.
     pub(in crate::message) footer: String,
-    /// Whether it is over: then the headings are in the past tense.
+    /// Whether the incident is over, which puts the headings in the past tense.
     pub(in crate::message) over: bool,
     locale: Locale,
 }
@@ -95,11 +97,11 @@ pub(in crate::message) struct ProbeTable {
 }
 
 impl ProbeTable {
-    /// How many columns it has, and which of them names the endpoint.
+    /// The number of columns, and the index of the endpoint column.
     const COLUMNS: usize = 4;
     const ENDPOINT: usize = 1;
 
-    /// Head and rows without the endpoint's name, if there is only one.
+    /// Returns the table without the endpoint column, if all rows have the same endpoint.
     pub(in crate::message) fn without_endpoint(&self) -> Option<Self> {
         let first = self.rows.first()?.get(Self::ENDPOINT)?;
         let only_one = self
@@ -120,7 +122,7 @@ impl ProbeTable {
 }
 
 impl Message {
-    /// The message about `notice`.
+    /// Builds the message for `notice`.
     pub(in crate::message) fn new(notice: &Notice, context: RenderContext<'_>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let mut message = Self {
@@ -235,7 +237,7 @@ impl Message {
         }
     }
 
-    /// How to confirm a drill: by the link, or where there is none by a command.
+    /// Adds how to confirm a drill: the link, or a command if there is no link.
     fn add_confirmation(&mut self, notice: &Notice, context: RenderContext<'_>) {
         match context.confirm_url {
             Some(url) => self
@@ -287,7 +289,7 @@ impl Message {
         }
     }
 
-    /// The heading of [`Message::what`].
+    /// Returns the heading of [`Message::what`].
     pub(in crate::message) fn what_heading(&self) -> &'static str {
         self.locale.say(match (self.over, self.whose.is_empty()) {
             (true, _) => "What happened",
@@ -296,12 +298,12 @@ impl Message {
         })
     }
 
-    /// A fixed text in the reader's language, for the templates.
+    /// Translates a fixed text, for the templates.
     pub(in crate::message) fn say(&self, english: &'static str) -> &'static str {
         self.locale.say(english)
     }
 
-    /// An alternative in one line.
+    /// Formats an alternative on one line.
     pub(in crate::message) fn choice(&self, choice: &Choice) -> String {
         let Choice {
             name,
@@ -317,13 +319,13 @@ impl Message {
         )
     }
 
-    /// The `lang` of the page.
+    /// Returns the `lang` attribute of the page.
     pub(in crate::message) fn lang(&self) -> &'static str {
         self.locale.lang()
     }
 
-    /// The body as headings and plain paragraphs, for receivers without a layout of their own. A paragraph may have
-    /// several lines.
+    /// Returns the body as headings and plain paragraphs, for receivers without a layout of their
+    /// own. A paragraph may have several lines.
     pub(in crate::message) fn paragraphs(&self) -> Vec<(&'static str, String)> {
         let lines = |lines: Vec<String>| lines.join("\n");
         let mut numbers: Vec<_> = self
@@ -385,7 +387,7 @@ impl Message {
 }
 
 impl ProbeTable {
-    /// One line a probe, then the errors.
+    /// Returns one line per probe, then the errors.
     fn lines(&self) -> Vec<String> {
         let rows = self.rows.iter().map(|row| {
             let cells: Vec<_> = row.iter().filter(|cell| *cell != NONE).cloned().collect();
@@ -395,7 +397,7 @@ impl ProbeTable {
     }
 }
 
-/// Since when, whose fault, and what works instead.
+/// Returns since when, the attribution and an alternative.
 fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> String {
     let locale = &context.locale;
     let names = locale.list_at_most(&incident.endpoints, place::MAX_NAMES);
@@ -470,7 +472,7 @@ fn no_alternative(notice: &Notice) -> &'static str {
     }
 }
 
-/// Whose fault, why we think so, and what follows.
+/// Returns the attribution, its reason and the consequences.
 fn whose(incident: &Incident, locale: &Locale) -> String {
     let mut parts = vec![narrator::attribution(incident, locale).to_owned()];
     let reason = clean(&incident.attribution_reason);
@@ -480,15 +482,15 @@ fn whose(incident: &Incident, locale: &Locale) -> String {
         }
         parts.push(clean(&narrator::context(incident, locale)));
     } else if !reason.is_empty() {
-        // A row of release 0.1 has half a sentence.
+        // Rows of release 0.1 have only half a sentence.
         parts.push(text!(locale, "Why: {reason}.", reason));
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" ")
 }
 
-/// What the alternatives would have saved: "group chat: azure-chat from 09:13:20 UTC on, 65 s after the first failed probe;
-/// 12% of the probes succeeded without it, 97% with it".
+/// Returns what failover would have saved: "group chat: azure-chat from 09:13:20 UTC on, 65 s after
+/// the first failed probe; 12% of the probes succeeded without it, 97% with it".
 fn saved(failover: &FailoverOutcome, incident: &Incident, locale: &Locale) -> String {
     let (group, first) = (clean(&failover.group), clean(&failover.first));
     let (alone, with) = (
@@ -654,7 +656,7 @@ fn probe_row(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
     ]
 }
 
-/// The error text of a probe and its wrong answer, each in a sentence.
+/// Returns the error text of a probe and its wrong answer, one sentence each.
 fn error_of(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
     let source = if sample.fault.is_some_and(is_providers_message) {
         locale.say("The API said")
@@ -722,7 +724,7 @@ fn of_monitor(notice: &Notice) -> &'static str {
     }
 }
 
-/// The last hour as squares, five minutes each, for receivers that show emoji.
+/// Renders the last hour as squares of five minutes each, for receivers that show emoji.
 fn squares(sparkline: &Sparkline) -> String {
     let cells: Vec<char> = sparkline.minutes.chars().collect();
     let square = |cells: &[char]| match cells {

@@ -1,7 +1,7 @@
-//! A notice as text. Pure: the same notice and the same time give the same bytes.
+//! Renders a notice as text. Pure: the same notice and time give the same bytes.
 //!
-//! [`Message`] holds the parts in their order; the mail's templates are in `templates/mail`, the other receivers' formats
-//! in [`super::receivers`].
+//! [`Message`] holds the parts in order. The mail templates are in `templates/mail`, the formats of
+//! other receivers in [`super::receivers`].
 
 mod json;
 mod mail;

@@ -1,4 +1,5 @@
-//! Notes about a message itself: late, through a fallback, a reminder, what has changed since the last one.
+//! Notes about a message itself: late, sent through a fallback, a reminder, changes since the last
+//! one.
 
 use super::RenderContext;
 use crate::message::incident::changes;
@@ -6,10 +7,10 @@ use crate::message::values::clean;
 use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeKind};
 use crate::text;
 
-/// A message sent this long after its decision is late.
+/// A message sent this long after its decision counts as late.
 const LATE_MS: i64 = 5 * 60_000;
 
-/// The notes about the message itself, the most important first.
+/// Returns the notes about the message itself, the most important first.
 pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> {
     let locale = &context.locale;
     let mut notes = Vec::new();
@@ -47,7 +48,7 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
     notes
 }
 
-/// What has changed since the last message.
+/// Returns what has changed since the last message.
 fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
     let incident = notice.incident.as_ref()?;
     let changes = notice
@@ -61,7 +62,8 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
         before.is_none_or(|before| before.is_acknowledged != known)
     };
     Some(match notice.kind {
-        // Only what the provider was suspected of can become the account's later.
+        // An incident of the account can only be escalated if it was attributed to the provider
+        // before.
         NoticeKind::Escalated if incident.attribution == Attribution::Account => locale
             .say("Correction: this is not the provider's fault.")
             .to_owned(),

@@ -7,10 +7,10 @@ use crate::message::values::{Locale, clean};
 use crate::model::{Attribution, Cause, Incident, Notice, NoticeKind, Status};
 use crate::text;
 
-/// Longer subjects are cut by the programs that show them.
+/// Mail programs truncate longer subjects.
 const LONGEST: usize = 150;
 
-/// The subject of a mail about `notice`: one line without control characters.
+/// Returns the subject of a mail about `notice`: one line without control characters.
 pub fn subject(notice: &Notice, locale: &Locale) -> String {
     let line = match &notice.incident {
         Some(incident) => of_incident(notice, incident, locale),
@@ -26,7 +26,7 @@ pub fn subject(notice: &Notice, locale: &Locale) -> String {
     }
 }
 
-/// The tag; one condition of the monitor keeps it from beginning to end.
+/// Returns the tag. A condition of the monitor keeps its tag from start to end.
 fn label(notice: &Notice) -> &'static str {
     match notice.kind {
         NoticeKind::Advice
@@ -63,7 +63,7 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
         }
     }
     let tag = match Tag::of(notice) {
-        // It says below that it is over; its beginning is what filters sort by.
+        // The text says that it is over. Mail filters need the tag of the opening.
         Tag::Over(severity) => severity.tag(),
         tag => tag.label(),
     };
@@ -107,7 +107,7 @@ fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option
     })
 }
 
-/// What works instead.
+/// Returns what works instead.
 fn healthy(notice: &Notice, locale: &Locale) -> String {
     let name = match notice.alternatives.first() {
         Some(best) if best.title != notice.subject => best.title.as_str(),

@@ -1,4 +1,4 @@
-//! The kind of a message: the bracketed word of its subject, and its color.
+//! The kind of a message: the bracketed label of its subject, and its color.
 
 use crate::message::severity::Severity;
 use crate::model::{DigestData, Notice, NoticeKind};
@@ -9,7 +9,7 @@ pub(in crate::message) enum Tag {
     Incident(Severity),
     Update(Severity),
     Resolved,
-    /// It was over before the message could be sent.
+    /// The incident was resolved before the message could be sent.
     Over(Severity),
     Monitor,
     Advice,
@@ -42,7 +42,7 @@ impl Tag {
         }
     }
 
-    /// One or two words in capitals.
+    /// Returns one or two words in capitals.
     pub(in crate::message) fn label(self) -> &'static str {
         match self {
             Self::Incident(severity) => severity.tag(),
@@ -57,7 +57,7 @@ impl Tag {
         }
     }
 
-    /// `#rrggbb`, with a contrast of at least 4.5:1 on white.
+    /// Returns `#rrggbb`, with a contrast of at least 4.5:1 on white.
     pub(in crate::message) fn color(self) -> &'static str {
         match self {
             Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#c62828",
@@ -67,7 +67,8 @@ impl Tag {
         }
     }
 
-    /// `#rrggbb`, with a contrast of at least 4.5:1 on the dark background of `templates/mail/body.html`.
+    /// Returns `#rrggbb`, with a contrast of at least 4.5:1 on the dark background of
+    /// `templates/mail/body.html`.
     pub(super) fn dark_color(self) -> &'static str {
         match self {
             Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#ff7b72",
@@ -78,7 +79,7 @@ impl Tag {
     }
 }
 
-/// The most serious of the open incidents of a digest; `None` if all are over.
+/// Returns the highest severity among a digest's open incidents; `None` if all are resolved.
 fn most_severe(notice: &Notice) -> Option<Severity> {
     let data = &notice.document.as_ref()?.data;
     let digest: DigestData = serde_json::from_value(data.clone()).ok()?;
