@@ -1,7 +1,8 @@
-//! What has just happened, for listeners: the last events in a ring, and a channel for those to come.
+//! Recent events for listeners: a ring of past events, and a channel for new ones.
 //!
-//! The pipeline never waits for a listener. One that does not keep up is disconnected with that reason and has to reconnect; with the id of
-//! the last event that it saw it then gets what it missed, as far as the ring still holds it.
+//! The pipeline never waits for a listener. A listener that does not keep up is disconnected with
+//! that reason and has to reconnect. If it sends the id of the last event that it saw, it receives
+//! those it missed that are still in the ring.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,25 +14,25 @@ use tokio::sync::broadcast;
 use super::Event;
 use llmwatch_core::model::Timestamp;
 
-/// Events that are kept for those who come again: some minutes of a large fleet.
+/// The size of the ring for reconnecting listeners: some minutes of events from a large fleet.
 const KEPT: usize = 2048;
-/// A listener that was cut off comes again within this.
+/// A disconnected listener is expected to reconnect within this time.
 const COMES_AGAIN: Duration = Duration::from_mins(5);
-/// Events that a listener may lag behind.
+/// The number of events by which a listener may lag.
 const LAG: usize = 4096;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happening {
-    /// Stable and unique: `EPOCH-NUMBER`, where the epoch is the start of this daemon.
+    /// Stable and unique: `EPOCH-NUMBER`, where the epoch is the start time of this daemon.
     pub id: String,
     /// The name of the log event, for instance `status.changed`.
     pub name: &'static str,
-    /// The fields of the log event and its `message`, as JSON on one line.
+    /// The fields of the log event and its `message`, as JSON in one line.
     pub data: String,
 }
 
-/// The sending end and the ring. Clones share them.
+/// The sender and the ring. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Broadcast(Arc<SharedRing>);
 
@@ -40,7 +41,7 @@ struct SharedRing {
     epoch: i64,
     ring: Mutex<Ring>,
     sender: broadcast::Sender<Arc<Happening>>,
-    /// When there was a listener last.
+    /// The last time that there was a listener.
     listened_at: Mutex<Option<Instant>>,
 }
 
@@ -51,19 +52,19 @@ struct Ring {
     kept: VecDeque<Arc<Happening>>,
 }
 
-/// What a listener gets.
+/// A listener's subscription.
 #[derive(Debug)]
 pub struct Listening {
-    /// Whether events between the last one seen and the first one here are lost.
+    /// Whether events between the last one seen and the first one here were lost.
     pub gap: bool,
-    /// What was missed, oldest first.
+    /// The missed events, oldest first.
     pub missed: Vec<Arc<Happening>>,
-    /// What is to come.
+    /// New events.
     pub coming: broadcast::Receiver<Arc<Happening>>,
 }
 
 impl Broadcast {
-    /// For a daemon that began at `started_at`.
+    /// Creates the broadcast of a daemon that started at `started_at`.
     pub fn new(started_at: Timestamp) -> Self {
         Self(Arc::new(SharedRing {
             epoch: started_at.0,
@@ -73,7 +74,7 @@ impl Broadcast {
         }))
     }
 
-    /// Whether events of this kind are public.
+    /// Reports whether events of this kind are public.
     pub fn carries(event: Event) -> bool {
         matches!(
             event,
@@ -90,13 +91,13 @@ impl Broadcast {
         )
     }
 
-    /// Sends it to every listener, and keeps it for those that reconnect.
+    /// Sends an event to every listener, and keeps it for those that reconnect.
     pub fn publish(&self, event: Event, message: &str, fields: &Value) {
         let mut data = fields.clone();
         if let Value::Object(map) = &mut data {
             map.insert("message".to_owned(), message.into());
         }
-        // Compact JSON has no line breaks: one `data:` line holds it.
+        // Compact JSON has no line breaks, so it fits into one `data:` line.
         let data = data.to_string();
         let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let id = format!("{}-{}", self.0.epoch, ring.next);
@@ -110,11 +111,12 @@ impl Broadcast {
             ring.kept.pop_front();
         }
         ring.kept.push_back(happening.clone());
-        // Under the lock, so that nobody misses one or gets it twice. That nobody listens is no error.
+        // Under the lock, so that no listener misses an event or gets it twice. An error only means
+        // that there is no listener.
         let _ = self.0.sender.send(happening);
     }
 
-    /// Whether somebody listens, or did a short while ago and may come again.
+    /// Reports whether there is a listener, or was one recently that may reconnect.
     pub fn has_listeners(&self) -> bool {
         let mut listened_at = self
             .0
@@ -127,7 +129,7 @@ impl Broadcast {
         listened_at.is_some_and(|at| at.elapsed() < COMES_AGAIN)
     }
 
-    /// Leaves out `events` that nobody listened to; a listener that reconnects after that has a gap.
+    /// Skips `events` that had no listener. A listener that reconnects later has a gap.
     pub fn skip(&self, events: u64) {
         if events > 0 {
             let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +138,7 @@ impl Broadcast {
         }
     }
 
-    /// Begins to listen, after the event `last_seen` if there is one.
+    /// Subscribes to events, starting after the event `last_seen` if it is given.
     pub fn listen(&self, last_seen: Option<&str>) -> Listening {
         let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let coming = self.0.sender.subscribe();
@@ -153,7 +155,8 @@ impl Broadcast {
                 .then(|| number.parse::<u64>().ok())
                 .flatten()
         });
-        // An id of another daemon's life says nothing about this one's events: all of them are new to the listener.
+        // The id is from an earlier run of the daemon: all events of this run are new to the
+        // listener.
         let from = number.map_or(oldest, |n| n.saturating_add(1));
         let missed = ring
             .kept

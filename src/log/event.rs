@@ -2,7 +2,7 @@
 
 macro_rules! events {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
-        /// What happened: a closed set of stable names.
+        /// The kind of an event: a closed set of stable names.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Event { $($(#[$doc])* $variant,)* }
 
@@ -10,7 +10,7 @@ macro_rules! events {
             /// Every event, in the order of the reference table.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The stable name, for instance `probe.completed`.
+            /// Returns the stable name, for instance `probe.completed`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -19,57 +19,57 @@ macro_rules! events {
 }
 
 events! {
-    /// The process begins.
+    /// The process has started.
     MonitorStarted = "monitor.started";
-    /// Store open, listener bound, probing.
+    /// The store is open, the listener is bound, and probing has started.
     MonitorReady = "monitor.ready";
-    /// The shutdown has begun, or a part has ended.
+    /// Shutdown has started, or a part of the daemon has ended.
     MonitorStopping = "monitor.stopping";
-    /// The end.
+    /// The process is about to exit.
     MonitorStopped = "monitor.stopped";
-    /// Something in the configuration deserves a word.
+    /// The configuration is valid but has a likely mistake.
     ConfigWarning = "config.warning";
     /// A new configuration is in force.
     ConfigReloaded = "config.reloaded";
-    /// A new configuration is bad; the old one stays in force.
+    /// A new configuration is invalid; the old one stays in force.
     ConfigRejected = "config.rejected";
-    /// A probe has run.
+    /// A probe has completed.
     ProbeCompleted = "probe.completed";
-    /// A probe was not made, or its result thrown away.
+    /// A probe was not run, or its result was discarded.
     ProbeSkipped = "probe.skipped";
-    /// Probes were bad, and there is not enough evidence for an alert yet.
+    /// Probes were bad, but there is not enough evidence for an alert yet.
     DetectionPending = "detection.pending";
-    /// Something looked bad for a moment and has passed without an alert.
+    /// A pending alert has cleared without firing.
     DetectionCleared = "detection.cleared";
-    /// An endpoint is asked in another way from now on, because its server wants it so.
+    /// An endpoint is probed in another way from now on, because its server requires it.
     ProbeAdapted = "probe.adapted";
-    /// Something deserves a word before it becomes a failure.
+    /// Something needs attention before it fails.
     AdviceGiven = "advice.given";
-    /// An endpoint's status is another one now.
+    /// An endpoint's status has changed.
     StatusChanged = "status.changed";
-    /// An incident began.
+    /// An incident was opened.
     IncidentOpened = "incident.opened";
-    /// Its extent changed.
+    /// The extent of an incident has changed.
     IncidentUpdated = "incident.updated";
-    /// It became worse.
+    /// An incident became worse.
     IncidentEscalated = "incident.escalated";
-    /// It is over.
+    /// An incident was resolved.
     IncidentResolved = "incident.resolved";
     /// A notification is in the outbox.
     NotificationQueued = "notification.queued";
-    /// It was delivered.
+    /// A notification was delivered.
     NotificationSent = "notification.sent";
-    /// An attempt failed; there will be another.
+    /// A delivery attempt failed and will be retried.
     NotificationRetry = "notification.retry";
-    /// The receiver refused it for good.
+    /// The receiver permanently rejected a notification.
     NotificationFailed = "notification.failed";
-    /// It was tried for as long as it is worth.
+    /// A notification was retried until it expired.
     NotificationExpired = "notification.expired";
-    /// A vendor's status page says something else now.
+    /// A vendor's status page has changed.
     FeedChanged = "feed.changed";
     /// A vendor's status page cannot be read.
     FeedFailed = "feed.failed";
-    /// A drill of the channels or of a route has begun.
+    /// A drill of the channels or of a route has started.
     DrillStarted = "drill.started";
     /// A person has confirmed a drill.
     DrillConfirmed = "drill.confirmed";
@@ -77,38 +77,38 @@ events! {
     DrillUnconfirmed = "drill.unconfirmed";
     /// A drill of a route has ended.
     DrillEnded = "drill.ended";
-    /// The day's probing budget is spent.
+    /// The day's probing budget is exhausted.
     BudgetSpent = "budget.spent";
-    /// A write took long.
+    /// A write to the store was slow.
     StoreSlow = "store.slow";
-    /// The store cannot be used.
+    /// The store has failed.
     StoreFailed = "store.failed";
-    /// The store is written again, with everything that waited.
+    /// The store is writable again, and the buffered records were written.
     StoreRecovered = "store.recovered";
-    /// The database that several daemons share does not answer.
+    /// The shared database is unreachable.
     StoreUnreachable = "store.unreachable";
-    /// It answers again.
+    /// The shared database is reachable again.
     StoreReachable = "store.reachable";
-    /// Samples that had waited for it are in it.
+    /// Spooled samples were written to the shared database.
     StoreSpooled = "store.spooled";
-    /// Nothing answers, connectivity checks included: this machine has no network.
+    /// Nothing answers, not even the connectivity checks: this machine is offline.
     MonitorOffline = "monitor.offline";
-    /// It has it back.
+    /// This machine is online again.
     MonitorOnline = "monitor.online";
-    /// The machine or the process slept.
+    /// The machine or the process was suspended.
     MonitorAsleep = "monitor.asleep";
-    /// Somebody set the machine's clock.
+    /// The machine's clock was set.
     MonitorClockSet = "monitor.clock_set";
-    /// The dead-man's switch could not be reached.
+    /// A heartbeat ping failed.
     HeartbeatFailed = "heartbeat.failed";
-    /// The collector does not take metrics.
+    /// The OTLP collector rejects metrics or is unreachable.
     OtlpFailed = "otlp.failed";
-    /// It takes them again.
+    /// The OTLP collector accepts metrics again.
     OtlpRecovered = "otlp.recovered";
-    /// The page has an address.
+    /// The web server is listening.
     WebListening = "web.listening";
     /// A request was answered.
     WebRequest = "web.request";
-    /// A library has something to say (from level debug on).
+    /// A library logged a message; written only at level debug or more verbose.
     Library = "log";
 }

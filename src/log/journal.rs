@@ -1,9 +1,11 @@
-//! Native journal fields, so that `journalctl EVENT=incident.opened` works.
+//! Logs to the systemd journal with native fields, so that `journalctl EVENT=incident.opened`
+//! works.
 //!
-//! The protocol is one datagram an entry: `KEY=value` lines, or `KEY`, a line feed, the length as 64 bits little endian
-//! and the bytes, for values that contain line feeds (`systemd.io/JOURNAL_NATIVE_PROTOCOL`). The socket never blocks: what
-//! a full journal does not take is dropped and counted. What is too long is cut, and a mark says so: no entry needs more
-//! than a datagram.
+//! The protocol is one datagram per entry: `KEY=value` lines. A value with line feeds is sent as
+//! `KEY`, a line feed, the length as 64 bits little endian, and the bytes
+//! (`systemd.io/JOURNAL_NATIVE_PROTOCOL`). The socket never blocks: entries that the journal does
+//! not accept are dropped and counted. Long values are truncated and marked, so that each entry
+//! fits into one datagram.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -16,13 +18,16 @@ use tracing::Level;
 use super::FieldMap;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Longer values are cut: `journalctl -o json` shows fields of 4096 bytes and more (their name included) as `null`.
+/// Longer values are truncated: `journalctl -o json` shows fields of 4096 bytes and more (their
+/// name included) as `null`.
 const LONGEST_VALUE: usize = 4000;
-/// Further fields are left out: an entry that does not fit the socket's buffer (208 KiB by default) would not be sent.
+/// Fields beyond this size are left out: an entry that exceeds the socket's buffer (208 KiB by
+/// default) would not be sent.
 const LONGEST_ENTRY: usize = 128 * 1024;
-/// Where even that does not fit, because the machine's buffers are smaller than usual: this fits the smallest ones.
+/// The size limit if the full entry does not fit because the machine's buffers are unusually small.
+/// This fits the smallest buffers.
 const SHORT_ENTRY: usize = 1024;
-/// Ends a value that was cut.
+/// Marks a truncated value.
 const CUT: &str = "…";
 
 /// A connection to the journal.
@@ -33,7 +38,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Connects; `None` where there is no journal.
+    /// Connects; `None` if there is no journal.
     pub(super) fn connect() -> Option<Self> {
         Self::at(PathBuf::from(SOCKET))
     }
@@ -69,7 +74,7 @@ impl Journal {
             if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) {
                 return self.socket.send(&entry(SHORT_ENTRY));
             }
-            // A journal that was restarted has a new socket under the old name.
+            // After a restart, the journal has a new socket at the same path.
             self.socket.connect(&self.path)?;
             self.socket.send(&full_entry)
         });
@@ -79,7 +84,8 @@ impl Journal {
     }
 }
 
-/// The entry; fields that make it longer than `longest` are left out, and `FIELDS_LEFT_OUT` says how many.
+/// Encodes an entry. Fields that would make it longer than `longest` are left out;
+/// `FIELDS_LEFT_OUT` has their number.
 fn encode(level: Level, event: &str, message: &str, fields: &FieldMap, longest: usize) -> Vec<u8> {
     // syslog(3): err, warning, info, debug.
     let priority = match level {
@@ -125,7 +131,7 @@ fn encode(level: Level, event: &str, message: &str, fields: &FieldMap, longest: 
     entry
 }
 
-/// Adds a field; a value that is longer than `longest` is cut, and ends in [`CUT`].
+/// Adds a field. A value longer than `longest` is truncated and ends in [`CUT`].
 fn field(entry: &mut Vec<u8>, key: &str, value: &str, longest: usize) {
     let (value, mark) = if value.len() <= longest {
         (value, "")

@@ -1,7 +1,8 @@
-//! The log: one closed set of events, each with a message that reads alone and fields that a machine reads.
+//! The log: a closed set of events, each with a self-contained message for people and fields for
+//! programs.
 //!
-//! One level and one writer serve our events and, through `tracing`, those of the libraries: each becomes a JSON line, a
-//! line for people, or native journal fields.
+//! Our events and those of libraries (through `tracing`) share one level and one writer. Each event
+//! becomes a JSON line, a human-readable line, or native journal fields.
 
 pub mod broadcast;
 mod event;
@@ -30,13 +31,13 @@ use self::journal::Journal;
 use crate::clock;
 use crate::config::LogFormat;
 
-/// The least severe level that is written, as a number; see [`rank`].
+/// The minimum level, as a number; see [`rank`].
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 
-/// Where lines go; none before the log is installed.
+/// The writer; unset until the log is installed.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// What repeats while its cause lasts, by event and subject: when it was logged last, and how often it has happened since.
+/// Rate-limited events by event and subject: the time of the last line, and the count since then.
 static REPEATED: Mutex<BTreeMap<(&str, String), Repeated>> = Mutex::new(BTreeMap::new());
 const REPEAT_EVERY: Duration = Duration::from_mins(1);
 
@@ -46,15 +47,16 @@ struct Repeated {
     count: u64,
 }
 
-/// Writes one event. `fields` is an object; its null fields are left out.
+/// Logs one event. `fields` is an object; its null fields are left out.
 ///
-/// It does not go through `tracing`, which would turn the fields to text, read them again, and turn them to text once more.
+/// It bypasses `tracing`, which would convert the fields to text, parse them, and convert them
+/// again.
 pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) {
     if rank(level) > LEVEL.load(Ordering::Relaxed) {
         return;
     }
     let Some(writer) = WRITER.get() else { return };
-    // Plain data with string keys: serialising cannot fail.
+    // Plain data with string keys: serializing cannot fail.
     let mut fields = match serde_json::to_value(fields) {
         Ok(Value::Object(fields)) => fields,
         _ => FieldMap::new(),
@@ -63,9 +65,9 @@ pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) 
     writer.write(level, event.as_str(), message, &fields);
 }
 
-/// Writes an event that repeats while its cause lasts, at most once a minute for each `subject`, with the `count` of times
-/// since the last line. `fields` is an object. Subjects are parts of the daemon and names of the configuration, so that their
-/// number is bounded.
+/// Logs a recurring event at most once a minute for each `subject`, with the `count` since the last
+/// line. `fields` is an object. Subjects are parts of the daemon and names in the configuration, so
+/// their number is bounded.
 pub fn emit_limited(event: Event, level: Level, subject: &str, message: &str, mut fields: Value) {
     let Some(count) = count_repeated(event, subject) else {
         return;
@@ -74,7 +76,7 @@ pub fn emit_limited(event: Event, level: Level, subject: &str, message: &str, mu
     emit(event, level, message, &fields);
 }
 
-/// Counts an event that repeats: how many there were since the last line, if it is time for another.
+/// Counts a recurring event. Returns the count since the last line if it is time for another.
 fn count_repeated(event: Event, subject: &str) -> Option<u64> {
     let mut repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = repeated
@@ -91,33 +93,35 @@ fn count_repeated(event: Event, subject: &str) -> Option<u64> {
     Some(std::mem::take(&mut entry.count))
 }
 
-/// Writes that the store failed for `part` of the daemon, at most once a minute for each part: a full disk fails every
-/// attempt.
+/// Logs that the store failed for `part` of the daemon, at most once a minute for each part: a full
+/// disk fails every attempt.
 pub fn store_failed(part: &'static str, message: &str, error: &impl Display) {
     let fields = json!({"part": part, "error": error.to_string()});
     emit_limited(Event::StoreFailed, Level::ERROR, part, message, fields);
 }
 
-/// Says on stderr why a verb could not do its work: in the journal each line is an error, with its priority.
+/// Prints on stderr why a subcommand failed. In the journal, each line has the priority of an
+/// error.
 pub fn complain(text: &str) {
     if !stderr_is_journal() {
         eprintln!("{text}");
         return;
     }
-    // One write, so that no other line comes between.
+    // A single write, so that lines of other threads do not get in between.
     let lines: String = text.lines().flat_map(|line| ["<3>", line, "\n"]).collect();
     let _ = std::io::stderr().lock().write_all(lines.as_bytes());
 }
 
-/// Installs the log of this process, on stderr or in the journal. A second call only changes the level.
+/// Installs the log of this process, on stderr or in the journal. A second call changes only the
+/// level.
 pub fn install(format: LogFormat, level: Level) {
     set_level(level);
-    // There may be a log already, which then stays.
+    // If a log is already installed, it stays.
     let _ = WRITER.set(Writer::of(format));
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Libraries));
 }
 
-/// Changes the least severe level that is written.
+/// Changes the minimum level.
 pub fn set_level(level: Level) {
     LEVEL.store(rank(level), Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
@@ -154,7 +158,7 @@ impl Writer {
     }
 }
 
-/// Whether stderr is the stream that the service manager connected to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Reports whether stderr is connected to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
 fn stderr_is_journal() -> bool {
     let wanted = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Some((device, inode)) = wanted.split_once(':') else {
@@ -172,12 +176,12 @@ impl Writer {
             Self::Pretty { colour } => render::pretty(now, level, event, message, fields, *colour),
             Self::Journal(journal) => return journal.send(level, event, message, fields),
         };
-        // A log that nobody can read any more is no reason to stop watching.
+        // A failed log write must not stop monitoring.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
-/// What the libraries log.
+/// Forwards the log events of libraries.
 struct Libraries;
 
 impl<S: Subscriber> Layer<S> for Libraries {

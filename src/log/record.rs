@@ -1,4 +1,4 @@
-//! Log records of what the decisions have led to: from typed effects to event, level, message and fields.
+//! Log records of effects: converts each effect to event, level, message and fields.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,24 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::monitor::{Effect, Fact, Record};
 
-/// Log messages are English, with their times in UTC, as everything else in the log.
+/// Log messages are in English, with times in UTC.
 const LOCALE: Locale = Locale {
     timezone: Tz::UTC,
     language: Language::English,
 };
 
-/// An event that was decided, and is logged once its cause is recorded.
+/// An event that is logged once its cause is committed.
 #[derive(Debug)]
 pub struct LogRecord {
     /// The event.
     pub event: Event,
     /// Its level.
     pub level: Level,
-    /// One line for people.
+    /// The message for people.
     pub message: String,
-    /// The same for programs.
+    /// The fields for programs.
     pub fields: Value,
-    /// A good sample, which is logged on demand only.
+    /// A successful sample, which is logged only on request.
     is_ordinary: bool,
 }
 
@@ -49,7 +49,8 @@ impl LogRecord {
         }
     }
 
-    /// What is logged of `effect` by the monitor at `location`; `None` for what is not.
+    /// Returns the record of `effect` for the monitor at `location`; `None` if the effect is not
+    /// logged.
     pub fn of(effect: &Effect, location: &str) -> Option<Self> {
         match effect {
             Effect::Record(Record::Sample(sample)) => Some(Self::sample(sample)),
@@ -63,7 +64,7 @@ impl LogRecord {
         }
     }
 
-    /// A drill of the channels has begun.
+    /// The start of a channel drill.
     pub fn drill_started(messages: &[DrillMessage]) -> Self {
         let channels: Vec<_> = messages.iter().map(|m| m.channel.as_str()).collect();
         Self::new(
@@ -74,7 +75,7 @@ impl LogRecord {
         )
     }
 
-    /// A person has confirmed a drill.
+    /// The confirmation of a drill by a person.
     pub fn drill_confirmed(message: &DrillMessage) -> Self {
         Self::new(
             Event::DrillConfirmed,
@@ -84,7 +85,7 @@ impl LogRecord {
         )
     }
 
-    /// Nobody has confirmed a drill in time.
+    /// A drill that nobody confirmed in time.
     pub fn drill_unconfirmed(message: &DrillMessage) -> Self {
         Self::new(
             Event::DrillUnconfirmed,
@@ -230,7 +231,7 @@ impl LogRecord {
         }
     }
 
-    /// An incident that changed.
+    /// A change of an incident.
     pub fn incident(change: Change, incident: &Incident) -> Self {
         let (event, level) = match change {
             Change::Opened => (Event::IncidentOpened, Level::WARN),
@@ -255,7 +256,7 @@ impl LogRecord {
         Self::new(event, level, message, fields)
     }
 
-    /// A notification that waits for delivery.
+    /// A queued notification.
     pub fn outgoing(outgoing: &Outgoing) -> Self {
         let Outgoing {
             channel, notice, ..
@@ -360,7 +361,7 @@ impl LogRecord {
         Self::new(Event::FeedChanged, Level::INFO, message, fields)
     }
 
-    /// Logs it. Good samples are logged only with `all_samples`.
+    /// Logs the record. Successful samples are logged only with `all_samples`.
     pub fn emit(&self, all_samples: bool) {
         if all_samples || !self.is_ordinary {
             emit(self.event, self.level, &self.message, &self.fields);

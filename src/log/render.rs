@@ -1,4 +1,4 @@
-//! One event as a line: JSON for machines, words for people. Pure.
+//! Formats one event as a line: JSON for machines, or text for people. Pure.
 
 use serde_json::Value;
 use tracing::Level;
@@ -7,7 +7,7 @@ use super::FieldMap;
 use llmwatch_core::message::values::escape_invisible;
 use llmwatch_core::model::Timestamp;
 
-/// Fields that people look for; the others are in the JSON.
+/// Fields that people look for; the others appear only in JSON.
 const SHOWN: [&str; 22] = [
     "endpoint",
     "provider",
@@ -33,7 +33,7 @@ const SHOWN: [&str; 22] = [
     "address",
 ];
 
-/// One JSON object and a line feed.
+/// Formats one JSON object with a line feed.
 pub(super) fn json(
     now: Timestamp,
     level: Level,
@@ -98,7 +98,7 @@ pub(super) fn pretty(
     line + "\n"
 }
 
-/// What comes from outside must not steer the terminal: control characters and invisible ones are shown and not sent.
+/// Escapes control characters and invisible ones: text from outside must not control the terminal.
 fn tame(text: &str) -> String {
     escape_invisible(text)
         .chars()

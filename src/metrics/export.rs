@@ -1,5 +1,5 @@
-//! The metrics to an OpenTelemetry collector, by OTLP over HTTP. A collector that fails disturbs nothing: it is logged
-//! once, and the next export makes up for what was lost.
+//! Exports the metrics to an OpenTelemetry collector, by OTLP over HTTP. If the collector fails,
+//! that is logged once; the next export makes up for the lost one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,33 +24,33 @@ use crate::redact::Redactor;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
 
-/// The limit for one export, as OpenTelemetry's own exporters have it.
+/// The timeout of one export, as in OpenTelemetry's own exporters.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The limit for the last one, when the daemon ends.
+/// The timeout of the last export, at shutdown.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often is looked whether `[otlp]` has come into the configuration.
+/// How often to check whether `[otlp]` has been configured.
 const LOOK: Duration = Duration::from_secs(1);
-/// The most that is read of an answer, in bytes, and shown of it, in characters.
+/// The most bytes read of a response, and the most characters shown of it.
 const MAX_ANSWER: usize = 64 * 1024;
 const MAX_SHOWN: usize = 200;
 
-/// What is exported.
+/// The inputs of the exporter.
 pub struct Export {
-    /// What is configured.
+    /// The current configuration.
     pub config: watch::Receiver<Arc<Settings>>,
-    /// What is true now.
+    /// The current snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// What was counted.
+    /// The counters.
     pub counters: Counters,
-    /// The machine's wall clock.
+    /// The wall clock.
     pub wall: WallClock,
-    /// When the daemon began.
+    /// When the daemon started.
     pub started_at: Timestamp,
     /// Cancelled when the daemon stops.
     pub stop: CancellationToken,
 }
 
-/// Exports as `[otlp]` says, until `stop` is cancelled.
+/// Exports as configured in `[otlp]`, until `stop` is cancelled.
 pub async fn run(mut export: Export) {
     let mut ready: Option<(Arc<Settings>, Client)> = None;
     let mut failing = false;
@@ -69,7 +69,7 @@ pub async fn run(mut export: Export) {
             continue;
         };
         next += otlp.interval;
-        // After a sleep of the machine, or a slow collector, there is no catching up.
+        // Does not catch up on exports missed during sleep or because of a slow collector.
         next = next.max(Instant::now());
         if ready
             .as_ref()
@@ -86,7 +86,8 @@ pub async fn run(mut export: Export) {
                 let limit = if over { FAREWELL } else { TIMEOUT };
                 let sent = tokio::select! {
                     sent = tokio::time::timeout(limit, send(client, otlp, body)) => sent,
-                    // A collector that hangs does not hold the end up: the farewell has its own, shorter limit.
+                    // A hanging collector does not delay shutdown: the last export has its own,
+                    // shorter timeout.
                     () = export.stop.cancelled(), if !over => continue,
                 };
                 sent.unwrap_or_else(|_| Err("the collector did not answer in time".to_owned()))
@@ -122,7 +123,8 @@ pub async fn run(mut export: Export) {
     }
 }
 
-/// The request's body, compressed: made on a thread of its own, since that of a large fleet takes a while.
+/// Builds the compressed request body. It runs on its own thread, because that of a large fleet
+/// takes a while.
 async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
     let (snapshot, counted) = (export.snapshot.borrow().clone(), export.counters.read());
     let (now, started_at, config) = ((export.wall)(), export.started_at, config.clone());
@@ -138,7 +140,7 @@ async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
             now,
         };
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let written = otlp::write(&source, &mut packed);
         written.and_then(|()| packed.finish()).unwrap_or_default()
     };
@@ -169,7 +171,7 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
     if !status.is_success() {
         return Err(format!("HTTP {}", status.as_u16()));
     }
-    // It may take a part and say why it does not take the rest.
+    // The collector may accept only a part and say why.
     let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
     let rejected = &answer["partialSuccess"]["rejectedDataPoints"];
     let rejected = rejected

@@ -1,8 +1,9 @@
-//! What a metrics system gets: counters of this process and the snapshot, as OpenMetrics or Prometheus text, and as OTLP.
+//! Metrics: the counters of this process and the snapshot, as OpenMetrics or Prometheus text, and
+//! as OTLP.
 //!
-//! The pipeline counts every sample once, in [`Counters`]; everything else is read from the snapshot when somebody asks.
-//! Labels come from the configuration and from closed sets, so the number of series is bounded by the number of
-//! endpoints.
+//! The pipeline counts every sample once, in [`Counters`]; everything else is read from the
+//! snapshot on request. Labels come from the configuration and from closed sets, so the number of
+//! series is bounded by the number of endpoints.
 
 pub mod export;
 pub mod otlp;
@@ -17,21 +18,21 @@ use llmwatch_core::model::{
     Attribution, EndpointName, Fault, Outcome, Provider, Sample, Timestamp,
 };
 
-/// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI, two finer ones for DNS and
-/// TCP. Quantiles of a report come from the store and not from these.
+/// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI,
+/// and two finer ones for DNS and TCP. Reports compute quantiles from the store, not from these.
 pub const BOUNDS: [f64; 16] = [
     0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96,
     81.92,
 ];
-/// A longer request id is no exemplar: OpenMetrics allows 128 characters of labels.
+/// The most characters of a request id in an exemplar: OpenMetrics allows 128 characters of labels.
 const MOST_EXEMPLAR: usize = 100;
 
-/// A distribution in fixed buckets.
+/// A histogram with fixed buckets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Histogram {
-    /// Observations per bucket, the last one beyond every bound.
+    /// Observations per bucket; the last bucket has those beyond every bound.
     pub buckets: [u64; BOUNDS.len() + 1],
-    /// All observations.
+    /// The number of observations.
     pub count: u64,
     /// Their sum, in seconds.
     pub sum: f64,
@@ -39,10 +40,10 @@ pub struct Histogram {
     pub exemplar: Option<Exemplar>,
 }
 
-/// One observation that can be looked up at the vendor.
+/// One observation that can be looked up with the vendor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemplar {
-    /// The vendor's id of the request.
+    /// The vendor's request id.
     pub request_id: String,
     /// The observation, in seconds.
     pub seconds: f64,
@@ -70,7 +71,7 @@ impl Histogram {
     }
 }
 
-/// The bucket that an observation of `seconds` falls into.
+/// Returns the index of the bucket for an observation of `seconds`.
 pub fn bucket(seconds: f64) -> usize {
     BOUNDS
         .iter()
@@ -78,7 +79,7 @@ pub fn bucket(seconds: f64) -> usize {
         .unwrap_or(BOUNDS.len())
 }
 
-/// Upper bounds of the buckets of tokens, as OpenTelemetry's conventions have them.
+/// Upper bounds of the token buckets, from OpenTelemetry's conventions.
 pub const TOKEN_BOUNDS: [u64; 14] = {
     let mut bounds = [1; 14];
     let mut at = 1;
@@ -89,14 +90,14 @@ pub const TOKEN_BOUNDS: [u64; 14] = {
     bounds
 };
 
-/// How many tokens operations used.
+/// A histogram of tokens per operation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenHistogram {
-    /// Operations per bucket, the last one beyond every bound.
+    /// Operations per bucket; the last bucket has those beyond every bound.
     pub buckets: [u64; TOKEN_BOUNDS.len() + 1],
-    /// All operations whose tokens are known.
+    /// The number of operations with known token counts.
     pub count: u64,
-    /// All tokens.
+    /// The total number of tokens.
     pub sum: u64,
 }
 
@@ -117,18 +118,19 @@ impl TokenHistogram {
 /// The names of the stages, in the order of [`EndpointCounters::stages`].
 pub const STAGES: [&str; 6] = ["dns", "tcp", "tls", "headers", "first_token", "total"];
 
-/// What was counted of one endpoint since this process began.
+/// The counters of one endpoint since this process started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointCounters {
-    /// Its dialect.
+    /// Its provider.
     pub provider: Provider,
     /// Its model; empty if it has none.
     pub model: String,
     /// Whether the last probe succeeded.
     pub success: bool,
-    /// Probes by how they ended.
+    /// Probes by result.
     pub probes: BTreeMap<(Outcome, Option<Fault>, Option<Attribution>), u64>,
-    /// A distribution per stage; `total` of good probes only, the others wherever the stage was reached.
+    /// A histogram per stage. `total` counts only good probes; the others count every probe that
+    /// reached the stage.
     pub stages: [Histogram; STAGES.len()],
     /// How long failed probes took, by fault.
     pub failures: BTreeMap<Fault, Histogram>,
@@ -136,15 +138,15 @@ pub struct EndpointCounters {
     pub input: TokenHistogram,
     /// Tokens of the answers.
     pub output: TokenHistogram,
-    /// What the probes cost.
+    /// The cost of the probes, in US dollars.
     pub cost_usd: f64,
-    /// Requests left in the rate limit's window, as the provider said last.
+    /// Requests left in the rate limit window, as last reported by the provider.
     pub ratelimit_requests: Option<i64>,
-    /// Tokens left in it.
+    /// Tokens left in the rate limit window.
     pub ratelimit_tokens: Option<i64>,
     /// When the server's certificate expires.
     pub tls_expires_at: Option<Timestamp>,
-    /// When the model is shut down, if its vendor has said so.
+    /// The announced shutdown date of the model, if there is one.
     pub model_retires_at: Option<Timestamp>,
 }
 
@@ -168,10 +170,10 @@ impl EndpointCounters {
     }
 }
 
-/// Everything that was counted.
+/// All counters.
 #[derive(Debug, Clone)]
 pub struct Counted {
-    /// By endpoint; who reads them shares them until they change.
+    /// By endpoint. Readers share the entries until they change.
     pub endpoints: BTreeMap<EndpointName, Arc<EndpointCounters>>,
     /// Delay of probes behind their schedule.
     pub schedule_lag: Histogram,
@@ -243,17 +245,17 @@ impl Counters {
         one.model_retires_at = sample.model_retires_at.or(one.model_retires_at);
     }
 
-    /// Forgets the endpoints that are not configured any more.
+    /// Removes endpoints that are no longer configured.
     pub fn retain(&self, known: impl Fn(&str) -> bool) {
         self.lock().endpoints.retain(|name, _| known(name));
     }
 
-    /// Records how a reload of the configuration went.
+    /// Records whether a configuration reload succeeded.
     pub fn reloaded(&self, successful: bool) {
         self.lock().reload_successful = successful;
     }
 
-    /// Everything as it is now.
+    /// Returns the current counters.
     pub fn read(&self) -> Counted {
         self.lock().clone()
     }
@@ -263,7 +265,7 @@ impl Counters {
     }
 }
 
-/// How many incidents are open, by provider and attribution; every possible pair is there.
+/// Counts open incidents by provider and attribution, with an entry for every possible pair.
 fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
     let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for e in &snapshot.endpoints {
@@ -286,13 +288,13 @@ fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
     open
 }
 
-/// The age of the oldest waiting notification, in seconds; 0 if none waits.
+/// Returns the age of the oldest waiting notification, in seconds; 0 if none waits.
 fn oldest_waiting_s(snapshot: &Snapshot) -> f64 {
     let oldest = snapshot.outbox.iter().filter_map(|t| t.oldest).min();
     oldest.map_or(0.0, |at| snapshot.at.since_ms(at).max(0) as f64 / 1000.0)
 }
 
-/// The days from now until `at`; negative when it has passed.
+/// Returns the days from now until `at`; negative if it has passed.
 fn days_until(at: Timestamp, snapshot: &Snapshot) -> f64 {
     (at.since_ms(snapshot.at) as f64 / 86_400.0).round() / 1000.0
 }

@@ -1,12 +1,14 @@
 //! The metrics as the body of an OTLP/HTTP request in its JSON form (opentelemetry-proto 1.x,
 //! `collector/metrics/v1`). Pure.
 //!
-//! What OpenTelemetry's conventions for generative AI name bears their names and attributes, marked as synthetic traffic;
-//! everything is there under the names of `/metrics` as well, with dots, so that a translation to Prometheus gives the
-//! very same ones. All sums are cumulative: the next export makes up for one that is lost. Times are strings, as the form
-//! prescribes for 64-bit integers; counts are numbers, which every decoder takes and some expect.
+//! Metrics that OpenTelemetry's conventions for generative AI define have the standard names and
+//! attributes, marked as synthetic traffic. All metrics are also sent under their `/metrics` names,
+//! with dots, so that a translation to Prometheus yields the same names. All sums are cumulative:
+//! the next export makes up for a lost one. Times are strings, as the format requires for 64-bit
+//! integers; counts are numbers, which every decoder accepts and some require.
 //!
-//! The body is written point by point, so that its size costs no memory: a tree of a large fleet has tens of megabytes.
+//! The body is written point by point, to save memory: a JSON tree of a large fleet takes tens of
+//! megabytes.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, TOKEN_BOUNDS, 
 use llmwatch_core::model::{AlertState, Snapshot};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
 
-/// Every metric: name, unit (UCUM) and what it says; in the order in which they are sent.
+/// Every metric: name, unit (UCUM) and description, in the order in which they are sent.
 pub const METRICS: &[(&str, &str, &str)] = &[
     (
         OPERATION,
@@ -114,32 +116,32 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The conventions are still in development: their names stand here and nowhere else.
+/// The conventions are still in development, so their names appear only here.
 const OPERATION: &str = "gen_ai.client.operation.duration";
 const FIRST_CHUNK: &str = "gen_ai.client.operation.time_to_first_chunk";
 const TOKEN_USAGE: &str = "gen_ai.client.token.usage";
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u8 = 2;
-/// The finer buckets of ours that the conventions do not have.
+/// The number of finer buckets that the conventions do not have.
 const FINER: usize = 2;
 
-/// What an export is made from.
+/// The inputs of an export.
 #[derive(Debug)]
 pub struct ExportSource<'a> {
-    /// What is true now.
+    /// The current snapshot.
     pub snapshot: &'a Snapshot,
-    /// What was counted since `started_at`.
+    /// The counters since `started_at`.
     pub counted: &'a Counted,
-    /// What the operating system says.
+    /// The resource usage of this process.
     pub process: &'a ProcessStats,
-    /// What is configured.
+    /// The configured endpoints.
     pub endpoints: &'a [Arc<Endpoint>],
     /// `VERSION (COMMIT)`.
     pub version: &'a str,
-    /// When counting began.
+    /// When counting started.
     pub started_at: Timestamp,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -178,7 +180,7 @@ pub fn write(source: &ExportSource<'_>, out: &mut impl Write) -> io::Result<()> 
     out.write_all(b"]}]}]}")
 }
 
-/// What kind of metric it is, with what stands beside its points.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy)]
 enum MetricKind {
     Gauge,
@@ -196,14 +198,14 @@ impl MetricKind {
     }
 }
 
-/// Writes metrics one after the other, and each point as it is made.
+/// Writes metrics one after another, each point as it is produced.
 struct MetricWriter<'w, W> {
     out: &'w mut W,
     is_first: bool,
 }
 
 impl<W: Write> MetricWriter<'_, W> {
-    /// A metric without a point is not written.
+    /// Writes a metric, unless it has no points.
     fn metric(
         &mut self,
         kind: MetricKind,
@@ -253,7 +255,7 @@ impl<W: Write> MetricWriter<'_, W> {
     }
 }
 
-/// What was counted of each endpoint.
+/// Writes the counters of each endpoint.
 fn write_endpoints<W: Write>(
     source: &ExportSource<'_>,
     points: &Points,
@@ -343,7 +345,7 @@ fn write_endpoints<W: Write>(
     )
 }
 
-/// What is true now.
+/// Writes the current state.
 fn write_state<W: Write>(
     source: &ExportSource<'_>,
     points: &Points,
@@ -381,7 +383,7 @@ fn write_state<W: Write>(
         )
     });
     out.gauge("llmwatch.incidents.open", open)?;
-    // Counted since the store was made, of which the time is not known: 0 says so.
+    // Counted since the store was created, at an unknown time; 0 means unknown.
     let since_ever = Points {
         from: "0".to_owned(),
         at: points.at.clone(),
@@ -417,7 +419,7 @@ fn write_state<W: Write>(
     )
 }
 
-/// What the operating system says of this process.
+/// Writes the resource usage of this process.
 fn write_process<W: Write>(
     source: &ExportSource<'_>,
     points: &Points,
@@ -443,7 +445,7 @@ fn write_process<W: Write>(
     Ok(())
 }
 
-/// What the conventions for generative AI name.
+/// Writes the metrics that the conventions for generative AI define.
 fn write_operations<W: Write>(
     source: &ExportSource<'_>,
     points: &Points,
@@ -483,7 +485,8 @@ fn write_operations<W: Write>(
     out.histogram(TOKEN_USAGE, usage)
 }
 
-/// The attributes of an endpoint's operations; `None` for what is no operation of generative AI.
+/// Returns the attributes of an endpoint's operations; `None` if they are not generative AI
+/// operations.
 fn operation_labels(endpoint: &Endpoint) -> Option<Vec<(&'static str, Value)>> {
     let url = &endpoint.base_url;
     let mut labels: Vec<(&str, Value)> = vec![
@@ -503,7 +506,7 @@ fn operation_labels(endpoint: &Endpoint) -> Option<Vec<(&'static str, Value)>> {
     Some(labels)
 }
 
-/// The well-known name of what an API does; `None` for what is no operation of generative AI.
+/// Returns the well-known operation name of an API; `None` if it is not a generative AI operation.
 fn operation(api: Api) -> Option<&'static str> {
     match api {
         Api::Chat
@@ -523,7 +526,7 @@ fn operation(api: Api) -> Option<&'static str> {
     }
 }
 
-/// The well-known name of a provider; ours where there is none.
+/// Returns the well-known name of a provider, or ours if there is none.
 fn provider(provider: Provider) -> &'static str {
     match provider {
         Provider::AzureOpenAi => "azure.ai.openai",
@@ -536,7 +539,7 @@ fn provider(provider: Provider) -> &'static str {
     }
 }
 
-/// Points of one period.
+/// The time range of data points.
 struct Points {
     from: String,
     at: String,
@@ -551,13 +554,13 @@ impl Points {
         self.point(labels, json!({"asDouble": value}))
     }
 
-    /// The first `joined` buckets are put together with the one after them.
+    /// Formats a histogram. The first `joined` buckets are merged into the next one.
     fn histogram(&self, labels: &[(&str, Value)], h: &Histogram, joined: usize) -> Value {
         let first = std::iter::once(h.buckets[..=joined].iter().sum::<u64>());
         let counts = first.chain(h.buckets[joined + 1..].iter().copied());
         let exemplars = h.exemplar.iter().map(|e| {
             let id = attributes(&[("request_id", e.request_id.as_str().into())]);
-            // Rotel drops a histogram whose exemplar lacks the ids or has its time as a string.
+            // Rotel drops a histogram whose exemplar lacks the ids or has a string as its time.
             json!({
                 "filteredAttributes": id, "timeUnixNano": e.at.0.max(0).saturating_mul(1_000_000),
                 "asDouble": e.seconds, "traceId": "", "spanId": "",

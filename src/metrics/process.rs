@@ -1,31 +1,31 @@
-//! What the operating system says about this process.
+//! Resource usage of this process, from the operating system.
 
 use llmwatch_core::model::Timestamp;
 
-/// How much this process uses.
+/// The resource usage of this process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProcessStats {
-    /// Processor time used, in seconds.
+    /// CPU time used, in seconds.
     pub cpu_seconds: f64,
     /// Memory in use, in bytes.
     pub resident_bytes: u64,
-    /// Address space, in bytes.
+    /// Virtual memory, in bytes.
     pub virtual_bytes: u64,
     /// Open files and sockets.
     pub open_fds: u64,
-    /// The most it may open.
+    /// The limit of open files and sockets.
     pub max_fds: u64,
-    /// When it began, in seconds since the Unix epoch.
+    /// The start time, in seconds since the Unix epoch.
     pub started_s: f64,
 }
 
 impl ProcessStats {
-    /// Reads `/proc/self` (`proc_pid_stat(5)`); what cannot be read is 0.
+    /// Reads `/proc/self` (`proc_pid_stat(5)`). Unreadable values are 0.
     pub fn read(started_at: Timestamp) -> Self {
         let read =
             |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
         let stat = read("stat");
-        // The name in brackets may hold spaces; the fields behind it begin with the third.
+        // The name in parentheses may contain spaces; the fields after it start with the third.
         let fields: Vec<u64> = stat
             .rsplit_once(')')
             .map(|(_, rest)| {

@@ -1,4 +1,5 @@
-//! The metrics as text: OpenMetrics 1.0, or the older Prometheus format for scrapers that ask for it. Pure.
+//! The metrics as text: OpenMetrics 1.0, or the older Prometheus format for scrapers that request
+//! it. Pure.
 
 use std::fmt::{Display, Write};
 
@@ -17,7 +18,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the client's `Accept` header asks for; OpenMetrics unless it wants plain text only.
+    /// Chooses the format by the client's `Accept` header: OpenMetrics unless it accepts only plain
+    /// text.
     pub fn asked_by(accept: &str) -> Self {
         let plain = accept.contains("text/plain") && !accept.contains("openmetrics");
         if plain {
@@ -36,7 +38,7 @@ impl Format {
     }
 }
 
-/// Every metric: name, kind, and what it says; in the order in which they are written.
+/// Every metric: name, type and description, in the order in which they are written.
 pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_build_info",
@@ -140,7 +142,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// All of it as text. `version` is `VERSION (COMMIT)`.
+/// Writes all metrics as text. `version` is `VERSION (COMMIT)`.
 pub fn render(
     snapshot: &Snapshot,
     counted: &Counted,
@@ -170,7 +172,7 @@ struct ExpositionWriter {
     text: String,
 }
 
-/// The groups of metrics, in the order of the page.
+/// The groups of metrics, in output order.
 impl ExpositionWriter {
     fn build(&mut self, version: &str, counted: &Counted) {
         let (number, commit) = version.split_once(" (").unwrap_or((version, ""));
@@ -203,7 +205,7 @@ impl ExpositionWriter {
         }
         self.family("llmwatch_probes_total");
         for (name, e) in &counted.endpoints {
-            // The usual two exist from the beginning, so that a rate over them does too.
+            // Both common series exist from the start, so that rates over them do too.
             let mut probes = e.probes.clone();
             probes.entry((Outcome::Ok, None, None)).or_default();
             for ((outcome, fault, attribution), count) in &probes {
@@ -380,7 +382,7 @@ impl ExpositionWriter {
         let Some((_, kind, help)) = METRICS.iter().find(|(n, ..)| *n == name) else {
             return;
         };
-        // In OpenMetrics the family of a counter has no suffix, its sample has.
+        // In OpenMetrics, a counter's family name has no suffix, but its samples have.
         let family = match self.format {
             Format::OpenMetrics => name.trim_end_matches("_total"),
             Format::Prometheus => name,

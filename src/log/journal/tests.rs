@@ -90,7 +90,7 @@ fn journal_entry_too_large_for_the_socket_is_shortened() {
     let path = directory.path().join("socket");
     let reader = UnixDatagram::bind(&path).unwrap();
     let journal = Journal::at(path).unwrap();
-    // The smallest that the kernel allows.
+    // The smallest buffer that the kernel allows.
     nix::sys::socket::setsockopt(&journal.socket, nix::sys::socket::sockopt::SndBuf, &0).unwrap();
     let error = "long\n".repeat(1 << 12);
     let fields = [("endpoint", "one"), ("error", &error), ("answer", &error)];
