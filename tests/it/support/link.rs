@@ -1,4 +1,4 @@
-//! A network path of a test's own: it forwards, is slow, hangs, or is cut.
+//! A network path for one test, which forwards, is slow, hangs, or is cut.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How bytes travel.
+/// The behavior of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// As they come.
+    /// Forwards bytes at once.
     Open,
-    /// Each piece takes so long in each direction.
+    /// Delays each piece by this long in each direction.
     Slow(Duration),
-    /// Connections stay open, and nothing arrives.
+    /// Connections stay open, but nothing arrives.
     Hanging,
-    /// Connections are closed, and new ones too.
+    /// Connections are closed, new ones included.
     Cut,
 }
 
-/// Forwards to one port on loopback. It ends with the test.
+/// Forwards to one port on loopback. It stops when dropped.
 pub(crate) struct Link {
     pub(crate) port: u16,
     path: Arc<watch::Sender<Path>>,

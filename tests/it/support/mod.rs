@@ -1,4 +1,4 @@
-//! What many tests need: samples, notices, a sandbox with a binary in it.
+//! Shared by many tests: samples, notices, and a sandbox with the binary in it.
 
 pub(crate) mod link;
 pub(crate) mod postgres;
@@ -12,12 +12,13 @@ use llmwatch_core::model::{
 };
 use uuid::Uuid;
 
-/// A port of loopback on which nothing listens, for a program that has to be told one. It lies below those that the system
-/// gives away by itself, so that nobody else takes it in the meantime; each is given once.
+/// Returns a loopback port on which nothing listens, for a program that must be given one. It is
+/// below the ephemeral range, so that the system gives it to no other program. Each port is
+/// returned only once.
 pub(crate) fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     static GIVEN: AtomicU16 = AtomicU16::new(0);
-    // Other test processes begin elsewhere.
+    // Other test processes start elsewhere.
     let start = u16::try_from(std::process::id() % 180).unwrap() * 100;
     loop {
         let port = 12_000 + (start + GIVEN.fetch_add(1, Ordering::Relaxed)) % 18_000;
@@ -27,15 +28,15 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Reports that `what` is not tested on this machine. libtest hides what a passing test prints, so this writes past it;
-/// `.ci/run` collects these lines, and fails on them when it is strict.
+/// Reports that `what` is not tested on this machine. libtest hides the output of a passing test,
+/// so this writes past it. `.ci/run` collects these lines and, in strict mode, fails on them.
 pub(crate) fn skipped(what: &str, why: &str) {
     use std::io::Write as _;
     let line = format!("\nskipped: {what}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// A good sample of `endpoint`, begun at `at`.
+/// Returns a good sample of `endpoint` that began at `at`.
 pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
     Sample {
         id: Uuid::now_v7(),
@@ -91,7 +92,7 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
     }
 }
 
-/// A notice of `type` about `incident`, decided at `at`.
+/// Returns a notice of `kind` about `incident`, decided at `at`.
 pub(crate) fn notice(kind: NoticeKind, incident: Option<Incident>, at: Timestamp) -> Notice {
     Notice {
         id: Uuid::now_v7(),

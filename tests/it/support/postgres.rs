@@ -1,4 +1,4 @@
-//! A real PostgreSQL server of a test's own, from the installed programs.
+//! A real PostgreSQL server for one test, from the installed programs.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +11,7 @@ use super::free_port;
 /// How long a server may take to start or stop.
 const LIMIT: Duration = super::PATIENCE;
 
-/// A server on loopback. It ends with the test.
+/// A server on loopback. It stops when dropped.
 pub(crate) struct Postgres {
     programs: PathBuf,
     directory: tempfile::TempDir,
@@ -19,7 +19,7 @@ pub(crate) struct Postgres {
     child: Option<Child>,
 }
 
-/// Where the programs of the newest installed server lie.
+/// Finds the programs of the newest installed server.
 fn programs() -> Option<PathBuf> {
     let debian = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -37,7 +37,7 @@ fn programs() -> Option<PathBuf> {
         .find(|programs| needed.iter().all(|name| programs.join(name).exists()))
 }
 
-/// A pooler in transaction mode in front of a server. It ends with the test.
+/// A connection pooler in transaction mode in front of a server. It stops when dropped.
 pub(crate) struct Pooler {
     child: Child,
     pub(crate) port: u16,
@@ -45,7 +45,7 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// `None`, and a line about it, where none is installed.
+    /// Starts a pooler. Returns `None` and reports it if no pooler is installed.
     pub(crate) fn start(test: &str, server: &Postgres) -> Option<Self> {
         let program = std::path::Path::new("/usr/sbin/pgbouncer");
         if !program.exists() {
@@ -98,11 +98,11 @@ impl Drop for Pooler {
     }
 }
 
-/// A small file system in memory, of the server's. It ends with the test.
+/// A small in-memory file system for the server. It is unmounted when dropped.
 pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None`, and a line about it, where none may be mounted.
+    /// Mounts it. Returns `None` and reports it if mounting is not permitted.
     pub(crate) fn mount(test: &str, size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let options = format!("size={size},uid={NOBODY},gid={NOBODY},mode=700");
@@ -127,12 +127,12 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the server may end a moment later.
+        // Lazily, because the server may stop a moment later.
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
-/// The server refuses to run as root; then it runs as `nobody`.
+/// The server refuses to run as root; in that case it runs as `nobody`.
 const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
@@ -141,7 +141,7 @@ fn is_root() -> bool {
 }
 
 impl Postgres {
-    /// A new server without data; `None`, and a line about it, where none is installed.
+    /// Starts a new server without data. Returns `None` and reports it if none is installed.
     pub(crate) fn start(test: &str) -> Option<Self> {
         let server = Self::start_with(&[], &[]);
         if server.is_none() {
@@ -150,7 +150,7 @@ impl Postgres {
         server
     }
 
-    /// The same with more arguments for `initdb`, and lines for postgresql.conf.
+    /// Starts a server with extra arguments for `initdb` and extra lines for postgresql.conf.
     pub(crate) fn start_with(arguments: &[&str], settings: &[&str]) -> Option<Self> {
         let programs = programs()?;
         let directory = tempfile::tempdir().unwrap();
@@ -196,7 +196,7 @@ impl Postgres {
         Some(server)
     }
 
-    /// A standby that follows `primary`.
+    /// Starts a standby of `primary`.
     pub(crate) fn standby_of(primary: &Self) -> Self {
         let directory = tempfile::tempdir().unwrap();
         if is_root() {
@@ -248,7 +248,7 @@ impl Postgres {
         command
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts the server and waits until it accepts connections.
     pub(crate) fn up(&mut self) {
         let log = std::fs::File::options()
             .create(true)
@@ -286,17 +286,17 @@ impl Postgres {
             && self.try_query("postgres", "SELECT 1").is_ok()
     }
 
-    /// What it has logged.
+    /// Returns the server's log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// The file of host-based authentication.
+    /// The path of pg_hba.conf.
     pub(crate) fn hba(&self) -> PathBuf {
         self.data().join("pg_hba.conf")
     }
 
-    /// Writes a file into the directory of its data, as only the server may read it; gives the path.
+    /// Writes a file into the data directory that only the server may read. Returns its path.
     pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.data().join(name);
         std::fs::write(&path, content).unwrap();
@@ -308,19 +308,19 @@ impl Postgres {
         path
     }
 
-    /// Sets what needs no restart.
+    /// Changes a setting that needs no restart.
     pub(crate) fn set(&self, key: &str, value: &str) {
         self.query("postgres", &format!("ALTER SYSTEM SET {key} = '{value}'"));
         self.reload();
     }
 
-    /// Has it read its configuration again.
+    /// Reloads the configuration.
     pub(crate) fn reload(&self) {
         self.query("postgres", "SELECT pg_reload_conf()");
         std::thread::sleep(Duration::from_millis(200));
     }
 
-    /// Ends it at once, as a machine that loses its power does.
+    /// Stops the server immediately, as a power failure does.
     pub(crate) fn down(&mut self) {
         if let Some(mut child) = self.child.take() {
             // SIGQUIT: immediate shutdown, children included.
@@ -332,7 +332,7 @@ impl Postgres {
         }
     }
 
-    /// Makes a standby the primary.
+    /// Promotes a standby to primary.
     pub(crate) fn promote(&self) {
         let data = self.data();
         let mut command = self.command("pg_ctl");
@@ -347,7 +347,7 @@ impl Postgres {
         );
     }
 
-    /// The lines that a query gives.
+    /// Returns the rows of a query.
     pub(crate) fn try_query(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut psql = self.command("psql");
         psql.args([
@@ -368,18 +368,18 @@ impl Postgres {
         }
     }
 
-    /// The same for a query that has to succeed.
+    /// Returns the rows of a query that must succeed.
     pub(crate) fn query(&self, database: &str, sql: &str) -> String {
         self.try_query(database, sql)
             .unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
-    /// The URL of `database` for `user`.
+    /// Returns the URL of `database` for `user`.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A new database, and its URL.
+    /// Creates a database and returns its URL.
     pub(crate) fn database(&self, name: &str) -> String {
         self.query("postgres", &format!("CREATE DATABASE {name}"));
         self.url("llmwatch", name)

@@ -1,4 +1,4 @@
-//! A web server over a snapshot and a store that a test fills, without a daemon behind it.
+//! A web server over a snapshot and a store that the test fills, without a daemon.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(crate) struct Site {
     _config: watch::Sender<Arc<Settings>>,
 }
 
-/// What came back.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -65,7 +65,7 @@ pub(crate) fn config(toml: &str) -> Settings {
 }
 
 impl Site {
-    /// A site of the configuration `toml`, at the moment `now`.
+    /// Serves a site with the configuration `toml` at the time `now`.
     pub(crate) async fn new(toml: &str, now: Timestamp) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
@@ -132,10 +132,10 @@ impl Site {
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    /// Sends these bytes and reads until the other side closes.
+    /// Sends these bytes and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The answer may come, and the connection close, before everything was sent.
+        // The server may answer and close before everything was sent.
         let _ = stream.write_all(bytes.as_bytes()).await;
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
@@ -154,7 +154,7 @@ impl Site {
         }
     }
 
-    /// One request with these header lines (each ends in CR LF).
+    /// Sends one request with these header lines (each ends in CR LF).
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
         let host = if headers.contains("host:") {
             String::new()

@@ -1,4 +1,4 @@
-//! A world to watch: simulated vendors, sinks for notifications, and the real binary in between.
+//! A test environment: simulated vendors, notification sinks, and the real binary between them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-/// How long a test waits for something that must come: far longer than any machine needs, so that only a bug runs
-/// into it.
+/// How long a test waits for an expected event. It is far longer than any machine needs, so that
+/// only a bug hits it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The key of every endpoint: it must never be seen anywhere but on the wire.
+/// The API key of every endpoint. It must never appear anywhere except on the wire.
 pub(crate) const KEY: &str = "sk-sentinel-4f9c2d7ab1e85";
 
 pub(crate) struct World {
@@ -38,8 +38,8 @@ impl World {
         }
     }
 
-    /// A configuration that watches this world every second, without channels. Its limits are far longer than any answer
-    /// takes, so that a busy machine makes no probe fail.
+    /// A configuration that probes this world every second, without channels. Its timeouts are far
+    /// longer than any answer takes, so that no probe fails on a busy machine.
     pub(crate) fn endpoints(&self) -> String {
         format!(
             r#"
@@ -125,7 +125,7 @@ model = "gpt-6-luna"
         self.run_with(&[])
     }
 
-    /// Starts the daemon with these variables in its environment.
+    /// Starts the daemon with additional environment variables.
     pub(crate) fn run_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.llmwatch(&["run"]);
         command.envs(environment.iter().copied());
@@ -133,7 +133,7 @@ model = "gpt-6-luna"
         Daemon::start(command)
     }
 
-    /// A value from the store.
+    /// Queries a value from the store.
     pub(crate) fn query<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
         query(&self.store(), sql)
     }
@@ -153,7 +153,7 @@ async fn listener() -> TcpListener {
 pub(crate) struct Daemon {
     child: Child,
     events: mpsc::UnboundedReceiver<String>,
-    /// Everything it has logged so far, as far as it was read.
+    /// Everything logged and read so far.
     pub(crate) log: String,
 }
 
@@ -179,7 +179,7 @@ impl Daemon {
         self.child.id().expect("the daemon runs")
     }
 
-    /// The next log event of this name.
+    /// Waits for the next log event of this name.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         loop {
             let line = tokio::time::timeout(PATIENCE, self.events.recv()).await;
@@ -205,13 +205,13 @@ impl Daemon {
         }
     }
 
-    /// Waits until the daemon probes and both endpoints of the world are well.
+    /// Waits until the daemon is ready and both endpoints of the world have had a good probe.
     pub(crate) async fn well(&mut self) {
         self.event("monitor.ready").await;
         self.good_probes(&["openai-chat", "azure-chat"]).await;
     }
 
-    /// What the kernel says of its memory under `key`, for instance `VmHWM`, the peak; in bytes.
+    /// Returns the kernel's memory figure for `key`, in bytes; for instance `VmHWM`, the peak.
     pub(crate) fn memory(&self, key: &str) -> u64 {
         let pid = self.child.id().expect("the daemon runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -222,7 +222,7 @@ impl Daemon {
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the daemon runs").to_string();
-        // The shell's own: /bin/kill is not on every machine.
+        // The shell's builtin: not every machine has /bin/kill.
         let sent = std::process::Command::new("sh")
             .args(["-c", "kill -s $0 $1", name, &pid])
             .status()
@@ -230,7 +230,7 @@ impl Daemon {
         assert!(sent.success());
     }
 
-    /// Waits for the end and gives the exit code.
+    /// Waits for the daemon to end and returns its exit code.
     pub(crate) async fn exit(&mut self) -> Option<i32> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
@@ -242,19 +242,19 @@ impl Daemon {
         status.code()
     }
 
-    /// Stops it as a service manager does.
+    /// Stops the daemon as a service manager does.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.exit().await
     }
 
-    /// No warning.
+    /// Kills the daemon without warning.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 }
 
-/// What `wanted` gives once it gives something; looks again every 50 ms.
+/// Calls `wanted` every 50 ms until it returns a value, and returns that.
 pub(crate) async fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
