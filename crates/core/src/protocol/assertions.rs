@@ -1,4 +1,4 @@
-//! Is the answer right? Pure.
+//! Checks whether the answer is correct. Pure.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::protocol::answer_schema::fits;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Problem {
     pub(super) fault: Fault,
-    /// What was expected instead, where the configuration says so; empty otherwise.
+    /// What the configuration expects instead; empty if it says nothing.
     pub(super) expected: String,
 }
 
@@ -23,7 +23,7 @@ impl From<Fault> for Problem {
     }
 }
 
-/// Why an answer that arrived completely is not right; `None` when it is.
+/// Checks an answer that arrived completely; `None` if it is correct.
 pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     if answer.filtered {
         return Some(Fault::AnswerFiltered.into());
@@ -35,7 +35,7 @@ pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     if let Some(tool) = &expect.tool {
         return check_tool(answer, tool, text);
     }
-    // A tool call is an answer, though not one that could be checked.
+    // A tool call is an answer, but conditions cannot be checked on it.
     if answer.calls_tool && !expect.has_conditions() {
         return None;
     }
@@ -48,7 +48,7 @@ pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
         return Some(fault.into());
     }
     let expected = unmet(answer, text, expect)?;
-    // Cut off before it could be right: the budget is the reason, not the model.
+    // The answer was cut off, so the token budget is to blame, not the model.
     let fault = if answer.cut_by_length {
         Fault::RequestTooFewTokens
     } else {
@@ -60,7 +60,7 @@ pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     })
 }
 
-/// Whether the tool was called that was asked for.
+/// Checks that the requested tool was called.
 fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
     if answer.tools.iter().any(|called| called == tool) {
         return None;
@@ -83,7 +83,7 @@ fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
     })
 }
 
-/// The first condition that the answer does not meet.
+/// Returns the first condition that the answer does not meet.
 fn unmet(answer: &Answer, text: &str, expect: &Expect) -> Option<String> {
     if let Some(part) = &expect.contains
         && !text.to_lowercase().contains(&part.to_lowercase())
@@ -105,7 +105,7 @@ fn unmet(answer: &Answer, text: &str, expect: &Expect) -> Option<String> {
     {
         return Some("JSON that fits `json_schema`".to_owned());
     }
-    // What a server does not count is unknown and not too little.
+    // If the server does not count tokens, the number is unknown, not too low.
     let tokens = answer.output_tokens?;
     let least = expect.min_tokens.filter(|least| tokens < *least)?;
     Some(format!("at least {least} tokens, got {tokens}"))
@@ -115,7 +115,7 @@ fn bare(text: &str) -> String {
     text.trim().trim_end_matches('.').trim().to_lowercase()
 }
 
-/// Whether the text is JSON that fits the schema.
+/// Reports whether the text is JSON that matches the schema.
 fn is_json_of(text: &str, schema: &Value) -> bool {
     serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, schema))
 }

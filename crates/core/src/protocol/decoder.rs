@@ -1,23 +1,23 @@
-//! Undoes the compression of a body that nobody asked for, a bounded step at a time. Pure.
+//! Decompresses a body that was compressed without being asked for, in bounded steps. Pure.
 //!
-//! Probes ask for `identity`. Some front ends compress all the same, and the vendors' own clients read that, so a monitor
-//! does too.
+//! Probes ask for `identity`. Some front ends compress anyway and the vendors' own clients accept
+//! that, so a monitor must too.
 
 use std::io::Write;
 
 use flate2::write::{GzDecoder, ZlibDecoder};
 
-/// How many compressed bytes are taken at once. Deflate expands a byte to at most about a thousand.
+/// The number of compressed bytes per step. Deflate expands a byte to at most about a thousand.
 const STEP: usize = 256;
 
-/// What undoes the compression of one body.
+/// The decompressor of one body.
 pub(super) enum Decoder {
     Gzip(GzDecoder<Vec<u8>>),
     Zlib(ZlibDecoder<Vec<u8>>),
 }
 
 impl Decoder {
-    /// The decoder for a `content-encoding` in lower case; `None` when it cannot be undone here.
+    /// Returns the decoder for a `content-encoding` in lower case; `None` if it is not supported.
     pub(super) fn of(encoding: &str) -> Option<Self> {
         match encoding {
             "gzip" | "x-gzip" => Some(Self::Gzip(GzDecoder::new(Vec::new()))),
@@ -26,10 +26,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes the beginning of `part` and takes it off; the result holds at most about a quarter of a megabyte.
+    /// Decodes one step and removes it from `part`. The result holds at most about 256 KB.
     ///
     /// # Errors
-    /// When the bytes are not compressed as they should be.
+    /// When the bytes are not valid compressed data.
     pub(super) fn step(&mut self, part: &mut &[u8]) -> Result<Vec<u8>, String> {
         let (now, later) = part.split_at(part.len().min(STEP));
         *part = later;
@@ -41,9 +41,9 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// What is left at the end of the body.
+    /// Returns the remaining output at the end of the body.
     pub(super) fn end(&mut self) -> Vec<u8> {
-        // A body that was cut off gives what came.
+        // For a truncated body, return what was decoded.
         match self {
             Self::Gzip(decoder) => {
                 let _ = decoder.try_finish();

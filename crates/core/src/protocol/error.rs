@@ -1,8 +1,9 @@
-//! From an error answer to a fault: its codes first, its text second, the HTTP status last. Pure.
+//! Classifies an error response as a fault: codes first, text second, the HTTP status last. Pure.
 //!
-//! Every provider documents its own codes, but what they share is larger than what sets them apart, so one set of tables
-//! reads them all. An error comes in many shapes: an object, a text, a list, JSON inside a text, no JSON at all; its code
-//! may be a text, a number or null. Codes and texts are collected from wherever they stand ([`facts`]) and then compared.
+//! Providers document their own codes but have most in common, so one set of tables covers them
+//! all. An error may be an object, a text, a list, JSON inside a text, or no JSON. Its code may be
+//! a text, a number or null. Codes and texts are collected wherever they appear ([`facts`]) and
+//! then compared.
 
 mod facts;
 mod pages;
@@ -13,19 +14,19 @@ use self::facts::Facts;
 pub(super) use self::facts::{MAX_ERROR_BYTES, page_message};
 use crate::model::Fault;
 
-/// What an error answer was classified as.
+/// The classification of an error response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
-    /// What went wrong.
+    /// The fault.
     pub fault: Fault,
-    /// The provider's own text, or ours where it sent none.
+    /// The provider's error text, or our own if there is none.
     pub message: String,
-    /// The parameter of the request that it names.
+    /// The request parameter that the error names.
     pub param: Option<String>,
 }
 
 impl Classified {
-    /// A fault with our own text about it.
+    /// Returns a fault with our own text.
     pub fn new(fault: Fault, message: impl Into<String>) -> Self {
         Self {
             fault,
@@ -35,22 +36,22 @@ impl Classified {
     }
 }
 
-/// What is known of an error answer besides its body.
+/// What is known about an error response besides its body.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorContext<'a> {
-    /// Whose headers say that this is a challenge for automated visitors.
+    /// The vendor whose bot challenge this is, according to the headers.
     pub challenger: Option<&'static str>,
-    /// The answer is a proxy's own (`x-squid-error`).
+    /// Whether a proxy sent the response (`x-squid-error`).
     pub from_proxy: bool,
-    /// The vendor's own id of the request is there: the API answered and not its edge.
+    /// Whether the vendor's request ID is present: the API answered, not its edge.
     pub has_request_id: bool,
-    /// The headers say when to come back, or that a limit of the account is used up.
+    /// Whether the headers say when to retry, or that a limit of the account is exhausted.
     pub has_limit: bool,
     /// The error's type in a header (`x-amzn-errortype`).
     pub error_type: Option<&'a str>,
 }
 
-/// Codes for money that is used up, each in lower case.
+/// Codes for exhausted credit or quota, in lower case.
 const QUOTA: &[&str] = &[
     "accountoverdueerror",
     "allocationquota.freetieronly",
@@ -96,14 +97,15 @@ const QUOTA: &[&str] = &[
     "resourceunavailable.inarrears",
     "servicequotaexceededexception",
     "setlimitexceeded",
-    // Zhipu's numbers for an account in arrears, without a plan, or whose plan has expired or is used up.
+    // Zhipu's codes for an account that is overdue, has no plan, or whose plan is expired or used
+    // up.
     "1113",
     "1309",
     "1310",
     "1316",
     "1317",
 ];
-/// What codes for money have in common, without what separates their parts.
+/// Common parts of such codes, without separators.
 const QUOTA_PARTS: &[&str] = &[
     "arrear",
     "balanceinsufficient",
@@ -164,7 +166,8 @@ const PERMISSION: &[&str] = &[
     "team_model_access_denied",
     "unauthorizedoperation",
 ];
-/// Codes of a key that is good but not for this model, at any status: gateways send them with 401 too.
+/// Codes of a valid key that may not use this model, at any status: gateways send them with 401
+/// too.
 const KEY_WITHOUT_MODEL: &[&str] = &["key_model_access_denied", "team_model_access_denied"];
 const FILTERED: &[&str] = &[
     "bio_policy",
@@ -182,7 +185,7 @@ const FILTERED: &[&str] = &[
     "outputtextsensitivecontentdetected",
     "responsibleaipolicyviolation",
     "sensitivecontentdetected",
-    // Zhipu's number.
+    // Zhipu's code.
     "1301",
     "content_blocked",
     "content_policy",
@@ -211,13 +214,13 @@ const MODEL: &[&str] = &[
     "modelerror",
     "modelnotfound",
     "unknown_model",
-    // Zhipu's number.
+    // Zhipu's code.
     "1211",
     "model_deprecated",
     "model_retired",
     "resource_does_not_exist",
 ];
-/// Codes of something that was not found: the model only where the text names one.
+/// Codes for something that was not found. It is the model only if the text names one.
 const NOT_FOUND: &[&str] = &[
     "not_found",
     "not_found_error",
@@ -239,11 +242,11 @@ const OVERLOADED: &[&str] = &[
     "server_is_overloaded",
     "server_overloaded",
     "serveroverloaded",
-    // Zhipu's numbers for a model that too many use.
+    // Zhipu's codes for an overloaded model.
     "1305",
     "1312",
 ];
-/// Codes that say so only together with a 503 or inside a stream.
+/// Codes that count only with a 503 or inside a stream.
 const UNAVAILABLE: &[&str] = &[
     "service_unavailable_error",
     "service_unavailable",
@@ -252,7 +255,7 @@ const UNAVAILABLE: &[&str] = &[
     "unavailable",
 ];
 const EDGE: &[&str] = &["cf_bad_gateway", "cf_service_unavailable"];
-/// Codes that name a limit of the account's.
+/// Codes for a rate limit of the account.
 const OWN_LIMIT: &[&str] = &[
     "limit_burst_rate",
     "limit_requests",
@@ -280,13 +283,14 @@ const OWN_LIMIT: &[&str] = &[
     "tokens",
     "too_many_requests",
     "toomanyrequestsexception",
-    // Zhipu's numbers for concurrency, frequency and the day.
+    // Zhipu's codes for limits on concurrency, frequency and requests per day.
     "1302",
     "1303",
     "1304",
     "1308",
 ];
-/// Codes of a request that the API does not take. In a stream they are all there is; elsewhere the status says it too.
+/// Codes for a rejected request. In a stream they are the only sign; elsewhere the status shows it
+/// too.
 const REJECTED: &[&str] = &[
     "data_residency_mismatch",
     "invalid_request_error",
@@ -302,7 +306,7 @@ const REJECTED: &[&str] = &[
     "badrequesterror",
     "validationexception",
 ];
-/// MiniMax's numbers (`base_resp.status_code`, or in brackets behind its text).
+/// MiniMax's codes (`base_resp.status_code`, or in parentheses after its text).
 const MINIMAX: &[(i64, Fault)] = &[
     (1001, Fault::TimeoutHeaders),
     (1002, Fault::AccountRateLimit),
@@ -318,7 +322,7 @@ const MINIMAX: &[(i64, Fault)] = &[
     (2056, Fault::AccountQuota),
 ];
 
-/// Money, in texts that mean nothing else.
+/// Texts that always mean exhausted credit or quota.
 const MONEY: &[&str] = &[
     "account has been suspended",
     "account is suspended",
@@ -462,7 +466,8 @@ const MONEY: &[&str] = &[
     "額度已用",
     "額度用盡",
 ];
-/// Money, unless the text or a code names a window of time: a rate limit's text may offer a better plan.
+/// Texts that mean exhausted credit or quota unless a time window is named: a rate limit's text may
+/// offer a better plan.
 const PERHAPS_MONEY: &[&str] = &[
     "billing",
     "credits",
@@ -475,7 +480,7 @@ const PERHAPS_MONEY: &[&str] = &[
     "free tier",
     "credit card",
 ];
-/// A rate limit of the account's own.
+/// Texts for a rate limit of the account.
 const RATE_LIMIT: &[&str] = &[
     "api calls / minute",
     "call rate",
@@ -530,12 +535,12 @@ const RATE_LIMIT: &[&str] = &[
     "頻率",
     "每分鐘",
 ];
-/// Windows of time that a rate limit is counted in, as complete tokens of a text.
+/// Time windows of rate limits, matched as whole words.
 const WINDOWS: &[&str] = &[
     "rpm", "tpm", "rpd", "tpd", "rps", "qps", "ipm", "daily", "hourly",
 ];
 const WINDOW_UNITS: &[&str] = &["second", "minute", "min", "hour", "day"];
-/// Capacity that all customers share.
+/// Texts for shared capacity that is exhausted.
 const CROWDED: &[&str] = &[
     "at capacity",
     "at its capacity",
@@ -599,9 +604,9 @@ const CROWDED: &[&str] = &[
     "혼잡",
     "과부하",
 ];
-/// The same where the status says already that the service is unavailable.
+/// The same, for texts that come with a 503.
 const CROWDED_ON_503: &[&str] = &["overloaded", "busy", "capacity"];
-/// A model that does not exist, is not served, or not to this account.
+/// Texts for a model that does not exist, is not served, or is not available to this account.
 const NO_SUCH_MODEL: &[&str] = &[
     "could not resolve the foundation model",
     "does not exist or you do not have access",
@@ -692,7 +697,7 @@ const NO_PERMISSION: &[&str] = &[
     "未开通",
     "未实名",
 ];
-/// Where the request comes from is not served.
+/// Texts for a region that is not served.
 const OUTSIDE: &[&str] = &[
     "available in your country",
     "available in your location",
@@ -709,7 +714,7 @@ const OUTSIDE: &[&str] = &[
     "地區不支援",
     "所在地区",
 ];
-/// The prompt or the answer itself was held back, in texts that come with the status of a client's mistake.
+/// Texts for a filtered prompt or answer, sent with a client error status.
 const HELD_BACK: &[&str] = &[
     "blocked by content",
     "content exists risk",
@@ -728,9 +733,9 @@ const HELD_BACK: &[&str] = &[
     "违规内容",
     "不合规",
 ];
-/// A server that has failed, though it answers with the status of a client's mistake.
+/// Texts for a server failure that is sent with a client error status.
 const SERVER_FAILED: &[&str] = &["cuda error", "has crashed", "out of memory"];
-/// A guardrail of the account's own in front of the model.
+/// Texts for a guardrail that the account has configured.
 const GUARDRAIL: &[&str] = &[
     "blocked by guardrail",
     "blocked due to security configurations",
@@ -738,7 +743,7 @@ const GUARDRAIL: &[&str] = &[
     "guardrail_intervened",
     "violated guardrail",
 ];
-/// A limit of the account's, in texts that say so only together with a 429.
+/// Texts for a limit of the account, only valid with a 429.
 const LIMIT_ON_429: &[&str] = &[
     "limit exceeded",
     "limit is exceeded",
@@ -761,7 +766,7 @@ const ACCOUNT_BLOCKED: &[&str] = &[
     "subscription is disabled",
 ];
 
-/// Classifies an answer with `status` and `body` that is not what was asked for.
+/// Classifies an unexpected response with `status` and `body`.
 pub fn error_answer(status: u16, body: &str, context: ErrorContext<'_>) -> Classified {
     match facts::parse(body) {
         Some(value) => error_value(status, &value, context),
@@ -771,8 +776,8 @@ pub fn error_answer(status: u16, body: &str, context: ErrorContext<'_>) -> Class
     }
 }
 
-/// Classifies a page that somebody on the way has sent in the target's place: a front end that challenges automated
-/// visitors, or a web filter of this network. `None` for any other body.
+/// Classifies a page from an intermediary: a bot challenge of a front end or a block page of this
+/// network's web filter. `None` for any other body.
 pub(super) fn intercepted(
     status: u16,
     body: &str,
@@ -804,7 +809,7 @@ pub(super) fn intercepted(
     Some(Classified::new(Fault::LocalProxy, message))
 }
 
-/// A challenge that only a browser passes; `name` says whose it is.
+/// Returns the fault of a challenge that only a browser passes; `name` is its vendor.
 fn challenge(name: &str, text: &str) -> Classified {
     Classified::new(
         Fault::HttpEdge,
@@ -812,13 +817,13 @@ fn challenge(name: &str, text: &str) -> Classified {
     )
 }
 
-/// Classifies an error object that arrived with `status`; inside a stream that began well, that is 200.
+/// Classifies an error object that arrived with `status`, which is 200 inside a stream.
 pub fn error_value(status: u16, value: &Value, context: ErrorContext<'_>) -> Classified {
     let mut facts = Facts::of(value);
     if let Some(kind) = context.error_type {
         facts.add_code(kind);
     }
-    // An edge that answers 200 may still name the real status inside.
+    // An edge that answers 200 may name the real status in the body.
     let inner = facts.status.filter(|_| status == 200).unwrap_or(status);
     let challenger = context.challenger.or_else(|| {
         let is_refusal = matches!(inner, 403 | 429);
@@ -830,7 +835,7 @@ pub fn error_value(status: u16, value: &Value, context: ErrorContext<'_>) -> Cla
     let fault = if context.from_proxy {
         Fault::LocalProxy
     } else if facts.is_of_cloudflare {
-        // Cloudflare's own refusals, for clients that accept JSON.
+        // Cloudflare's own blocks, for clients that accept JSON.
         if inner >= 500 {
             Fault::HttpEdge
         } else {
@@ -847,7 +852,7 @@ pub fn error_value(status: u16, value: &Value, context: ErrorContext<'_>) -> Cla
     }
 }
 
-/// What codes and texts say; `None` when only the status is left.
+/// Classifies by codes and texts; `None` if only the status is left.
 fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<Fault> {
     let in_stream = status == 200;
     if facts.has(EDGE) {
@@ -865,7 +870,7 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     if is_missing_model(status, facts) {
         return Some(Fault::RequestModelNotFound);
     }
-    // A server's own trouble may quote such words.
+    // The text of a server error may quote such words.
     let is_clients = in_stream || status < 500;
     if facts.has(KEY_WITHOUT_MODEL) {
         return Some(Fault::AccountPermission);
@@ -917,7 +922,7 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     if matches!(status, 400 | 404 | 422) && facts.says(SERVER_FAILED) {
         return Some(Fault::HttpUnexpected);
     }
-    // llama.cpp says with 501 what it was not started for.
+    // llama.cpp sends 501 for a feature that it was started without.
     let is_unsupported = status == 501 && facts.has(&["not_supported_error"]);
     if (in_stream && facts.has(REJECTED)) || is_unsupported || facts.has(&["conflict_error"]) {
         return Some(Fault::RequestRejected);
@@ -925,7 +930,7 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     None
 }
 
-/// Whether it is the account's money that is used up.
+/// Reports whether the account's credit or quota is exhausted.
 fn is_money(status: u16, facts: &Facts) -> bool {
     if status == 402 || facts.has(QUOTA) || facts.says(MONEY) {
         return true;
@@ -936,7 +941,7 @@ fn is_money(status: u16, facts: &Facts) -> bool {
     if facts.names_quota || facts.names_window() {
         return false;
     }
-    // OpenAI's text for it, which gateways repeat behind the name of an exception of theirs.
+    // OpenAI's text, which gateways repeat after the name of their own exception.
     if facts.says(&["exceeded your current quota"]) && facts.says(&["billing"]) {
         return true;
     }
@@ -947,13 +952,15 @@ fn is_money(status: u16, facts: &Facts) -> bool {
         return false;
     }
     match status {
-        // "Resource has been exhausted (e.g. check quota)" may be either; the limit of a minute is more frequent.
+        // "Resource has been exhausted (e.g. check quota)" is ambiguous; a per-minute limit is more
+        // frequent.
         429 => facts.says(&["current quota", "billing", "usage limit"]),
         _ => facts.says(PERHAPS_MONEY),
     }
 }
 
-/// Whether the model is unknown to the server or kept from this account, whatever the status: a gateway may say so with 503.
+/// Reports whether the model is unknown or not available to this account, whatever the status: a
+/// gateway may use 503.
 fn is_missing_model(status: u16, facts: &Facts) -> bool {
     if facts.has(MODEL) {
         return true;
@@ -966,14 +973,14 @@ fn is_missing_model(status: u16, facts: &Facts) -> bool {
     applies && (facts.says(NO_SUCH_MODEL) || status != 503 && facts.says_model_is_missing())
 }
 
-/// Whether the provider's capacity is used up and no limit of the account's.
+/// Reports whether the provider's capacity is exhausted, rather than a limit of the account.
 fn is_crowded(status: u16, facts: &Facts) -> bool {
     let in_stream = status == 200;
-    // Groq's and Anthropic's numbers for it.
+    // Status codes of Groq and Anthropic for it.
     if matches!(status, 498 | 529) || facts.has(OVERLOADED) {
         return true;
     }
-    // NVIDIA answers 400 while a function cannot be called.
+    // NVIDIA answers 400 while a function cannot be invoked.
     let may_be = in_stream
         || matches!(status, 408 | 424 | 429)
         || status >= 500
@@ -997,8 +1004,7 @@ fn is_rate_limited(status: u16, facts: &Facts) -> bool {
     facts.says(RATE_LIMIT) || facts.names_window() || status == 429 && facts.says(&["quota"])
 }
 
-/// Whose limit a 429 is about. Without any sign of one of the account's the provider sheds load, whatever number it has
-/// put on it.
+/// Classifies a 429. Without any sign of a limit of the account, the provider is shedding load.
 fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
     let named = facts.has(OWN_LIMIT)
         || facts.has_code_with(&["ratelimit", "throttl"])
@@ -1006,7 +1012,7 @@ fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
         || context.has_limit
         || is_rate_limited(429, facts)
         || facts.says(LIMIT_ON_429);
-    // Google's shared capacity has this status too, and then names no quota.
+    // Google also uses this status for exhausted shared capacity, without naming a quota.
     let exhausted =
         !facts.has(&["resource_exhausted"]) || facts.names_quota || is_rate_limited(429, facts);
     if named && exhausted && !facts.is_upstream {
@@ -1016,7 +1022,7 @@ fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
     }
 }
 
-/// What the status alone says.
+/// Classifies by the status alone.
 fn by_status(status: u16, in_stream: bool, lower: &str) -> Fault {
     let about_model = ["model", "deployment"].iter().any(|w| lower.contains(w));
     match status {
@@ -1024,17 +1030,17 @@ fn by_status(status: u16, in_stream: bool, lower: &str) -> Fault {
         300..=399 => Fault::HttpRedirect,
         401 => Fault::AccountAuth,
         402 => Fault::AccountQuota,
-        // A proxy's, and a network's that wants a login first.
+        // From a proxy, or from a network with a captive portal.
         407 | 511 => Fault::LocalProxy,
         403 => Fault::AccountPermission,
-        // A retired model may be gone (410) and not unknown.
+        // 410 may also mean a retired model.
         404 | 410 if about_model => Fault::RequestModelNotFound,
-        // The server gave up waiting.
+        // The server timed out waiting.
         408 if !in_stream => Fault::TimeoutHeaders,
         500..=519 | 528 | 531..=599 if !in_stream => Fault::Http5xx,
-        // Anthropic's number for it, and Groq's.
+        // Status codes of Groq and Anthropic.
         498 | 529 => Fault::Overloaded,
-        // Portkey's number for a guardrail.
+        // Portkey's status code for a guardrail.
         446 => Fault::AnswerFiltered,
         451 => Fault::AccountRegion,
         400 | 404..=406 | 410..=417 | 422 | 426 | 431 => Fault::RequestRejected,
@@ -1045,7 +1051,7 @@ fn by_status(status: u16, in_stream: bool, lower: &str) -> Fault {
     }
 }
 
-/// What a body says that is no JSON: a page of the edge, or plain text.
+/// Classifies a body that is not JSON: a page of the edge, or plain text.
 fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
     let lower = body.to_ascii_lowercase();
     let is_html = lower.contains("<html");
@@ -1053,7 +1059,7 @@ fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
     if context.from_proxy {
         return Fault::LocalProxy;
     }
-    // A tunnel without its server, and Envoy without its cluster.
+    // A tunnel without its server, or Envoy without its cluster.
     let envoy = [
         "no healthy upstream",
         "upstream connect error",
@@ -1068,7 +1074,7 @@ fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
     }
     match status {
         403 if from_edge => Fault::AccountRegion,
-        // Cloudflare's own limit per address.
+        // Cloudflare's rate limit per IP address.
         429 if from_edge && lower.contains("1015") => Fault::AccountRegion,
         502..=504 | 520..=527 | 530 if from_edge => Fault::HttpEdge,
         500..=599 if from_edge && !context.has_request_id && status != 511 && status != 529 => {
@@ -1087,7 +1093,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What the vendors' own tables of errors say, in the shapes in which they say it.
+    /// The errors in the vendors' documentation, in their original format.
     #[test]
     fn errors_that_vendors_document() {
         let openai = |kind: &str, code: &str| {

@@ -1,7 +1,7 @@
-//! AWS's binary framing of streams (`application/vnd.amazon.eventstream`): messages of headers and a payload, with a
-//! checksum over the lengths and one over all of it. Pure.
+//! AWS's binary stream framing (`application/vnd.amazon.eventstream`): messages with headers and a
+//! payload, a checksum over the lengths and one over the entire message. Pure.
 
-/// A longer message is not read.
+/// The maximum size of a message.
 const MAX_MESSAGE: usize = 1024 * 1024;
 /// Total length, length of the headers, checksum of both: four bytes each.
 const PRELUDE: usize = 12;
@@ -15,7 +15,7 @@ pub(super) struct EventStream {
     buffer: Vec<u8>,
 }
 
-/// Headers of a message that say what it is.
+/// The headers that identify a message.
 #[derive(Debug, Default)]
 struct MessageHeaders {
     message: String,
@@ -24,11 +24,11 @@ struct MessageHeaders {
 }
 
 impl EventStream {
-    /// Takes in a part and gives each complete message to `sink`: a JSON object whose only key is the event's name, and
-    /// whether it is an error.
+    /// Reads a part and passes each complete message to `sink`: a JSON object whose only key is the
+    /// event's name, and whether it is an error.
     ///
     /// # Errors
-    /// When the bytes are no such message; what is wrong with them.
+    /// When the bytes are not such a message, with the reason.
     pub(super) fn feed(
         &mut self,
         part: &[u8],
@@ -53,7 +53,7 @@ fn number(bytes: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize)
 }
 
-/// The length of the message that begins here; `None` while its prelude is not complete.
+/// Returns the length of the message that begins here; `None` until its prelude is complete.
 fn message_length(bytes: &[u8]) -> Result<Option<usize>, String> {
     let (Some(length), Some(headers), Some(checksum)) = (
         number(bytes),
@@ -93,7 +93,7 @@ fn read(message: &[u8]) -> Result<(String, bool), String> {
         };
         return Ok((format!("{{{name}:{payload}}}"), false));
     }
-    // An exception has a payload of its own, an error only headers.
+    // An exception has its own payload, an error only headers.
     let content = serde_json::from_str::<serde_json::Value>(payload).ok();
     let text = content
         .as_ref()
@@ -103,13 +103,13 @@ fn read(message: &[u8]) -> Result<(String, bool), String> {
     Ok((error.to_string(), true))
 }
 
-/// What the headers say; `None` when they cannot be read.
+/// Parses the headers; `None` if they are invalid.
 fn kind(mut bytes: &[u8]) -> Option<MessageHeaders> {
     let mut kind = MessageHeaders::default();
     while let Some((name_length, rest)) = bytes.split_first() {
         let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
         let (value_type, rest) = rest.split_first()?;
-        // Booleans, integers of four sizes, bytes, text, a moment and a UUID.
+        // Booleans, integers of four sizes, bytes, text, a timestamp and a UUID.
         let (length, rest) = match value_type {
             0 | 1 => (0, rest),
             2 => (1, rest),
@@ -157,7 +157,8 @@ mod tests {
         Ok(all)
     }
 
-    /// The first two vectors of AWS's own test suite for this framing: a message without anything, and one with a payload.
+    /// The first two vectors of AWS's test suite for this framing: an empty message and one with a
+    /// payload.
     #[test]
     fn messages_are_those_of_aws() {
         let empty = [

@@ -1,4 +1,4 @@
-//! Each API's request and answer: bytes in, result out.
+//! Requests and responses of each API. Pure: bytes in, result out.
 
 pub mod answer_schema;
 mod assertions;

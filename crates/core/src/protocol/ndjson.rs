@@ -1,15 +1,15 @@
-//! One JSON object a line (NDJSON) out of bytes. Pure, and independent of where chunks end.
+//! Parses newline-delimited JSON (NDJSON). Pure, and independent of chunk boundaries.
 
 use super::sse::NotText;
 
-/// Collects bytes and gives each complete line that is not blank.
+/// Collects bytes and yields each complete line that is not blank.
 #[derive(Debug, Default)]
 pub(super) struct NdjsonReader {
     line: Vec<u8>,
 }
 
 impl NdjsonReader {
-    /// Takes a chunk in and hands every line that it completes to `each`.
+    /// Reads a chunk and passes every completed line to `each`.
     pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str)) -> Result<(), NotText> {
         let mut rest = chunk;
         while let Some(end) = rest.iter().position(|b| matches!(b, b'\n' | b'\r')) {
@@ -21,7 +21,7 @@ impl NdjsonReader {
         Ok(())
     }
 
-    /// The body has ended; a last line needs no line feed.
+    /// Handles the end of the body; the last line needs no line feed.
     pub(super) fn end(&mut self, mut each: impl FnMut(&str)) -> Result<(), NotText> {
         self.hand_over(&mut each)
     }

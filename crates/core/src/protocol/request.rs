@@ -1,16 +1,16 @@
-//! A request as bytes, before anybody signs or sends it.
+//! A request as bytes, before it is signed or sent.
 
 use url::Url;
 
-/// A request as it is sent.
+/// An HTTP request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The HTTP method.
     pub method: String,
-    /// Its URL.
+    /// The URL.
     pub url: Url,
-    /// Its headers, in order.
+    /// The headers, in order.
     pub headers: Vec<(String, String)>,
-    /// Its body.
+    /// The body.
     pub body: Vec<u8>,
 }

@@ -1,5 +1,5 @@
-//! One answer, from its headers to its end: a state machine that is fed bytes with the times at which they arrived and
-//! reports what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
+//! Reads one response: a state machine that receives bytes with their arrival times and reports
+//! what the probe has seen. Pure: the transport feeds it from a socket, a test from a file.
 
 use std::borrow::Cow;
 
@@ -17,11 +17,11 @@ use super::response_head::ResponseHead;
 use super::sse::{NotText, Sse};
 use crate::model::{Endpoint, Fault, Warning};
 
-/// An answer may have so many bytes after decompression. A word and its wrapping take one or two kilobytes; a web page
-/// less than this.
+/// The maximum size of a response after decompression. A short answer with its JSON takes one or
+/// two kilobytes, and a web page is smaller than this limit.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The state of one answer.
+/// The state of one response.
 pub struct ResponseReader<'e> {
     endpoint: &'e Endpoint,
     dialect: Dialect,
@@ -29,35 +29,35 @@ pub struct ResponseReader<'e> {
     body: BodyFormat,
     decoder: Option<Decoder>,
     answer: Answer,
-    /// What went wrong on the way, beyond which nothing is read.
+    /// The error that stopped reading.
     broken: Option<Classified>,
     ended: bool,
     warnings: Vec<Warning>,
-    /// When things arrived.
+    /// Arrival times.
     pub times: Times,
 }
 
 /// How the body is read.
 enum BodyFormat {
-    /// The status decides alone; the body is not read.
+    /// The status alone decides; the body is not read.
     Ignored,
-    /// A stream is expected; nothing but white space has come yet.
+    /// A stream is expected; only white space has arrived.
     Undetermined(Framing),
     Events(Sse),
-    /// The first line of what should be one object a line, as far as it has come.
+    /// The incomplete first line of what should be NDJSON.
     FirstLine(Vec<u8>),
     Lines(NdjsonReader),
     Messages(EventStream),
-    /// Messages that come apart already.
+    /// Messages that arrive already separated.
     Frames,
     Audio,
     Document(Vec<u8>),
 }
 
 impl BodyFormat {
-    /// Decides by the first byte that is no white space. A server that was asked for a stream of events may answer with a
-    /// document all the same: an error, a page of something in between, or because it cannot stream. The content type is no
-    /// help, since it is wrong as often as not.
+    /// Determines the format from the first byte that is not white space. A server may answer a
+    /// streaming request with a document: an error, a page from an intermediary, or because it
+    /// cannot stream. The content type does not help, because it is often wrong.
     fn sniff(expected: Framing, byte: u8) -> Self {
         match (expected, byte) {
             (Framing::Audio, b'{' | b'<') => Self::Document(Vec::new()),
@@ -72,7 +72,7 @@ impl BodyFormat {
     }
 }
 
-/// When things arrived, in milliseconds since the start of the probe, and how many.
+/// Arrival times, in milliseconds since the start of the probe, and counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Times {
     /// The first event of the stream.
@@ -83,7 +83,7 @@ pub struct Times {
     pub first_any_token: Option<f64>,
     /// The last token of the answer.
     pub last_token: Option<f64>,
-    /// The last content of any kind, and the longest wait between two.
+    /// The last content of any kind.
     last_content: Option<f64>,
     /// The longest wait between two pieces of content.
     pub max_gap: Option<f64>,
@@ -91,27 +91,27 @@ pub struct Times {
     pub events: u32,
     /// The bytes of the body that were read, after decompression.
     pub bytes: usize,
-    /// The number of the event that brought the first token, from 1.
+    /// The index of the event with the first token, from 1.
     pub first_token_event: Option<u32>,
-    /// The same of the first token of any kind.
+    /// The index of the event with the first token of any kind, from 1.
     pub first_any_token_event: Option<u32>,
 }
 
-/// How an answer ended.
+/// The result of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseOutcome {
-    /// What is known of the answer.
+    /// The answer.
     pub answer: Answer,
-    /// What went wrong, and the provider's text about it.
+    /// The fault, if any, with the provider's error text.
     pub fault: Option<(Fault, Option<String>)>,
-    /// The parameter of the request that an error names.
+    /// The request parameter that the error names.
     pub param: Option<String>,
-    /// What is odd about the answer.
+    /// Warnings about the answer.
     pub warnings: Vec<Warning>,
 }
 
 impl<'e> ResponseReader<'e> {
-    /// A reader of the answer that begins with `head`.
+    /// Returns a reader for the response that begins with `head`.
     pub fn new(endpoint: &'e Endpoint, dialect: Dialect, head: ResponseHead) -> Self {
         let mut reader = Self {
             endpoint,
@@ -158,27 +158,27 @@ impl<'e> ResponseReader<'e> {
         ));
     }
 
-    /// Whether reading on can bring anything.
+    /// Reports whether no further bytes are needed.
     pub fn is_over(&self) -> bool {
         self.ended || self.broken.is_some()
     }
 
-    /// Whether the headers have decided already.
+    /// Reports whether the head alone decides.
     pub fn ignores_body(&self) -> bool {
         matches!(self.body, BodyFormat::Ignored)
     }
 
-    /// When content last arrived, in milliseconds since the start.
+    /// Returns when content last arrived, in milliseconds since the start.
     pub fn last_content(&self) -> Option<f64> {
         self.times.last_content
     }
 
-    /// Whether events are waited for, and so a first token.
+    /// Reports whether events, and so a first token, are expected.
     pub fn is_stream(&self) -> bool {
         !matches!(self.body, BodyFormat::Document(_) | BodyFormat::Ignored)
     }
 
-    /// Takes a message of a WebSocket in that arrived at `at`.
+    /// Reads a WebSocket message that arrived at `at`.
     pub fn take_frame(&mut self, text: &str, at: f64) {
         if self.is_over() {
             return;
@@ -198,7 +198,7 @@ impl<'e> ResponseReader<'e> {
         progress.event(text, false);
     }
 
-    /// Takes a part of the body in that arrived at `at`.
+    /// Reads a part of the body that arrived at `at`.
     pub fn take(&mut self, part: &[u8], at: f64) {
         if self.decoder.is_none() {
             self.take_decoded(part, at);
@@ -245,22 +245,23 @@ impl<'e> ResponseReader<'e> {
         self.read_part(&part, at);
     }
 
-    /// The part without what stands before the body's first meaningful byte, which decides the format; `None` while there
-    /// is none.
+    /// Determines the format from the first byte that is not white space and strips what precedes
+    /// it. Returns `None` until that byte arrives.
     fn determine_format<'p>(&mut self, part: &'p [u8]) -> Option<&'p [u8]> {
         let BodyFormat::Undetermined(expected) = self.body else {
             return Some(part);
         };
-        // White space before the first event has no meaning, and before a document neither.
+        // Leading white space has no meaning in any format.
         let start = part.iter().position(|b| !b.is_ascii_whitespace())?;
         let part = &part[start..];
-        // Some servers begin a text with a byte order mark.
+        // Some servers send a byte order mark first.
         let begin = part.strip_prefix(b"\xef\xbb\xbf").unwrap_or(part);
         self.body = BodyFormat::sniff(expected, *begin.first().unwrap_or(&part[0]));
         Some(part)
     }
 
-    /// The first line distinguishes lines of objects from one document over several lines; `None` while that is not complete.
+    /// Buffers the first line, which distinguishes NDJSON from a document over several lines.
+    /// Returns `None` until the line is complete.
     fn complete_first_line<'p>(&mut self, part: &'p [u8]) -> Option<Cow<'p, [u8]>> {
         let BodyFormat::FirstLine(line) = &mut self.body else {
             return Some(Cow::Borrowed(part));
@@ -313,7 +314,7 @@ impl<'e> ResponseReader<'e> {
                 Ok(())
             }
         };
-        // What cannot be read behind the end does not matter.
+        // Unreadable data after the end of the stream does not matter.
         if let Err(unread) = read
             && !self.ended
         {
@@ -321,7 +322,7 @@ impl<'e> ResponseReader<'e> {
         }
     }
 
-    /// The body has ended at `at`.
+    /// Records that the body ended at `at`.
     pub fn end(&mut self, at: f64) {
         if let Some(decoder) = &mut self.decoder {
             let rest = decoder.end();
@@ -334,13 +335,13 @@ impl<'e> ResponseReader<'e> {
             ended: &mut self.ended,
             at,
         };
-        // Bytes that are no text here are half a character.
+        // An error here means an incomplete character at the end; ignore it.
         let _ = match &mut self.body {
             BodyFormat::Events(sse) => {
                 sse.end(|data, is_error| progress.last_event(data, is_error))
             }
             BodyFormat::Lines(lines) => lines.end(|line| progress.last_event(line, false)),
-            // The only line needs no line feed.
+            // A single line needs no line feed.
             BodyFormat::FirstLine(line) => {
                 let mut lines = NdjsonReader::default();
                 lines
@@ -355,7 +356,7 @@ impl<'e> ResponseReader<'e> {
         self.ended = true;
     }
 
-    /// What came of it.
+    /// Returns the result.
     pub fn outcome(mut self) -> ResponseOutcome {
         let mut param = None;
         let fault = self.fault().map(|found| {
@@ -390,7 +391,7 @@ impl<'e> ResponseReader<'e> {
         self.fault_of_answer()
     }
 
-    /// A body that could not be read; the status of an error says enough without its text.
+    /// Classifies a body that could not be read. For an error status, the status alone is enough.
     fn broken_off(&self, broken: Classified) -> Classified {
         let says_enough = !self.is_wanted() && broken.fault == Fault::BodyMalformed;
         if !says_enough {
@@ -402,7 +403,7 @@ impl<'e> ResponseReader<'e> {
         }
     }
 
-    /// What a document amounts to; `None` while the answer that it holds has to be judged.
+    /// Classifies a document; `None` if it holds an answer that has yet to be checked.
     #[expect(
         clippy::option_option,
         reason = "outside: whether it is judged yet; inside: the fault, if any"
@@ -440,7 +441,7 @@ impl<'e> ResponseReader<'e> {
         Some(Some(found.unwrap_or_else(malformed)))
     }
 
-    /// Some servers stream though a document was asked for.
+    /// Reads a stream from a server that was asked for a document but streams anyway.
     fn read_unasked_stream(&mut self, text: &str) -> bool {
         let text = text.trim_start_matches('\u{feff}').trim_start();
         if !["data:", "event:", ":"]
@@ -453,7 +454,7 @@ impl<'e> ResponseReader<'e> {
         let mut progress = Progress {
             dialect: self.dialect,
             answer: &mut self.answer,
-            // Nobody has watched it arrive.
+            // The arrival times of these events are unknown.
             times: &mut Times::default(),
             ended: &mut false,
             at: 0.0,
@@ -468,7 +469,7 @@ impl<'e> ResponseReader<'e> {
                 .is_ok()
     }
 
-    /// An error in a vendor's own form that came with a good status.
+    /// Finds an error in a vendor's own format that came with a success status.
     fn error_in_document(&self, text: &str) -> Option<Classified> {
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.len() > MAX_ERROR_BYTES {
@@ -494,7 +495,8 @@ impl<'e> ResponseReader<'e> {
             .then(|| self.of_good_status(error_value(200, &value, self.head.error_context())))
     }
 
-    /// An error that came with a good status is one of the stream or an unexpected answer, never a server's status.
+    /// Adjusts an error that came with a success status: it is a stream error or an unexpected
+    /// answer, never an HTTP error.
     fn of_good_status(&self, found: Classified) -> Classified {
         let is_stream = self.dialect.framing(self.endpoint) != Framing::Document;
         let fault = match found.fault {
@@ -523,7 +525,7 @@ impl<'e> ResponseReader<'e> {
         Some(Classified::new(fault, expected))
     }
 
-    /// What a body says that came with a status that is not wanted.
+    /// Classifies a body that came with an unexpected status.
     fn error(&self, text: &str) -> Classified {
         let status = self.head.status;
         let found = error_answer(status, text, self.head.error_context());
@@ -550,7 +552,7 @@ impl<'e> ResponseReader<'e> {
     }
 }
 
-/// What takes the events of a stream into an answer.
+/// Applies the events of a stream to the answer.
 struct Progress<'a> {
     dialect: Dialect,
     answer: &'a mut Answer,
@@ -561,7 +563,7 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
-    /// Sound has arrived: what a listener waits for, though nothing in it is read.
+    /// Records arriving audio. It counts as tokens, though it is not decoded.
     fn sound(&mut self, bytes: usize) {
         let times = &mut *self.times;
         times.first_event.get_or_insert(self.at);
@@ -577,7 +579,7 @@ impl Progress<'_> {
     }
 
     fn event(&mut self, data: &str, is_error: bool) {
-        // What follows the end in the same piece is not read, as it would not be in the next.
+        // Ignore events after the end, even in the same chunk.
         if *self.ended {
             return;
         }
@@ -609,7 +611,8 @@ impl Progress<'_> {
         }
     }
 
-    /// What was left unfinished may be a last error; half an event is no malformed one.
+    /// Handles an event that was cut off by the end of the stream. It may be a last error, but an
+    /// incomplete event does not count as malformed.
     fn last_event(&mut self, data: &str, is_error: bool) {
         let is_complete =
             data.starts_with("[DONE]") || serde_json::from_str::<IgnoredAny>(data).is_ok();
@@ -619,7 +622,8 @@ impl Progress<'_> {
     }
 }
 
-/// A web page's refusal says nothing about an API's account: only the edge's does.
+/// Limits the faults of a plain web page. A page has no API account, except that its edge may block
+/// a region.
 fn of_a_page(status: u16, found: Classified) -> Classified {
     let fault = match found.fault {
         Fault::AccountRegion
@@ -633,7 +637,7 @@ fn of_a_page(status: u16, found: Classified) -> Classified {
     Classified { fault, ..found }
 }
 
-/// A text in Latin-1, in which every byte is a character, where the headers say so; in UTF-8 otherwise.
+/// Decodes Latin-1 if the headers declare it, otherwise UTF-8.
 fn decoded_text(bytes: Vec<u8>, charset: Option<&str>) -> String {
     if matches!(charset, Some("iso-8859-1" | "latin1" | "windows-1252")) {
         return bytes.into_iter().map(char::from).collect();

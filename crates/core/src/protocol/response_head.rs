@@ -1,4 +1,4 @@
-//! What the head of an answer says: ids for a support ticket, limits, where it came from. Pure.
+//! Parses a response head: request IDs for a support ticket, rate limits, the edge. Pure.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::error::ErrorContext;
 use super::ratelimit_reset;
 
-/// What is limited: requests and tokens, at Anthropic also those of either direction.
+/// What is limited: requests and tokens; Anthropic also limits input and output tokens separately.
 const KINDS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
 
-/// Where providers name the organization that a key belongs to.
+/// Headers that name the organization of the key.
 const ORGANIZATION: &[&str] = &[
     "openai-organization",
     "anthropic-organization-id",
@@ -19,49 +19,49 @@ const ORGANIZATION: &[&str] = &[
     "x-groq-organization",
 ];
 
-/// What was read from the status line and the headers.
+/// The fields read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ResponseHead {
     /// The status code.
     pub status: u16,
     /// `HTTP/1.1` or `HTTP/2`.
     pub http_version: String,
-    /// How the body is compressed, in lower case.
+    /// The compression of the body, in lower case.
     pub encoding: Option<String>,
     /// The content type, in lower case and without parameters.
     pub content_type: Option<String>,
     /// The character set of the content type, in lower case.
     pub charset: Option<String>,
-    /// A proxy on the way answered and not the target.
+    /// Whether a proxy, not the target, sent the response.
     pub from_proxy: bool,
-    /// The kind of an error as AWS names it in a header.
+    /// The error type from AWS's header.
     pub error_type: Option<String>,
-    /// Whose challenge for automated visitors it is, as far as the headers say.
+    /// The vendor whose bot challenge this is, according to the headers.
     pub challenger: Option<&'static str>,
-    /// The provider's id of the request.
+    /// The provider's request ID.
     pub request_id: Option<String>,
-    /// How long the server says that it took, in milliseconds.
+    /// The server's own processing time, in milliseconds.
     pub server_ms: Option<f64>,
-    /// Where the answer came from, as the edge names it.
+    /// The edge location that answered.
     pub edge: Option<String>,
-    /// Requests that are left of the limit.
+    /// The remaining requests of the rate limit.
     pub remaining_requests: Option<i64>,
-    /// Tokens that are left of the limit.
+    /// The remaining tokens of the rate limit.
     pub remaining_tokens: Option<i64>,
-    /// The smallest share of the limits that is left.
+    /// The smallest remaining share of the rate limits.
     pub headroom: Option<f64>,
-    /// A fingerprint of the organization that the key belongs to.
+    /// A fingerprint of the organization of the key.
     pub organization: Option<String>,
     /// How long to wait before the next request.
     pub retry_after: Option<Duration>,
-    /// The id of an MCP session.
+    /// The MCP session ID.
     pub session: Option<String>,
-    /// Where a redirect leads, without a query and whatever else may be secret.
+    /// The target of a redirect, without its query and other parts that may be secret.
     pub location: Option<String>,
 }
 
 impl ResponseHead {
-    /// What the headers say about an error that comes with them.
+    /// Returns the context for classifying an error with these headers.
     pub fn error_context(&self) -> ErrorContext<'_> {
         ErrorContext {
             challenger: self.challenger,
@@ -74,7 +74,7 @@ impl ResponseHead {
     }
 }
 
-/// Reads a head. `now` is the time, for a `Retry-After` that is a date.
+/// Parses a head. `now` is needed for a `Retry-After` that is a date.
 pub fn read(
     status: u16,
     version: http::Version,
@@ -98,7 +98,7 @@ pub fn read(
         .and_then(|s| s.parse::<f64>().ok())
         .map(|ms| ms / 1000.0);
     let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
-    // Without a `Retry-After`, a limit of ours that is used up says when it resets.
+    // Without a `Retry-After`, use the reset time of an exhausted limit of the account.
     let reset = || {
         let of = |kind: &str| {
             let name = |what: &str| {
@@ -180,7 +180,7 @@ pub fn read(
     }
 }
 
-/// Which front end challenges automated visitors, by the headers that it sends then.
+/// Returns the front end that sent a bot challenge, judged by its headers.
 fn challenger(status: u16, headers: &HeaderMap) -> Option<&'static str> {
     let is = |name: &str, values: &[&str]| {
         let value = headers.get(name).and_then(|v| v.to_str().ok());
@@ -199,7 +199,7 @@ fn challenger(status: u16, headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-/// The smallest share that is left of the rate limits that the headers name, whatever the provider calls them.
+/// Returns the smallest remaining share of the rate limits in the headers, whatever their names.
 fn headroom(headers: &HeaderMap) -> Option<f64> {
     let number = |value: &http::HeaderValue| {
         let text = value.to_str().ok()?.trim();
@@ -224,13 +224,14 @@ fn headroom(headers: &HeaderMap) -> Option<f64> {
     headers.iter().filter_map(share).reduce(f64::min)
 }
 
-/// The first eight bytes of the SHA-256 of `text`, in hexadecimal digits.
+/// Returns the first eight bytes of the SHA-256 of `text`, in hexadecimal.
 fn fingerprint(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// An address, absolute or not, without login, query and fragment: they carry sessions and keys.
+/// Strips the login, query and fragment from a URL, absolute or relative: they may contain sessions
+/// and keys.
 fn bare(address: &str) -> String {
     let address = address.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = address.split_once("//") else {
@@ -241,7 +242,7 @@ fn bare(address: &str) -> String {
     format!("{scheme}//{host}{path}")
 }
 
-/// A content type without its parameters.
+/// Returns a content type without its parameters.
 fn essence(content_type: &str) -> String {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().to_ascii_lowercase()
@@ -256,7 +257,7 @@ fn charset(content_type: &str) -> Option<String> {
     })
 }
 
-/// No id is longer than this; what is, is no id.
+/// Removes control characters and limits an ID to 128 characters.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(128).collect()
 }

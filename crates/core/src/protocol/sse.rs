@@ -1,9 +1,9 @@
-//! Server-sent events out of bytes, as the WHATWG specifies them. Pure, and independent of where chunks end.
+//! Parses server-sent events as the WHATWG specifies. Pure, and independent of chunk boundaries.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
 
-/// Collects bytes and gives the data of each complete event, and whether its name is `error`: other names repeat what the
-/// data says.
+/// Collects bytes and yields the data of each complete event, and whether its name is `error`.
+/// Other names only repeat what the data says.
 #[derive(Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -14,12 +14,12 @@ pub(super) struct Sse {
     data: Vec<u8>,
     has_data: bool,
     is_error: bool,
-    /// The last byte was a carriage return: a line feed that follows belongs to it.
+    /// Whether the last byte was a carriage return, so that a following line feed belongs to it.
     after_cr: bool,
     started: bool,
 }
 
-/// The bytes are no UTF-8; with them as far as they can be read.
+/// The bytes are not UTF-8. Holds them decoded as far as possible.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotText(pub(super) String);
 
@@ -30,8 +30,8 @@ impl NotText {
 }
 
 impl Sse {
-    /// Takes a chunk in and hands the data of every event that it completes to `each`. Comments, other fields and empty
-    /// events give nothing.
+    /// Reads a chunk and passes the data of every completed event to `each`. Comments, other fields
+    /// and empty events are skipped.
     pub(super) fn feed(
         &mut self,
         chunk: &[u8],
@@ -52,7 +52,7 @@ impl Sse {
             if self.line.is_empty() {
                 self.end_line(line, &mut each)?;
             } else {
-                // The room is used again: a stream of many events allocates once.
+                // Reuse the buffer, so that a long stream allocates only once.
                 let mut joined = std::mem::take(&mut self.line);
                 joined.extend_from_slice(line);
                 let ended = self.end_line(&joined, &mut each);
@@ -65,8 +65,8 @@ impl Sse {
         Ok(())
     }
 
-    /// The stream has ended. What was not dispatched is lost by the rules, but a monitor still wants to see a last
-    /// error: it is handed over all the same.
+    /// Handles the end of the stream. The specification discards an incomplete last event, but a
+    /// monitor needs it because it may be an error.
     pub(super) fn end(&mut self, mut each: impl FnMut(&str, bool)) -> Result<(), NotText> {
         if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);

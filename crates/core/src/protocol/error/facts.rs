@@ -1,24 +1,25 @@
-//! What an error answer holds: its codes and its text, wherever they stand. Pure.
+//! Extracts codes and texts from an error response, wherever they appear. Pure.
 
 use serde_json::Value;
 
-/// A longer error body is not parsed: JSON takes a multiple of its size in memory.
+/// Longer error bodies are not parsed, because parsed JSON takes a multiple of its size in memory.
 pub(in crate::protocol) const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// How deep errors are nested in errors: a gateway's around a router's around a vendor's.
+/// The maximum nesting of errors: a gateway's around a router's around a vendor's.
 const MAX_DEPTH: usize = 5;
-/// How many codes are collected.
+/// The maximum number of codes to collect.
 const MAX_CODES: usize = 32;
-/// How many of several errors are quoted.
+/// The maximum number of errors to quote.
 const MAX_QUOTED: usize = 3;
-/// More than is kept of a text, since a secret must not be cut before it was recognized.
+/// The maximum length of a text. It is longer than what is stored, because redaction must see
+/// entire secrets.
 const MAX_TEXT_CHARS: usize = 2000;
 
-/// How far behind the word `model` its name ends.
+/// How many characters after the word `model` its name and verdict may take.
 const MODEL_NAME_CHARS: usize = 80;
 
-/// What a model is called; "modelo" and "modell" begin like it.
+/// The word for a model in several languages; "modelo" and "modell" begin like the first.
 const MODEL_WORDS: [&str; 6] = ["model", "modèle", "модел", "モデル", "모델", "模型"];
-/// What is said of one that is not there.
+/// What follows the name of a missing model.
 const MISSING: [&str; 26] = [
     " not found",
     " does not exist",
@@ -81,7 +82,8 @@ const NESTED_KEYS: [&str; 13] = [
     "cause",
     "metadata",
 ];
-/// Keys that hold a text, the most informative first. An `error` that is an object or a list comes before them all.
+/// Keys that hold a text, the most informative first. An `error` that is an object or a list takes
+/// precedence.
 const TEXT_KEYS: [&str; 18] = [
     "message",
     "Message",
@@ -105,31 +107,31 @@ const TEXT_KEYS: [&str; 18] = [
 /// Keys that hold an error object or a list of them.
 const OBJECT_KEYS: [&str; 6] = ["error", "Error", "errors", "fault", "base_resp", "Response"];
 
-/// What was collected from an error.
+/// The facts collected from an error.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    /// In lower case, without a namespace around them.
+    /// In lower case, without a namespace.
     codes: Vec<String>,
     pub(super) message: String,
-    /// The text that is compared: in lower case and without addresses, whose paths name pages about money and limits.
+    /// The text to compare: in lower case and without URLs, whose paths mention billing and limits.
     pub(super) lower: String,
-    /// The HTTP status that stands inside.
+    /// The HTTP status in the body.
     pub(super) status: Option<u16>,
-    /// The parameter of the request that it names.
+    /// The request parameter that the error names.
     pub(super) param: Option<String>,
-    /// MiniMax's own number.
+    /// MiniMax's code.
     pub(super) minimax: Option<i64>,
-    /// A router passes on the refusal of a provider behind it.
+    /// Whether a router forwards the error of an upstream provider.
     pub(super) is_upstream: bool,
-    /// A router's own moderation of the prompt.
+    /// Whether a router's own moderation rejected the prompt.
     pub(super) is_moderated: bool,
-    /// Google names the quota that is used up; its shared capacity has none.
+    /// Whether Google names the exhausted quota; its shared capacity has none.
     pub(super) names_quota: bool,
     pub(super) is_of_cloudflare: bool,
 }
 
 impl Facts {
-    /// Collects what `value` holds.
+    /// Collects the facts of `value`.
     pub(super) fn of(value: &Value) -> Self {
         let mut facts = Self::default();
         facts.collect(value, 0);
@@ -149,7 +151,7 @@ impl Facts {
         facts
     }
 
-    /// The facts of a text that is no JSON.
+    /// Collects the facts of a text that is not JSON.
     pub(super) fn of_text(text: &str) -> Self {
         let mut facts = Self::default();
         facts.set_message(text.chars().take(MAX_TEXT_CHARS).collect());
@@ -163,7 +165,8 @@ impl Facts {
         let code = code.rsplit('#').next().unwrap_or_default().trim();
         if !code.is_empty() && self.codes.len() < MAX_CODES {
             let code = code.to_lowercase();
-            // `RequestLimitExceeded.UinLimitExceeded`: the family says it where the member is not known.
+            // `RequestLimitExceeded.UinLimitExceeded`: also add the prefix, in case the full code
+            // is unknown.
             if let Some((family, _)) = code.split_once('.') {
                 self.codes.push(family.to_owned());
             }
@@ -171,26 +174,27 @@ impl Facts {
         }
     }
 
-    /// Whether one of the codes is among `names`.
+    /// Reports whether one of the codes is among `names`.
     pub(super) fn has(&self, names: &[&str]) -> bool {
         self.codes.iter().any(|code| names.contains(&code.as_str()))
     }
 
-    /// Whether one of the codes holds one of `parts`, whatever separates the words of it.
+    /// Reports whether one of the codes contains one of `parts`, whatever its separators.
     pub(super) fn has_code_with(&self, parts: &[&str]) -> bool {
         self.codes.iter().any(|code| {
-            // Some put a sentence where others put a code.
+            // Some vendors put a sentence in place of a code.
             let joined: String = code.chars().filter(|c| c.is_alphanumeric()).collect();
             parts.iter().any(|part| joined.contains(part))
         })
     }
 
-    /// Whether the text holds one of `parts`.
+    /// Reports whether the text contains one of `parts`.
     pub(super) fn says(&self, parts: &[&str]) -> bool {
         parts.iter().any(|part| self.lower.contains(part))
     }
 
-    /// Whether the text says, soon after it names a model, that there is none: `Model "m" not found`.
+    /// Reports whether the text says that a model is missing, soon after naming it: `Model "m" not
+    /// found`.
     pub(super) fn says_model_is_missing(&self) -> bool {
         let named = MODEL_WORDS.iter().flat_map(|w| self.lower.match_indices(w));
         named.into_iter().any(|(at, _)| {
@@ -200,7 +204,8 @@ impl Facts {
         })
     }
 
-    /// Whether the text names the window of time of a rate limit: "per minute", "/ day", "(TPM)".
+    /// Reports whether the text names the time window of a rate limit: "per minute", "/ day",
+    /// "(TPM)".
     pub(super) fn names_window(&self) -> bool {
         let mut before_is_per = false;
         for token in self.lower.split(|c: char| !c.is_alphanumeric() && c != '/') {
@@ -226,7 +231,7 @@ impl Facts {
         let mut kept = String::with_capacity(lower.len());
         for part in lower.split_inclusive(char::is_whitespace) {
             match part.find("://") {
-                // What stands before an address belongs to the text.
+                // Keep what precedes the URL.
                 Some(at) => {
                     kept.push_str(part[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric()));
                 }
@@ -300,8 +305,8 @@ impl Facts {
     }
 }
 
-/// The body as JSON, or that of the first event if it is a stream of them all the same. Nothing for a body that is longer
-/// than any error.
+/// Parses the body as JSON, or its first event if it is a stream. Returns `None` for a body that is
+/// too long for an error.
 pub(super) fn parse(body: &str) -> Option<Value> {
     if body.len() > MAX_ERROR_BYTES {
         return None;
@@ -313,7 +318,7 @@ pub(super) fn parse(body: &str) -> Option<Value> {
     })
 }
 
-/// The object or list that a text holds, if it is JSON.
+/// Parses a text as a JSON object or list.
 fn json_in(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.len() > MAX_ERROR_BYTES || !text.starts_with(['{', '[']) {
@@ -324,14 +329,14 @@ fn json_in(text: &str) -> Option<Value> {
         .filter(|value| value.is_object() || value.is_array())
 }
 
-/// The error object inside an answer, or the answer itself.
+/// Returns the error object inside a response, or the response itself.
 fn error_of(value: &Value) -> &Value {
     let value = value.get(0).unwrap_or(value);
     let error = &value["error"];
     if error.is_object() { error } else { value }
 }
 
-/// The text of an error, from the innermost error that has one.
+/// Returns the text of the innermost error that has one.
 fn text_of(value: &Value, depth: usize) -> Option<String> {
     if depth > MAX_DEPTH {
         return None;
@@ -369,7 +374,7 @@ fn text_of(value: &Value, depth: usize) -> Option<String> {
     }
 }
 
-/// Pydantic's form, which FastAPI sends: where (`loc`) and what (`msg`).
+/// Formats Pydantic's errors, which FastAPI sends: location (`loc`) and message (`msg`).
 fn place_and_text(value: &Value) -> Option<String> {
     let text = value["msg"].as_str()?;
     let place: Vec<String> = value["loc"]
@@ -383,7 +388,7 @@ fn place_and_text(value: &Value) -> Option<String> {
     Some(format!("{}: {text}", place.join(".")))
 }
 
-/// The four digits that MiniMax puts in brackets behind its text.
+/// Returns the four-digit code in parentheses after MiniMax's text.
 fn number_in_brackets(text: &str) -> Option<i64> {
     let inner = text.trim_end().strip_suffix(')')?.rsplit_once('(')?.1;
     Some(inner)
@@ -391,7 +396,7 @@ fn number_in_brackets(text: &str) -> Option<i64> {
         .and_then(|digits| digits.parse().ok())
 }
 
-/// The title of a page, or the beginning of whatever it is.
+/// Returns the title of a page, or its beginning.
 pub(in crate::protocol) fn page_message(status: u16, body: &str) -> String {
     let start: String = body.trim().chars().take(MAX_TEXT_CHARS).collect();
     if start.is_empty() {

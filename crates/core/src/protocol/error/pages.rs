@@ -1,7 +1,7 @@
-//! Pages that somebody on the way has answered in the target's place: challenges of front ends that want a browser, and
-//! blocks of web filters in this network. Recognized by what their makers put into all of them. Pure.
+//! Recognizes pages from intermediaries: browser challenges of front ends and block pages of this
+//! network's web filters. They are matched by strings that their vendors always include. Pure.
 
-/// What challenge pages hold, in lower case, and who sends them.
+/// Strings in challenge pages, in lower case, and their vendors.
 const CHALLENGES: &[(&str, &str)] = &[
     ("just a moment...", "Cloudflare"),
     ("_cf_chl_opt", "Cloudflare"),
@@ -44,13 +44,13 @@ const CHALLENGES: &[(&str, &str)] = &[
     ("verifying you are human", "a check for browsers"),
     ("verifying your browser", "a check for browsers"),
 ];
-/// What the answers for scripts of such front ends hold, in lower case: they are JSON.
+/// Strings in the JSON that such front ends send to scripts, in lower case.
 const SCRIPT_CHALLENGES: &[(&str, &str)] = &[
     ("captcha-delivery.", "DataDome"),
     ("\"jsclientsrc\"", "HUMAN"),
     ("\"blockscript\"", "HUMAN"),
 ];
-/// What pages of web filters hold, in lower case, and whose they are.
+/// Strings in block pages of web filters, in lower case, and their vendors.
 const FILTERS: &[(&str, &str)] = &[
     ("zscaler", "Zscaler"),
     ("fortiguard", "FortiGuard"),
@@ -77,17 +77,17 @@ const FILTERS: &[(&str, &str)] = &[
     ("the requested url could not be retrieved", "Squid"),
 ];
 
-/// Who challenges automated visitors with the HTML page `lower`, which is in lower case.
+/// Returns the vendor of the challenge page `lower`, which is in lower case.
 pub(super) fn challenger(lower: &str) -> Option<&'static str> {
     find(CHALLENGES, lower)
 }
 
-/// Who challenges automated visitors with the JSON text `body`.
+/// Returns the vendor of the challenge in the JSON text `body`.
 pub(super) fn script_challenger(body: &str) -> Option<&'static str> {
     find(SCRIPT_CHALLENGES, &body.to_ascii_lowercase())
 }
 
-/// Which web filter of this network has sent the HTML page `lower`, which is in lower case.
+/// Returns the vendor of the web filter's page `lower`, which is in lower case.
 pub(super) fn filter(lower: &str) -> Option<&'static str> {
     find(FILTERS, lower)
 }
