@@ -1,4 +1,5 @@
-//! Advice for a channel. It waits for more to join it, as any message does: one certificate concerns many endpoints.
+//! Batches advice for a channel. Advice waits for more to join it, as any message does: one
+//! certificate can concern many endpoints.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{Block, Document, ShiftClock, Timestamp};
 
-/// What waits for one channel.
+/// Advice that is queued for one channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct AdviceBatch {
     entries: Vec<AdviceEntry>,
@@ -45,14 +46,14 @@ impl AdviceBatch {
         });
     }
 
-    /// Whether the first has waited long enough.
+    /// Reports whether the first entry has waited long enough.
     pub(super) fn is_due(&self, now: Timestamp, wait: Duration) -> bool {
         self.entries
             .first()
             .is_some_and(|first| now >= first.at + wait)
     }
 
-    /// When it was decided, its title and its document.
+    /// Returns the time of the first entry, the title and the document.
     pub(super) fn message(self, location: &str) -> (Timestamp, String, Document) {
         let at = self.entries.first().map_or(Timestamp(0), |first| first.at);
         let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});

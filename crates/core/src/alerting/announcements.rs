@@ -1,4 +1,5 @@
-//! Messages that are about no incident: the monitor itself, reports, advice and vendors' incidents.
+//! Messages that are not about an incident: the monitor itself, reports, advice and vendor
+//! incidents.
 
 use super::context::TickContext;
 use super::{NotificationScheduler, stable_id};
@@ -25,7 +26,7 @@ impl NotificationScheduler {
             condition,
         } = announcement;
         self.announced += 1;
-        // Several daemons of one store make the same report: it has one id, whatever each has announced before.
+        // Daemons that share a store produce the same report; it must have the same id on each.
         let count = match kind {
             NoticeKind::Report => String::new(),
             _ => self.announced.to_string(),
@@ -52,7 +53,8 @@ impl NotificationScheduler {
                 condition: condition.clone(),
                 ..bare
             };
-            // That the monitor is offline, or a channel broken, is as urgent as an outage; the rest can wait.
+            // Messages about an offline monitor, its database or a broken channel are as urgent as
+            // an outage. The rest can wait.
             let is_urgent = matches!(
                 kind,
                 NoticeKind::Offline | NoticeKind::Online | NoticeKind::Store | NoticeKind::Delivery
@@ -60,7 +62,7 @@ impl NotificationScheduler {
             let not_before = context
                 .closed_until()
                 .max(context.quiet_until(channel, is_urgent));
-            // A channel that was not reached at the beginning gets one message at the end that covers both.
+            // A channel that never received the opening message gets one message that covers both.
             let supersedes_opening =
                 condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
             outgoing.push(Outgoing {
@@ -72,7 +74,7 @@ impl NotificationScheduler {
         }
     }
 
-    /// Sends a channel the advice that has waited long enough for more to join it.
+    /// Sends the advice of a channel once it has waited long enough for more to join it.
     pub(super) fn flush_advice(
         &mut self,
         channel: &Channel,

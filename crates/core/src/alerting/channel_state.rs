@@ -1,4 +1,4 @@
-//! What one channel knows of one incident, and what it is notified about next.
+//! State of one incident on one channel: what was sent, and what is sent next.
 
 use std::time::Duration;
 
@@ -14,75 +14,75 @@ use crate::model::{Extent, Incident, NoticeKind, ShiftClock, Timestamp};
 /// The longest interval between two reminders.
 const MAX_REMINDER: Duration = Duration::from_hours(24);
 
-/// The record of one channel and one incident. Its stored names are those of the first release.
+/// State of one incident on one channel. The serialized names are those of the first release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ChannelState {
-    /// Since when the incident concerns the channel.
+    /// When the incident began to concern the channel.
     since: Timestamp,
     /// Whether something suppressed the next message.
     #[serde(rename = "held")]
     was_suppressed: bool,
-    /// Whether the channel knows of it: its first message is decided, or it wants no first messages.
+    /// Whether the first message has been decided, or the channel wants no first messages.
     #[serde(rename = "told")]
     is_notified: bool,
-    /// The first message; mails thread on it.
+    /// Id of the first message; emails thread on it.
     first: Option<Uuid>,
-    /// Whether that was a digest.
+    /// Whether the first message was in a digest.
     #[serde(rename = "gathered")]
     in_digest: bool,
-    /// How many messages there were.
+    /// Number of messages so far.
     messages: u32,
-    /// When the last one was.
+    /// When the last message was sent.
     last_at: Timestamp,
-    /// How many of them were reminders.
+    /// Number of reminders among them.
     reminders: u32,
-    /// What happened since that the channel does not know yet, and when.
+    /// The change to notify next, and when it happened.
     #[serde(rename = "owed")]
     pending: Option<(NoticeKind, Timestamp)>,
-    /// What the last message said of the incident.
+    /// The extent of the incident as of the last message.
     #[serde(default)]
     known: Option<Extent>,
 }
 
-/// What is to be done about an incident and a channel now.
+/// What to do now about an incident on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nothing has happened that the channel does not know.
+    /// Nothing to send.
     Idle,
     /// The first message waits for other incidents to join it.
     Group,
-    /// There is something to send, and something suppresses it.
+    /// A message is due, but something suppresses it.
     Suppress(Suppression),
-    /// Send this; it was decided then.
+    /// Send this message, which was decided at this time.
     Notify(NoticeKind, Timestamp),
-    /// Nothing will ever be sent again.
+    /// No message about the incident will follow.
     Done,
 }
 
-/// Whether others may join the first message.
+/// Whether other endpoints or incidents may join the first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Company {
-    /// Other endpoints may fail in the same way: the message waits for them.
+    /// Other endpoints may still join the incident; the message waits for them.
     Expected,
     /// Every endpoint that could join is in the incident already.
     Complete,
-    /// So many incidents begin at once that their messages are one.
+    /// So many incidents begin at once that their messages become one.
     Storm,
 }
 
-/// How a message leaves.
+/// How a message is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// By itself.
+    /// As a message of its own.
     Single,
-    /// Together with others.
+    /// In a digest.
     Digest,
-    /// Not at all: the channel's `on` does not name it.
+    /// Not sent: the channel's `on` does not include it.
     Unwanted,
 }
 
 impl ChannelState {
-    /// An incident concerns the channel since then.
+    /// Creates the state of an incident that concerns the channel since then.
     pub(super) fn new(since: Timestamp) -> Self {
         Self {
             since,
@@ -98,13 +98,13 @@ impl ChannelState {
         }
     }
 
-    /// What the channel knows of the incident.
+    /// The extent of the incident as of the last message.
     pub(super) fn known(&self) -> Option<Extent> {
         self.known.clone()
     }
 
-    /// The incident has changed. What is worse or final replaces what is pending already. A channel that knows nothing
-    /// yet will be notified of the incident as it is then.
+    /// Records a change to notify. A worse or final change replaces a pending one. A channel that
+    /// was not notified yet gets the incident's latest state in its first message.
     pub(super) fn set_pending(&mut self, kind: NoticeKind, at: Timestamp) {
         let weight = |kind: NoticeKind| match kind {
             NoticeKind::Resolved => 2,
@@ -119,7 +119,7 @@ impl ChannelState {
         }
     }
 
-    /// What is next at `now`.
+    /// Decides what to do at `now`.
     pub(super) fn decide(
         &self,
         now: Timestamp,
@@ -132,7 +132,8 @@ impl ChannelState {
             return self.decide_first(now, incident, filters, suppressions, company);
         }
         if let Some((kind, at)) = self.pending {
-            // A channel that was notified of the beginning is notified of the end, even during a silence.
+            // A channel that was notified of the opening is notified of the recovery, even during a
+            // silence.
             let suppression = match kind {
                 NoticeKind::Resolved => suppressions.beyond_silence(),
                 _ => suppressions.first(),
@@ -161,7 +162,7 @@ impl ChannelState {
     ) -> Decision {
         let is_over = incident.resolved_at.is_some();
         let is_delayed = filters.after > Duration::ZERO;
-        // It was over before anybody had to be notified.
+        // The incident resolved before anyone had to be notified.
         if is_over && (is_delayed || suppressions.silence || suppressions.maintenance) {
             return Decision::Done;
         }
@@ -180,7 +181,7 @@ impl ChannelState {
                 Decision::Group
             };
         }
-        // Somebody has acknowledged it: nobody else has to be woken.
+        // Somebody has acknowledged it, so it does not escalate to this channel.
         if is_delayed && incident.acknowledged.is_some() {
             return Decision::Idle;
         }
@@ -204,12 +205,12 @@ impl ChannelState {
             && now >= self.last_at + interval
     }
 
-    /// Remembers that the next message was suppressed; whether that is new.
+    /// Records that the next message was suppressed. Returns whether that is new.
     pub(super) fn suppress(&mut self) -> bool {
         !std::mem::replace(&mut self.was_suppressed, true)
     }
 
-    /// The id of the message that is next.
+    /// Returns the id of the next message.
     pub(super) fn next_id(
         &self,
         channel: &str,
@@ -222,7 +223,7 @@ impl ChannelState {
         stable_id(&[&incident, channel, kind.as_str(), &at.to_string(), &count])
     }
 
-    /// Records that message `id` left at `now`.
+    /// Records at `now` that message `id` was sent, added to a digest or left out.
     pub(super) fn record_sent(
         &mut self,
         kind: NoticeKind,
@@ -249,25 +250,26 @@ impl ChannelState {
         }
     }
 
-    /// The first message said that it is over as well.
+    /// Drops a pending recovery because the first message reported it as well.
     pub(super) fn skip_resolved(&mut self) {
         self.pending = self
             .pending
             .filter(|(kind, _)| *kind != NoticeKind::Resolved);
     }
 
-    /// It was the only one in its digest and is sent as any message, as `id`; what follows is sent so as well.
+    /// Takes the incident out of its digest, where it was the only one. It is sent as message `id`,
+    /// and later messages are sent singly as well.
     pub(super) fn promote_from_digest(&mut self, id: Uuid) {
         self.in_digest = false;
         self.first.get_or_insert(id);
     }
 
-    /// The first message.
+    /// Id of the first message.
     pub(super) fn first(&self) -> Option<Uuid> {
         self.first
     }
 
-    /// Whether it began in a digest; then what follows is in digests too.
+    /// Reports whether the first message was in a digest; later ones are then in digests too.
     pub(super) fn in_digest(&self) -> bool {
         self.in_digest
     }

@@ -1,4 +1,4 @@
-//! What one tick sees: the time, the configuration, the snapshot and the maintenance windows.
+//! Context of one tick: the time, the configuration, the snapshot and the maintenance windows.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::model::{
     Attribution, Endpoint, EndpointName, Incident, Notice, NoticeKind, Status, Timestamp,
 };
 
-/// The surroundings of one tick.
+/// Context of one tick.
 pub(super) struct TickContext<'a> {
     pub(super) now: Timestamp,
     pub(super) config: &'a Config,
@@ -23,7 +23,7 @@ pub(super) struct TickContext<'a> {
 }
 
 impl TickContext<'_> {
-    /// A maintenance of everything is a time in which nothing is sent.
+    /// Returns the end of a maintenance window that covers everything; nothing is sent before.
     pub(super) fn closed_until(&self) -> Option<Timestamp> {
         self.windows
             .iter()
@@ -32,15 +32,15 @@ impl TickContext<'_> {
             .max()
     }
 
-    /// The end of the channel's quiet hours, if they hold back a message that is, or is not, urgent.
+    /// Returns the end of the channel's quiet hours, if they suppress a message of this urgency.
     pub(super) fn quiet_until(&self, channel: &Channel, is_urgent: bool) -> Option<Timestamp> {
         (!is_urgent || channel.filters.quiet_hours_all)
             .then(|| quiet_until(&channel.filters, self.config, self.now))
             .flatten()
     }
 
-    /// What suppresses messages about `incident` for a channel with `filters`. A silence or a maintenance has to cover
-    /// every endpoint of it.
+    /// Returns what suppresses messages about `incident` for a channel with `filters`. Silences or
+    /// maintenance windows must cover every endpoint of the incident.
     pub(super) fn suppressions(
         &self,
         silences: &[Silence],
@@ -60,8 +60,8 @@ impl TickContext<'_> {
         }
     }
 
-    /// Whether another endpoint could still join `incident`: one of the same failure domain, or any while this machine is
-    /// the cause.
+    /// Reports whether another endpoint could still join `incident`: one of the same failure
+    /// domain, or any endpoint if the problem is local.
     pub(super) fn may_grow(&self, incident: &Incident) -> bool {
         let is_local = incident.attribution == Attribution::Local;
         self.config.endpoints.iter().any(|e| {
@@ -69,7 +69,7 @@ impl TickContext<'_> {
         })
     }
 
-    /// A message about `incident`.
+    /// Builds a message about `incident`.
     pub(super) fn notice(
         &self,
         id: Uuid,
@@ -84,7 +84,7 @@ impl TickContext<'_> {
             .endpoints
             .iter()
             .find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
-        // What the vendor's page says changes without the incident changing.
+        // The official status can change without a change of the incident.
         let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
         let official = now.unwrap_or(incident).official.clone();
         let subject = endpoint.map_or_else(
@@ -114,7 +114,7 @@ impl TickContext<'_> {
         }
     }
 
-    /// A message about no incident.
+    /// Builds a message that is not about an incident.
     pub(super) fn bare(&self, id: Uuid, kind: NoticeKind, at: Timestamp, title: String) -> Notice {
         Notice {
             id,
@@ -141,7 +141,7 @@ impl TickContext<'_> {
     }
 }
 
-/// The end of the quiet hours that `now` lies in.
+/// Returns the end of the quiet hours that contain `now`.
 fn quiet_until(filters: &Filters, config: &Config, now: Timestamp) -> Option<Timestamp> {
     let (start, end) = filters.quiet_hours?;
     let local = now.to_datetime().with_timezone(&config.monitor.timezone);

@@ -1,4 +1,4 @@
-//! Channels that do not deliver, as the others are notified of it.
+//! Reports channels that fail to deliver through the other channels.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use crate::model::{ChannelStats, Condition, NoticeKind, Timestamp};
 
 /// A channel that has been failing for this long is announced through the others.
 const FAILING: Duration = Duration::from_mins(5);
-/// That a recipient refuses is announced no more often than this.
+/// Minimum interval between announcements that a channel's recipients reject messages.
 const REFUSED: Duration = Duration::from_hours(24);
 
 impl NotificationScheduler {
-    /// Announces through the other channels that a channel does not deliver, once, and once more when it delivers again.
+    /// Announces through the other channels when a channel fails to deliver and when it has
+    /// recovered, once each.
     pub(super) fn watch_channels(
         &mut self,
         now: Timestamp,

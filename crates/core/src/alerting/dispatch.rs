@@ -1,6 +1,10 @@
-//! The stages through which the incidents pass on their way to one channel, in order: routing (does it concern the
-//! channel?), grouping (is it a storm?), suppression and the channel's own state (is there something to send, and may
-//! it be sent?), the rate limit (by itself or in a digest?), and the outbox.
+//! The stages from an incident to a message on one channel, in order:
+//!
+//! - routing: does the incident concern the channel?
+//! - grouping: is it a storm?
+//! - suppression and the channel's state: is a message due, and may it be sent?
+//! - the rate limit: as a message of its own or in a digest?
+//! - the outbox.
 
 use uuid::Uuid;
 
@@ -12,20 +16,21 @@ use crate::config::Channel;
 use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
 use crate::model::{IncidentState, Notice, NoticeKind, Outgoing};
 
-/// More first messages at once than this are one message. Ten endpoints of one vendor are one incident anyway.
+/// More simultaneous first messages than this become one digest. Ten endpoints of one vendor are
+/// one incident anyway.
 const DIGEST_THRESHOLD: usize = 12;
 
-/// One channel's turn.
+/// State while dispatching to one channel.
 struct Turn<'a> {
     channel: &'a Channel,
     context: &'a TickContext<'a>,
-    /// Whether so many incidents begin at once that their first messages are one.
+    /// Whether so many incidents begin at once that their first messages become one digest.
     is_storm: bool,
     limiter: RateLimiter,
 }
 
 impl NotificationScheduler {
-    /// Puts everything that `channel` is to be notified about now into `outgoing`.
+    /// Puts all messages that are due for `channel` into `outgoing`.
     pub(super) fn dispatch(
         &mut self,
         channel: &Channel,
@@ -49,7 +54,8 @@ impl NotificationScheduler {
         }
     }
 
-    /// The incidents that concern the channel, by number. One that is over before the channel knew of it does not.
+    /// Returns the incidents that concern the channel, by number. Incidents that resolved before
+    /// the channel knew of them are left out.
     fn route(&mut self, channel: &Channel, context: &TickContext<'_>) -> Vec<Uuid> {
         let mut concerned: Vec<(u64, Uuid)> = Vec::new();
         for (id, case) in &mut self.cases {
@@ -68,8 +74,8 @@ impl NotificationScheduler {
         concerned.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Whether so many incidents begin at once that one message says it better. A receiver that keeps incidents gets
-    /// each.
+    /// Reports whether so many incidents begin at once that one digest is clearer. Stateful
+    /// receivers always get each incident.
     fn is_storm(&self, channel: &Channel, context: &TickContext<'_>, concerned: &[Uuid]) -> bool {
         if is_machine(channel) {
             return false;
@@ -106,7 +112,7 @@ impl NotificationScheduler {
         Some(state.decide(context.now, &case.incident, filters, suppressions, company))
     }
 
-    /// Everything about one incident: what began may be over as well.
+    /// Sends everything that is due about one incident; a recovery may follow the opening at once.
     fn notify(&mut self, id: Uuid, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
         loop {
             let decision = self
@@ -137,7 +143,7 @@ impl NotificationScheduler {
         }
     }
 
-    /// Sends what the rate limit held back, when it is time.
+    /// Sends the digest of what the rate limit held back, once it is due.
     fn flush_digest(&mut self, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
         let context = turn.context;
         let wait = turn.channel.filters.group_wait;
@@ -156,7 +162,7 @@ impl NotificationScheduler {
         outgoing.push(turn.outgoing(notice));
     }
 
-    /// The message of a digest of one incident: that needs no digest.
+    /// Returns an ordinary message for a digest of only one incident.
     fn single(&mut self, digest: &Digest, id: Uuid, turn: &Turn<'_>) -> Option<Notice> {
         let (incident, kind) = digest.only?;
         let case = self.cases.get_mut(&incident)?;

@@ -1,4 +1,4 @@
-//! Drills of the channels: who is sent one, who confirmed it, and what nobody confirmed in time.
+//! Drills of the channels: who gets one, who confirmed it, and which were not confirmed in time.
 
 use std::time::Duration;
 
@@ -19,21 +19,22 @@ use crate::model::{
     Outgoing, Snapshot, Timestamp,
 };
 
-/// How long a message of a drill is kept: as long as its link is valid, and a day.
+/// How long a drill message is kept: while its link is valid, plus a day.
 const KEPT_MS: i64 = 8 * 24 * 3_600_000;
-/// A receiver that keeps what it is sent gets the end this much later: Alertmanager waits half a minute before it notifies.
+/// A stateful receiver gets the end of the drill this much later: Alertmanager waits half a minute
+/// before it notifies.
 const LENGTH: Duration = Duration::from_secs(45);
-/// The most messages that are kept, whatever is asked for.
+/// The most drill messages that are kept besides the last one of each channel.
 const MOST: usize = 500;
 
-/// What came of a confirmation.
+/// Outcome of a confirmation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DrillConfirmation {
-    /// It is confirmed now.
+    /// The message is now confirmed.
     Confirmed(DrillMessage),
-    /// It was confirmed before; nothing has changed.
+    /// The message was confirmed before; nothing has changed.
     Already(DrillMessage),
-    /// There is no drill with this notification.
+    /// No drill message has this notification id.
     Unknown,
 }
 
@@ -43,8 +44,8 @@ impl NotificationScheduler {
         &self.drills
     }
 
-    /// Whether it is time for the drill that `[drill] every` asks for. It waits while this machine is offline and while an
-    /// incident is open: real messages go first.
+    /// Reports whether the drill that `[drill] every` schedules is due. It waits while this machine
+    /// is offline or an incident is open: real messages go first.
     pub fn is_drill_due(&mut self, config: &Config, snapshot: &Snapshot) -> bool {
         let now = snapshot.at;
         let Some(cron) = &config.drill.every else {
@@ -66,7 +67,8 @@ impl NotificationScheduler {
                 self.changed = true;
                 true
             }
-            // The first time is the next one; and the clock may have been wrong when it was noted.
+            // The first drill is the next one scheduled. A stored time in the future comes from a
+            // wrong clock.
             _ => {
                 self.drilled_until = Some(now);
                 self.changed = true;
@@ -75,8 +77,8 @@ impl NotificationScheduler {
         }
     }
 
-    /// Starts the drill `id` of these channels: the messages leave with the next tick. `incident` is what the detector made
-    /// of the simulated outage.
+    /// Starts the drill `id` on these channels; the messages are sent at the next tick. `incident`
+    /// is what the detector opened for the simulated outage.
     pub fn start_drill(
         &mut self,
         id: Uuid,
@@ -137,8 +139,8 @@ impl NotificationScheduler {
         DrillConfirmation::Confirmed(message)
     }
 
-    /// The messages that nobody has confirmed within `[drill] confirm_within`, each once; the channels of `escalate_to` are
-    /// notified of them.
+    /// Returns the messages that nobody has confirmed within `[drill] confirm_within`, each once.
+    /// Notifies the channels of `escalate_to` about them.
     pub fn report_unconfirmed_drills(
         &mut self,
         config: &Config,
@@ -170,7 +172,7 @@ impl NotificationScheduler {
         late
     }
 
-    /// Puts the messages of a drill into the outbox, behind everything that is real.
+    /// Puts the drill messages into the outbox, behind all real messages.
     pub(super) fn send_drills(&mut self, context: &TickContext<'_>, outgoing: &mut Vec<Outgoing>) {
         for (message, document) in std::mem::take(&mut self.waiting_drills) {
             let channel = context
@@ -203,7 +205,7 @@ impl NotificationScheduler {
     }
 }
 
-/// The message of a drill; for a receiver that keeps what it is sent, its end as well.
+/// Returns the drill message; for a stateful receiver, its end as well.
 fn messages_to(
     channel: &Channel,
     message: &DrillMessage,
@@ -243,7 +245,7 @@ fn title(over: bool) -> String {
     }
 }
 
-/// What the message says.
+/// Returns the content of a drill message.
 fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config) -> Document {
     let locale = Locale::english(config.monitor.timezone);
     let within = locale.duration(config.drill.confirm_within.as_secs_f64());
@@ -286,7 +288,7 @@ fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config
     Document { blocks, data }
 }
 
-/// That nobody has confirmed the message, for the channels of `escalate_to`.
+/// Returns the announcement for `escalate_to` that nobody has confirmed the message.
 fn unconfirmed(message: &DrillMessage, config: &Config, now: Timestamp) -> Announcement {
     let locale = Locale::english(config.monitor.timezone);
     let within: Duration = config.drill.confirm_within;

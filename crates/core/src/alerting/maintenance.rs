@@ -1,4 +1,4 @@
-//! Maintenance windows: when they are and what they cover. Pure over configuration and time.
+//! Maintenance windows: when they are active and what they cover. Pure over configuration and time.
 
 use chrono::TimeZone;
 use chrono_tz::Tz;
@@ -7,19 +7,19 @@ use crate::config::matchers::EndpointScope;
 use crate::config::{Config, Maintenance, Window};
 use crate::model::{MaintenanceView, Timestamp};
 
-/// A window that is open.
+/// An active maintenance window.
 #[derive(Debug, Clone, Copy)]
 pub struct Active<'a> {
-    /// Which one.
+    /// The configured window.
     pub maintenance: &'a Maintenance,
-    /// When it began.
+    /// When it started.
     pub since: Timestamp,
     /// When it ends.
     pub until: Timestamp,
 }
 
 impl Active<'_> {
-    /// The endpoints that it is about.
+    /// The endpoints that it covers.
     pub fn scope(&self) -> EndpointScope<'_> {
         let Maintenance {
             endpoints,
@@ -34,7 +34,7 @@ impl Active<'_> {
         }
     }
 
-    /// The same, spelled out.
+    /// Returns the window with the names of its endpoints.
     pub fn view(&self, config: &Config) -> MaintenanceView {
         let covered = config.endpoints.iter().filter(|e| self.scope().includes(e));
         MaintenanceView {
@@ -46,7 +46,7 @@ impl Active<'_> {
     }
 }
 
-/// The windows that are open at `now`.
+/// Returns the windows that are active at `now`.
 pub fn active(config: &Config, now: Timestamp) -> Vec<Active<'_>> {
     let zone = config.monitor.timezone;
     let open = |maintenance| {
@@ -60,17 +60,17 @@ pub fn active(config: &Config, now: Timestamp) -> Vec<Active<'_>> {
     config.maintenance.iter().filter_map(open).collect()
 }
 
-/// Whether `endpoint` is in one of these windows.
+/// Reports whether `endpoint` is in one of these windows.
 pub fn covers(windows: &[Active<'_>], endpoint: &str, config: &Config) -> bool {
     windows.iter().any(|w| w.scope().covers(endpoint, config))
 }
 
-/// The beginning and the end of the window that is open at `now`.
+/// Returns the start and end of the window that is active at `now`.
 fn span(maintenance: &Maintenance, zone: Tz, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     match &maintenance.window {
         Window::Once { start, end } => (*start <= now && now < *end).then_some((*start, *end)),
         Window::Every { cron, length } => {
-            // The first beginning after `now - length` is the one whose window `now` lies in, if it lies in one.
+            // If `now` is in a window, that window is the first to start after `now - length`.
             let after = zone.from_utc_datetime(&(now - *length).to_datetime().naive_utc());
             let since = Timestamp(
                 cron.find_next_occurrence(&after, false)

@@ -1,11 +1,13 @@
-//! Who is notified of what, and when. Pure: changes of incidents, acknowledgements, silences and the time go in,
-//! notifications come out.
+//! Decides who is notified of what, and when. Pure: incident changes, acknowledgments, silences and
+//! the time go in, notifications come out.
 //!
-//! For every channel and every incident there is a [`ChannelState`]: what the channel was notified of, and what is
-//! pending. Messages wait for others to join them (`group_wait`), for an escalation's time (`after`), for the end of a
-//! silence, of a maintenance window or of quiet hours; reminders have their clock; a storm becomes a digest. The stages
-//! stand in [`dispatch`]. Unlike the incidents this is no fold over samples, since it depends on time and on people, so
-//! it is a record of its own: it is committed in the same transaction that puts the notifications into the outbox.
+//! Each channel has a [`ChannelState`] for each incident: what was sent, and what is pending.
+//! Messages wait for others to join them (`group_wait`), for their escalation delay (`after`), or
+//! for the end of a silence, a maintenance window or quiet hours. Reminders repeat on their own
+//! interval, and a storm becomes a digest. The stages are in [`dispatch`].
+//!
+//! Unlike the incidents, this state is not a fold over samples, because it depends on time and on
+//! people. It is stored separately, in the transaction that puts the notifications into the outbox.
 
 mod advice_batch;
 mod announcements;
@@ -39,7 +41,7 @@ use crate::model::{
     Snapshot, Timestamp,
 };
 
-/// What was sent, what is pending, and what people asked for.
+/// What was sent, what is pending, and the requests of users.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationScheduler {
@@ -48,22 +50,22 @@ pub struct NotificationScheduler {
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
     counsels: BTreeMap<ChannelName, AdviceBatch>,
-    /// Channels that do not deliver, as far as the others were notified.
+    /// Channels announced as failing, and since when they fail.
     failing: BTreeMap<ChannelName, Timestamp>,
-    /// Until when the dead letters of a channel have been reported.
+    /// Time of the last reported dead letter, by channel.
     dead: BTreeMap<ChannelName, Timestamp>,
-    /// When a recipient's refusal was last reported, by channel.
+    /// When rejected recipients were last reported, by channel.
     refused: BTreeMap<ChannelName, Timestamp>,
-    /// Counts the messages that are about no incident, so that each has its own id.
+    /// Number of messages that are not about an incident; gives each its own id.
     announced: u64,
-    /// The last period that was reported ends here.
+    /// End of the last reported period.
     reported_until: Option<Timestamp>,
-    /// When the making of a report was begun that is not finished.
+    /// When an unfinished report was started.
     report_tried_at: Option<Timestamp>,
     drills: Drills,
-    /// The last scheduled drill was considered then.
+    /// Drills scheduled up to this time have been handled.
     drilled_until: Option<Timestamp>,
-    /// Messages of drills that leave with the next tick.
+    /// Drill messages to send at the next tick.
     #[serde(skip)]
     waiting_drills: Vec<(DrillMessage, Document)>,
     #[serde(skip)]
@@ -72,7 +74,7 @@ pub struct NotificationScheduler {
     changed: bool,
 }
 
-/// An incident, as it was last reported, and the state of each channel.
+/// An incident, as it was last reported, and its state on each channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Case {
     incident: Incident,
@@ -81,7 +83,8 @@ struct Case {
 }
 
 impl NotificationScheduler {
-    /// Takes in a change of an incident at `at`; gives the incident with what people said about it.
+    /// Records a change of an incident at `at`. Returns the incident with its acknowledgment and
+    /// notes.
     pub fn record_change(
         &mut self,
         change: Change,
@@ -136,25 +139,26 @@ impl NotificationScheduler {
         self.reported_until
     }
 
-    /// When the making of a periodic report was begun that was not finished.
+    /// When an unfinished periodic report was started.
     pub fn report_tried_at(&self) -> Option<Timestamp> {
         self.report_tried_at
     }
 
-    /// Remembers that the making of a periodic report was begun at `at`, so that one that ends the process is not made
-    /// again at once.
+    /// Records that a periodic report was started at `at`, so that a report that crashes the
+    /// process is not retried at once.
     pub fn try_report(&mut self, at: Timestamp) {
         self.changed = true;
         self.report_tried_at = Some(at);
     }
 
-    /// Lets periods begin at `at`: what was before it is never reported.
+    /// Starts the report periods at `at`; earlier periods are never reported.
     pub fn report_from(&mut self, at: Timestamp) {
         self.changed = true;
         self.reported_until = Some(at);
     }
 
-    /// Takes over the incidents of `other` that are not known here, with who was notified of them; its silences as well.
+    /// Adds the incidents of `other` that are unknown here, with their notification states, and its
+    /// silences.
     pub fn adopt(&mut self, other: &Self) {
         for (id, case) in &other.cases {
             if !self.cases.contains_key(id) {
@@ -170,13 +174,13 @@ impl NotificationScheduler {
         }
     }
 
-    /// The incidents that were notified by this daemon's own verdict.
+    /// The incidents that this daemon notified on its own verdict.
     pub fn alone(&self) -> impl Iterator<Item = Uuid> {
         let cases = self.cases.values().map(|case| &case.incident);
         cases.filter(|i| i.alone).map(|i| i.id)
     }
 
-    /// Forgets all incidents and silences: from now on others look after them.
+    /// Drops all incidents and silences because other daemons handle them from now on.
     pub fn drop_incidents(&mut self) {
         self.changed |= !self.cases.is_empty() || !self.silences.is_empty();
         self.cases.clear();
@@ -189,14 +193,14 @@ impl NotificationScheduler {
         self.silences.push(silence);
     }
 
-    /// Ends a silence early; `None` when there is none of this id.
+    /// Ends a silence early; `None` if no silence has this id.
     pub fn unsilence(&mut self, id: Uuid) -> Option<Silence> {
         let place = self.silences.iter().position(|s| s.id == id)?;
         self.changed = true;
         Some(self.silences.remove(place))
     }
 
-    /// Records that somebody works on the incident of this number; `None` when no such incident is open.
+    /// Acknowledges the open incident of this number; `None` if there is none.
     pub fn acknowledge(&mut self, number: u64, word: Acknowledgement) -> Option<Incident> {
         let open =
             |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
@@ -210,8 +214,8 @@ impl NotificationScheduler {
         Some(case.incident.clone())
     }
 
-    /// Adds a note to the open incident of this number; its next message carries it. `None` when there is none, or when it has
-    /// [`Note::MOST`] notes already.
+    /// Adds a note to the open incident of this number, for its next message. `None` if there is no
+    /// such incident, or if it already has [`Note::MOST`] notes.
     pub fn note(&mut self, number: u64, note: Note) -> Option<Incident> {
         let open =
             |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
@@ -228,8 +232,9 @@ impl NotificationScheduler {
         Some(case.incident.clone())
     }
 
-    /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
-    /// people and the calendar said (silences, the periods of reports) stays. Gives the open incidents.
+    /// Shifts pending messages and reminders by `by_ms` after a clock change, so that they keep
+    /// their distance from now. Silences and report periods stay as they are. Returns the open
+    /// incidents.
     pub fn follow_clock(&mut self, by_ms: i64) -> Vec<Incident> {
         self.shift_clock(by_ms);
         self.changed = true;
@@ -241,7 +246,7 @@ impl NotificationScheduler {
             .collect()
     }
 
-    /// Adds to `snapshot` what people said.
+    /// Adds silences, drills, acknowledgments and notes to `snapshot`.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
         snapshot.silences.clone_from(&self.silences);
         snapshot.drills.clone_from(&self.drills);
@@ -255,8 +260,9 @@ impl NotificationScheduler {
         }
     }
 
-    /// Closes what is over although no change said so: after the state of detection had to be made anew. What
-    /// concerned only endpoints that are not watched any more is closed as removed. Gives what it closed.
+    /// Closes incidents that are not open in `snapshot` although no change closed them, after the
+    /// detection state had to be rebuilt. If none of its endpoints is monitored any more, an
+    /// incident is closed as removed. Returns the closed incidents.
     pub fn reconcile(&mut self, snapshot: &Snapshot) -> Vec<Incident> {
         let at = snapshot.at;
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
@@ -285,7 +291,8 @@ impl NotificationScheduler {
         closed
     }
 
-    /// What is to be sent as of `now`. `outbox` says how delivery goes.
+    /// Returns the messages to send as of `now`. `outbox` holds the delivery statistics of the
+    /// channels.
     pub fn tick(
         &mut self,
         now: Timestamp,
@@ -321,14 +328,14 @@ impl NotificationScheduler {
         outgoing
     }
 
-    /// The complete record, if it has changed since the last call.
+    /// Returns the serialized state, if it has changed since the last call.
     pub fn take_change(&mut self) -> Option<String> {
-        // Plain data with string keys: serialising cannot fail.
+        // Serializing plain data with string keys cannot fail.
         std::mem::take(&mut self.changed).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 }
 
-/// An id that is the same whenever the same message is decided: a step repeated after a crash cannot notify twice.
+/// Returns the same id for the same message: a step repeated after a crash cannot notify twice.
 fn stable_id(parts: &[&str]) -> Uuid {
     let digest = Sha256::digest(parts.join("\n").as_bytes());
     let mut bytes = [0; 16];
@@ -338,7 +345,8 @@ fn stable_id(parts: &[&str]) -> Uuid {
 
 impl ShiftClock for NotificationScheduler {
     fn shift_clock(&mut self, by_ms: i64) {
-        // What people and the calendar said stays: silences, the periods of reports, drills and dead letters.
+        // Times set by users or the calendar stay: silences, report periods, the drill schedule and
+        // dead letters.
         let Self {
             cases,
             paces,

@@ -1,4 +1,4 @@
-//! The rate limit of a channel, a token bucket, and the digest of what exceeds it.
+//! The rate limit of a channel (a token bucket), and the digest of messages that exceed it.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::model::{
     ShiftClock, Status, Timestamp,
 };
 
-/// So many messages in a row are sent as they are…
+/// Capacity of the bucket: messages that may be sent in a row.
 const BURST: f64 = 12.0;
-/// …and then one in this time.
+/// Time after which the bucket gains one message.
 const REFILL: Duration = Duration::from_secs(15);
-/// A digest names this many incidents at most.
+/// Maximum number of incidents that a digest lists.
 const NAMED: usize = 200;
 
-/// The bucket of one channel, and what waits for its digest. Its stored names are those of the first release.
+/// The token bucket of one channel, and the entries of its next digest. The serialized names are
+/// those of the first release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RateLimiter {
     room: f64,
@@ -30,7 +31,7 @@ pub(super) struct RateLimiter {
     entries: Vec<DigestEntry>,
 }
 
-/// One incident in a digest, as it was last.
+/// One incident in a digest, in its latest state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct DigestEntry {
     id: Uuid,
@@ -57,7 +58,7 @@ impl Default for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Time passes; whether that is worth recording.
+    /// Refills the bucket up to `now`. Returns whether it changed.
     pub(super) fn pass(&mut self, now: Timestamp) -> bool {
         let gained = now.since_ms(self.at).max(0) as f64 / REFILL.as_millis() as f64;
         if gained < 1.0 || self.is_fresh() {
@@ -68,12 +69,12 @@ impl RateLimiter {
         true
     }
 
-    /// Whether there is nothing to remember.
+    /// Reports whether the limiter is in its initial state.
     pub(super) fn is_fresh(&self) -> bool {
         self.room >= BURST && self.entries.is_empty()
     }
 
-    /// Whether another message may be sent as it is.
+    /// Reports whether another message may be sent on its own.
     pub(super) fn has_room(&self) -> bool {
         self.room >= 1.0 && self.entries.is_empty()
     }
@@ -85,13 +86,13 @@ impl RateLimiter {
         self.room = (self.room - 1.0).max(0.0);
     }
 
-    /// Whether something about this incident waits for the digest.
+    /// Reports whether the digest has an entry for this incident.
     pub(super) fn holds(&self, id: Uuid) -> bool {
         self.entries.iter().any(|e| e.id == id)
     }
 
-    /// Keeps something for the digest. What is newer of the same incident replaces what is older, but that it began is
-    /// still news.
+    /// Adds an incident to the digest. A newer entry replaces the older one of the same incident,
+    /// but an opening stays an opening.
     pub(super) fn enqueue(&mut self, now: Timestamp, reason: NoticeKind, incident: &Incident) {
         self.since.get_or_insert(now);
         let end = incident.end().unwrap_or(now);
@@ -119,7 +120,8 @@ impl RateLimiter {
         }
     }
 
-    /// The digest, if there is something in it and it is time: it waits for others to join as any message does.
+    /// Returns the digest if it has entries and is due. It waits for others to join, as any message
+    /// does, except in a storm.
     pub(super) fn flush(
         &mut self,
         now: Timestamp,
@@ -175,12 +177,12 @@ impl RateLimiter {
     }
 }
 
-/// Messages about several incidents as one.
+/// One message about several incidents.
 #[derive(Debug)]
 pub(super) struct Digest {
     pub(super) title: String,
     pub(super) document: Document,
-    /// The incident, and what of it, if there is only one: that needs no digest.
+    /// The incident and the reason to notify, if there is only one: then no digest is needed.
     pub(super) only: Option<(Uuid, NoticeKind)>,
 }
 

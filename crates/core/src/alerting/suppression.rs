@@ -1,17 +1,17 @@
-//! Why a message is not sent now although there is something to send.
+//! Reasons to suppress a message.
 
-/// A reason, in the order in which they are given.
+/// A reason to suppress a message, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Suppression {
-    /// Somebody silenced every endpoint of the incident.
+    /// Silences cover every endpoint of the incident.
     Silence,
-    /// Every endpoint of the incident is in a maintenance window.
+    /// Maintenance windows cover every endpoint of the incident.
     Maintenance,
     /// The channel's `quiet_hours`.
     QuietHours,
 }
 
-/// The reasons that hold for one incident and one channel at one time.
+/// The reasons that currently apply to one incident on one channel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Suppressions {
     pub(super) silence: bool,
@@ -20,7 +20,7 @@ pub(super) struct Suppressions {
 }
 
 impl Suppressions {
-    /// The first reason that holds.
+    /// Returns the first reason that applies.
     pub(super) fn first(self) -> Option<Suppression> {
         if self.silence {
             return Some(Suppression::Silence);
@@ -28,7 +28,7 @@ impl Suppressions {
         self.beyond_silence()
     }
 
-    /// The first reason that holds for what a silence does not suppress.
+    /// Returns the first reason that applies besides a silence.
     pub(super) fn beyond_silence(self) -> Option<Suppression> {
         if self.maintenance {
             return Some(Suppression::Maintenance);
