@@ -1,11 +1,12 @@
-//! As much of JSON Schema as a probe's answer is held to: what structured output may say, and no references. Pure.
+//! The subset of JSON Schema that probes support: what structured output can express, without
+//! references. Pure.
 //!
-//! A validator of the full standard weighs more than the rest of the prober; a schema that says more than this is refused when
-//! the configuration is read, so that nothing is ever taken for checked that is not.
+//! A full validator is larger than the rest of the prober. The configuration rejects a schema with
+//! any other keyword, so no part of a schema is silently ignored.
 
 use serde_json::Value;
 
-/// Keywords that are checked.
+/// Supported keywords.
 const CHECKED: [&str; 17] = [
     "additionalProperties",
     "allOf",
@@ -25,11 +26,11 @@ const CHECKED: [&str; 17] = [
     "required",
     "type",
 ];
-/// What `type` may name.
+/// The values of `type`.
 const TYPES: [&str; 7] = [
     "array", "boolean", "integer", "null", "number", "object", "string",
 ];
-/// Keywords that only describe.
+/// Keywords that are annotations only.
 const DESCRIBING: [&str; 7] = [
     "$comment",
     "$id",
@@ -40,8 +41,8 @@ const DESCRIBING: [&str; 7] = [
     "title",
 ];
 
-/// The first keyword of `schema`, as the path to it, that is not checked and does not only describe, or whose value has not the
-/// form that it must have; `""` when the schema or a part of it is neither an object nor a boolean.
+/// Returns the path of the first keyword in `schema` that is unsupported or has an invalid value.
+/// Returns `""` if the schema or a part of it is neither an object nor a boolean.
 pub fn unknown_keyword(schema: &Value) -> Option<String> {
     let Value::Object(keywords) = schema else {
         return (!schema.is_boolean()).then(String::new);
@@ -74,7 +75,7 @@ pub fn unknown_keyword(schema: &Value) -> Option<String> {
     None
 }
 
-/// Whether `keyword` can mean something with this value.
+/// Reports whether `value` is valid for `keyword`.
 fn is_well_formed(keyword: &str, value: &Value) -> bool {
     let names_a_type = |name: &Value| name.as_str().is_some_and(|name| TYPES.contains(&name));
     let each =
@@ -91,7 +92,7 @@ fn is_well_formed(keyword: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether `value` is what `schema` says.
+/// Reports whether `value` matches `schema`.
 pub fn fits(value: &Value, schema: &Value) -> bool {
     let Value::Object(keywords) = schema else {
         return *schema != Value::Bool(false);
@@ -103,7 +104,7 @@ pub fn fits(value: &Value, schema: &Value) -> bool {
 
 fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
     let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    // Each says something about values of one type and nothing about others.
+    // Each keyword applies to values of one type and accepts all others.
     let number = |rule: fn(f64, f64) -> bool| {
         value
             .as_f64()
@@ -159,7 +160,7 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
     }
 }
 
-/// Equality of JSON: `1` and `1.0` are the same number.
+/// Compares JSON values; `1` and `1.0` are the same number.
 fn is_same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {
@@ -199,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// A schema of our subset.
+    /// Generates a schema of our subset.
     fn schema() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             prop::sample::select(vec![
@@ -251,7 +252,7 @@ mod tests {
     }
 
     proptest! {
-        /// A validator of the full standard agrees about every schema of the subset.
+        /// A full validator agrees on every schema of the subset.
         #[test]
         fn the_subset_is_read_as_the_standard_has_it(schema in schema(), value in value()) {
             prop_assert_eq!(unknown_keyword(&schema), None);

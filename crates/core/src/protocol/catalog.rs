@@ -1,29 +1,30 @@
-//! What is known about providers and models: base URLs, default models that are alive, prices, and what a probe must
-//! send so that a model does not think before it says "pong". Read off the vendors' price lists on 2026-11-23.
+//! Known facts about providers and models: base URLs, current default models, prices, and how to
+//! turn off a model's reasoning so that a probe stays short. From the vendors' price lists on
+//! 2026-11-23.
 
 use super::presets;
 use crate::model::{Api, Price, Provider};
 
-/// What a token of Entra ID is for, unless it is for something else.
+/// The default scope of an Entra ID token.
 pub const ENTRA_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
-/// The prompt of every probe of a model that talks and has no other.
+/// The default prompt for models that generate text.
 pub const PROMPT: &str = "Reply with the single word: pong";
-/// The input of every probe of a model that only reads.
+/// The default input for models that only read.
 pub const INPUT: &str = "ping";
-/// What the answer to it must contain.
+/// The text that the answer to [`PROMPT`] must contain.
 pub const ANSWER: &str = "pong";
-/// What a probe with [`PROMPT`] uses, in and out, as tokenizers count it with the word that makes it unique.
+/// The token usage of a probe with [`PROMPT`], in and out, including the word that makes it unique.
 pub const PROMPT_TOKENS: (u32, u32) = (22, 3);
-/// The same with [`INPUT`].
+/// The token usage of a probe with [`INPUT`].
 pub const INPUT_TOKENS: (u32, u32) = (8, 0);
-/// The prompt of a long probe: many tokens that need no thought.
+/// The prompt of a long probe: many tokens, no reasoning.
 pub const LONG_PROMPT: &str = "Write the numbers from one to three hundred as words, one a line.";
-/// Room for a short answer.
+/// The token budget for a short answer.
 pub const MAX_TOKENS: u32 = 64;
-/// Room for a model whose thinking cannot be switched off.
+/// The token budget for a model whose reasoning cannot be turned off.
 pub const MAX_TOKENS_THINKING: u32 = 1024;
 
-/// Where the provider's own API is; `None` where every user has another address.
+/// Returns the base URL of the provider's API; `None` if each user has another one.
 pub fn base_url(provider: Provider) -> Option<&'static str> {
     match provider {
         Provider::OpenAi => Some("https://api.openai.com/v1"),
@@ -39,7 +40,7 @@ pub fn base_url(provider: Provider) -> Option<&'static str> {
     }
 }
 
-/// The API that is probed unless another one is named.
+/// Returns the API that is probed by default.
 pub fn default_api(provider: Provider) -> Api {
     match provider {
         Provider::Anthropic => Api::Messages,
@@ -51,7 +52,7 @@ pub fn default_api(provider: Provider) -> Api {
     }
 }
 
-/// The APIs that a provider has; `http` goes with every one, for a plain request to its address.
+/// Returns the APIs of a provider. All have `http`, a plain request to the base URL.
 pub fn apis(provider: Provider) -> &'static [Api] {
     match provider {
         Provider::OpenAi => &[
@@ -95,7 +96,7 @@ pub fn apis(provider: Provider) -> &'static [Api] {
     }
 }
 
-/// What is asked unless the configuration says otherwise.
+/// Returns the default prompt.
 pub fn prompt(api: Api) -> &'static str {
     match api {
         Api::Embeddings | Api::Moderations => INPUT,
@@ -104,7 +105,7 @@ pub fn prompt(api: Api) -> &'static str {
     }
 }
 
-/// Whether an API answers with words of a model's own, so that the answer to [`PROMPT`] can be checked.
+/// Reports whether an API generates text, so that the answer to [`PROMPT`] can be checked.
 pub fn talks(api: Api) -> bool {
     matches!(
         api,
@@ -118,7 +119,7 @@ pub fn talks(api: Api) -> bool {
     )
 }
 
-/// The cheapest current model of the provider for this API.
+/// Returns the provider's cheapest current model for this API.
 pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
     match (provider, api) {
         (Provider::OpenAi | Provider::AzureOpenAi, Api::Chat | Api::Responses) => {
@@ -139,10 +140,10 @@ pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
     }
 }
 
-/// The version that the provider's API wants to be named.
+/// Returns the API version that the provider requires in requests.
 pub fn default_api_version(provider: Provider, api: Api) -> Option<&'static str> {
     match (provider, api) {
-        // Responses came after the last dated release of the others.
+        // Responses came after the last dated release of the other APIs.
         (Provider::AzureOpenAi, Api::Responses) => Some("2025-03-01-preview"),
         (Provider::AzureOpenAi, _) => Some("2024-10-21"),
         (Provider::Anthropic, _) => Some("2026-10-21"),
@@ -152,32 +153,33 @@ pub fn default_api_version(provider: Provider, api: Api) -> Option<&'static str>
     }
 }
 
-/// The effort that keeps a model of OpenAI's from thinking; `None` when it does not know the setting.
+/// Returns the effort that minimizes reasoning of an OpenAI model; `None` if the model does not
+/// accept the setting.
 pub fn default_effort(model: &str) -> Option<&'static str> {
     if is_o_series(model) {
-        // The -pro models of this series, too, take it.
+        // The `-pro` models of this series accept it too.
         return Some("low");
     }
     let family = ["gpt-5", "gpt-6"].iter().find(|f| model.starts_with(**f))?;
     let rest = &model[family.len()..];
     let first_family = *family == "gpt-5" && !rest.starts_with('.');
     if model.contains("-chat") {
-        // What ChatGPT uses does not think.
+        // The models that ChatGPT uses do not reason.
         None
     } else if rest.contains("-pro") {
         Some(if first_family { "high" } else { "medium" })
     } else if rest.contains("-codex") {
         Some("low")
     } else if first_family {
-        // Of August 2025; it knows no `none`.
+        // The first GPT-5 models, of August 2025, do not accept `none`.
         Some("minimal")
     } else {
         Some("none")
     }
 }
 
-/// The kind of `thinking` that keeps a model of Anthropic's from thinking before it answers; `None` where it does not by
-/// itself, or cannot be kept from it.
+/// Returns the kind of `thinking` that keeps an Anthropic model from thinking before it answers;
+/// `None` if it does not think by default, or always does.
 pub fn thinking_off(model: &str) -> Option<&'static str> {
     let (family, version) = model.strip_prefix("claude-")?.split_once('-')?;
     let current = version.starts_with("5-5") || version.starts_with('6');
@@ -188,7 +190,7 @@ pub fn thinking_off(model: &str) -> Option<&'static str> {
     }
 }
 
-/// How a model of Gemini's is kept from thinking.
+/// How to limit the thinking of a Gemini model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeminiThinking {
     /// `thinkingBudget`, in tokens.
@@ -197,13 +199,14 @@ pub enum GeminiThinking {
     Level(&'static str),
 }
 
-/// What keeps a model of Gemini's from thinking, or from thinking much; `None` when it does not know the setting.
+/// Returns the setting that turns off or minimizes the thinking of a Gemini model; `None` if the
+/// model does not accept one.
 pub fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
     let model = model.trim_start_matches("models/");
     if model.starts_with("gemini-2.5-flash") {
         Some(GeminiThinking::Budget(0))
     } else if model.starts_with("gemini-2.5-pro") {
-        // The least that it takes.
+        // The minimum that it accepts.
         Some(GeminiThinking::Budget(128))
     } else if model.starts_with("gemini-3") {
         Some(GeminiThinking::Level(if model.contains("flash") {
@@ -216,7 +219,8 @@ pub fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
     }
 }
 
-/// For models of Ollama's that can think: the level that is the least, or `None` for plain off.
+/// For Ollama models that can think, returns the lowest level, or `Some(None)` to turn thinking
+/// off.
 pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
     const SWITCHABLE: [&str; 5] = [
         "qwen3",
@@ -234,7 +238,7 @@ pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
         .then_some(None)
 }
 
-/// The token budget of a probe of this model.
+/// Returns the token budget of a probe of this model.
 pub fn default_max_tokens(model: Option<&str>) -> u32 {
     const THINKING: [&str; 10] = [
         "opus",
@@ -301,15 +305,16 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("qwen3.8-flash", 0.15, 0.47),
 ];
 
-/// When models are shut down whose providers do not say so in an API. From the public price list of `LiteLLM`
-/// (`model_prices_and_context_window.json`), read on 2026-11-23.
+/// Shutdown dates of models whose providers do not list them in an API. From the public price list
+/// of `LiteLLM` (`model_prices_and_context_window.json`), read on 2026-11-23.
 const SHUTDOWNS: &[(Provider, &str, &str)] = &[
     (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11"),
     (Provider::AzureOpenAi, "gpt-5.6-luna", "2028-01-11"),
     (Provider::AzureOpenAi, "gpt-4.1-nano", "2027-04-14"),
 ];
 
-/// The date on which a model is shut down, where the provider has no API that says so; `None` when unknown.
+/// Returns the shutdown date of a model whose provider does not list it in an API; `None` if
+/// unknown.
 pub fn shutdown_date(provider: Provider, model: &str) -> Option<&'static str> {
     SHUTDOWNS
         .iter()
@@ -317,7 +322,7 @@ pub fn shutdown_date(provider: Provider, model: &str) -> Option<&'static str> {
         .map(|(_, _, date)| *date)
 }
 
-/// Whether the provider's list of models says when they are shut down.
+/// Reports whether the provider's list of models includes shutdown dates.
 pub fn lists_shutdowns(provider: Provider) -> bool {
     matches!(
         provider,
@@ -325,7 +330,8 @@ pub fn lists_shutdowns(provider: Provider) -> bool {
     )
 }
 
-/// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
+/// Returns the price of a model, by its name or its family's (`gpt-6-luna-2026-09-01`); `None` if
+/// unknown.
 pub fn price(model: &str) -> Option<Price> {
     let model = without_bedrock_prefix(model);
     let is_dated = |rest: &str| {
@@ -343,7 +349,7 @@ pub fn price(model: &str) -> Option<Price> {
         .map(|&(_, input, output)| Price { input, output })
 }
 
-/// A model on Bedrock without the area of its inference profile, and without the vendor where the model is Anthropic's.
+/// Strips the inference profile's region from a Bedrock model, and the vendor if it is Anthropic.
 fn without_bedrock_prefix(model: &str) -> &str {
     const AREAS: [&str; 7] = ["us.", "eu.", "apac.", "global.", "jp.", "au.", "us-gov."];
     let model = AREAS

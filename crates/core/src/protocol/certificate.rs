@@ -1,23 +1,24 @@
-//! When a certificate expires: the one field of X.509 that a monitor reads (RFC 5280 §4.1). Pure.
+//! Reads the expiry date of an X.509 certificate (RFC 5280 §4.1), the only field that a monitor
+//! needs. Pure.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 
 use crate::model::Timestamp;
 
 const SEQUENCE: u8 = 0x30;
-/// The certificate's version, `[0]`, left out by version 1.
+/// The version field, `[0]`, which version 1 omits.
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The `notAfter` of a certificate in DER; `None` when it cannot be read.
+/// Returns the `notAfter` of a DER certificate; `None` if it cannot be parsed.
 pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     if rest.first() == Some(&VERSION) {
         rest = element(rest)?.2;
     }
-    // The serial number, the signature's algorithm, the issuer.
+    // Skip the serial number, the signature algorithm and the issuer.
     for _ in 0..3 {
         rest = element(rest)?.2;
     }
@@ -27,7 +28,7 @@ pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
     moment(tag, std::str::from_utf8(text).ok()?)
 }
 
-/// Tag, content and what follows of the first element of `der`.
+/// Splits `der` into the tag and content of its first element, and the rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -48,7 +49,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two digits mean 1950 to 2049.
+/// Parses `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two-digit years mean 1950 to 2049.
 fn moment(tag: u8, text: &str) -> Option<Timestamp> {
     let digits = text
         .strip_suffix('Z')

@@ -1,20 +1,20 @@
-//! Vendors whose API is in OpenAI's dialect: where each is, the cheap model that is probed by default, and its status page.
-//! Read off the vendors' own documentation and price lists on 2026-11-23.
+//! Vendors with an OpenAI-compatible API: base URL, the cheap model that is probed by default, and
+//! status page. From the vendors' documentation and price lists on 2026-11-23.
 
 use crate::model::{Api, Provider};
 
-/// What is known of one vendor.
+/// The preset of one vendor.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
     /// The vendor.
     pub provider: Provider,
-    /// Its API, with the version.
+    /// The base URL, with the version.
     pub base_url: &'static str,
-    /// The model of a chat unless another is named.
+    /// The default chat model.
     pub model: &'static str,
-    /// The APIs that it has.
+    /// The APIs that it supports.
     pub apis: &'static [Api],
-    /// Its status page, where that is of a kind that can be read.
+    /// Its status page, if the platform is supported.
     pub status_page: Option<StatusPage>,
 }
 
@@ -29,14 +29,14 @@ pub enum StatusPage {
     Instatus(&'static str),
     /// Better Stack.
     BetterStack(&'static str),
-    /// A feed, RSS or Atom.
+    /// An RSS or Atom feed.
     Rss(&'static str),
 }
 
 const CHAT: &[Api] = &[Api::Chat, Api::Models, Api::Http];
 const CHAT_AND_EMBEDDINGS: &[Api] = &[Api::Chat, Api::Embeddings, Api::Models, Api::Http];
 
-/// What is known of `provider`; `None` when it is no vendor of this kind.
+/// Returns the preset of `provider`; `None` if it has none.
 pub fn of(provider: Provider) -> Option<Preset> {
     let (base_url, model, apis, status_page) = match provider {
         Provider::Groq => (

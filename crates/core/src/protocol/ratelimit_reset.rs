@@ -1,14 +1,15 @@
-//! When a rate limit resets, in the four ways in which vendors write that. Pure.
+//! Parses when a rate limit resets, in the four formats that vendors use. Pure.
 //!
-//! OpenAI and most compatible servers give a duration as Go prints one (`6m0s`, `8.64s`, `12ms`), Azure a number of seconds,
-//! Anthropic a moment (RFC 3339), `OpenRouter` a moment in milliseconds since the Unix epoch.
+//! OpenAI and most compatible servers send a Go duration (`6m0s`, `8.64s`, `12ms`), and Azure a
+//! number of seconds. Anthropic sends a timestamp (RFC 3339), and `OpenRouter` milliseconds since
+//! the Unix epoch.
 
 use crate::model::Timestamp;
 
-/// A larger number of seconds is a moment in milliseconds since the epoch: this one is in the year 1973.
+/// Larger numbers are timestamps in milliseconds since the Unix epoch: this one is in 1973.
 const FIRST_MOMENT: f64 = 1e11;
 
-/// How long it is from `now` until then, in seconds; `None` when the text is none of the four.
+/// Returns the seconds from `now` until the reset; `None` if the format is unknown.
 pub(super) fn read(text: &str, now: Timestamp) -> Option<f64> {
     let text = text.trim();
     let until = |ms: f64| ((ms - now.0 as f64) / 1000.0).max(0.0);
@@ -23,7 +24,7 @@ pub(super) fn read(text: &str, now: Timestamp) -> Option<f64> {
     go_duration(text).or_else(|| Timestamp::parse(text).ok().map(|at| until(at.0 as f64)))
 }
 
-/// A duration as Go prints it, in seconds: numbers with their units, one after the other.
+/// Parses a Go duration and returns seconds.
 fn go_duration(text: &str) -> Option<f64> {
     let mut rest = text;
     let mut seconds = 0.0;
@@ -39,7 +40,7 @@ fn go_duration(text: &str) -> Option<f64> {
             "m" => 60.0,
             "s" => 1.0,
             "ms" => 1e-3,
-            // Both of Unicode's micro signs.
+            // Both Unicode micro signs.
             "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
             "ns" => 1e-9,
             _ => return None,

@@ -1,13 +1,13 @@
-//! What a server refuses by name is left out from then on. Pure.
+//! Omits parameters that a server has rejected by name. Pure.
 //!
-//! Probes send a few parameters that are not needed for an answer, so that it is short and cheap. Models and compatible
-//! servers differ in which of them they take, and say so in a 400 or 422.
+//! Probes send a few optional parameters that keep the answer short and cheap. Models and
+//! compatible servers differ in which of them they accept, and reject the others with 400 or 422.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Parameters without which an answer still comes, by their path in a body. A longer path comes before a shorter one.
+/// Optional parameters, by their path in a body. A longer path comes before a shorter one.
 const OPTIONAL: [&str; 17] = [
     "stream_options.include_obfuscation",
     "stream_options",
@@ -29,7 +29,7 @@ const OPTIONAL: [&str; 17] = [
 ];
 /// Efforts from the least to the most.
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
-/// What a refusal of a parameter says.
+/// Texts that reject a parameter.
 const COMPLAINTS: [&str; 16] = [
     "unsupported",
     "not supported",
@@ -48,31 +48,31 @@ const COMPLAINTS: [&str; 16] = [
     "invalid parameter",
     "additional properties",
 ];
-/// One endpoint's requests are adapted so many times at most.
+/// The maximum number of adaptations per endpoint.
 const MAX_ADAPTATIONS: usize = 6;
 
-/// One change of the requests of an endpoint.
+/// One adaptation of an endpoint's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adaptation {
-    /// The token budget of a chat goes by its other name.
+    /// Use the alternative name of a chat's token budget.
     AlternateBudget,
-    /// A parameter is left out.
+    /// Omit a parameter.
     Omit(&'static str),
-    /// A parameter gets a value that the server named.
+    /// Set a parameter to a value that the server named.
     Set(&'static str, &'static str),
 }
 
-/// All changes of the requests of one endpoint.
+/// All adaptations of one endpoint's requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adaptations {
     pub(super) uses_alternate_budget: bool,
-    /// `None` for a parameter that is left out.
+    /// `None` means that the parameter is omitted.
     changed: BTreeMap<&'static str, Option<&'static str>>,
 }
 
 impl Adaptations {
-    /// What to change after an error with `status` and `text` to the request that had `body`; `None` when the error is
-    /// about something else, or the request was changed often enough.
+    /// Returns the adaptation after an error with `status` and `text` to a request with `body`.
+    /// Returns `None` if the error is about something else, or after too many adaptations.
     pub fn suggest(
         &self,
         status: u16,
@@ -104,7 +104,7 @@ impl Adaptations {
         }
     }
 
-    /// Adapts all requests from now on.
+    /// Applies an adaptation to all later requests.
     pub fn adopt(&mut self, adaptation: &Adaptation) {
         match adaptation {
             Adaptation::AlternateBudget => self.uses_alternate_budget = true,
@@ -117,7 +117,7 @@ impl Adaptations {
         }
     }
 
-    /// Changes a request's body.
+    /// Adapts a request's body.
     pub(super) fn apply(&self, body: &mut Value) {
         for (path, value) in &self.changed {
             let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
@@ -146,13 +146,13 @@ fn pointer(path: &str) -> String {
     format!("/{}", path.replace('.', "/"))
 }
 
-/// Whether an error names the parameter at `path`: in its `param`, or in its text, where its own name has to stand as a
-/// token.
+/// Reports whether an error names the parameter at `path`: in its `param`, or as a whole word in
+/// its text.
 fn is_named(path: &str, text: &str, param: Option<&str>) -> bool {
     let path = path.to_lowercase();
     if let Some(param) = param.filter(|param| !param.is_empty()) {
         let param = param.trim_start_matches("body.");
-        // The Responses API's name for it is a path, and servers mix the two up.
+        // The Responses API uses a path for it, and servers confuse the two.
         let is_effort = param.ends_with("effort") && path.ends_with("effort");
         return param == path || is_effort || param.starts_with(&format!("{path}."));
     }
@@ -161,7 +161,7 @@ fn is_named(path: &str, text: &str, param: Option<&str>) -> bool {
     text.split(|c: char| !is_part(c)).any(|token| token == name)
 }
 
-/// The least effort among those that an error says are supported.
+/// Returns the lowest effort that an error lists as supported.
 fn least_effort(text: &str) -> Option<&'static str> {
     let (_, offered) = text.split_once("supported values")?;
     let offers = |effort: &&str| {
@@ -172,8 +172,8 @@ fn least_effort(text: &str) -> Option<&'static str> {
     EFFORTS.into_iter().find(offers)
 }
 
-/// Which of the two names for a chat's token budget an error complains of, if it does: the one that is named first, for the
-/// other may follow as advice.
+/// Returns the name of a chat's token budget that an error rejects, if any. It is the one named
+/// first: the other may follow as a suggestion.
 fn refused_budget(text: &str) -> Option<&'static str> {
     ["max_tokens", "max_completion_tokens"]
         .into_iter()

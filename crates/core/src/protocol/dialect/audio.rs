@@ -1,18 +1,18 @@
-//! Text to speech and speech to text in OpenAI's manner, with a word and a tone.
+//! OpenAI-style text-to-speech and speech-to-text, probed with a word and a tone.
 
 use serde_json::{Value, json};
 
 use super::{Answer, ProbeRequest, Request, chat, text_of};
 
-/// Half a second of a quiet tone: long enough for every API, and nothing that could be private.
+/// Half a second of a quiet tone: long enough for every API, and not private.
 const SAMPLES_PER_SECOND: u32 = 8000;
 const SAMPLES: u32 = SAMPLES_PER_SECOND / 2;
 const TONE_HZ: f64 = 440.0;
 const LOUDNESS: f64 = 3000.0;
-/// Where the parts of the form begin and end.
+/// The multipart boundary of the form.
 const BOUNDARY: &str = "llmwatch-7d1c9a52e6b84f0d";
 
-/// The request for speech; the answer is the sound itself.
+/// Builds the request for speech; the response is the audio itself.
 pub(super) fn speech(ask: &ProbeRequest<'_>) -> Request {
     ask.openai("audio/speech", true, || {
         json!({
@@ -24,7 +24,7 @@ pub(super) fn speech(ask: &ProbeRequest<'_>) -> Request {
     })
 }
 
-/// The request for a transcript, a form with a file.
+/// Builds the request for a transcription: a form with a file.
 pub(super) fn transcription(ask: &ProbeRequest<'_>) -> Request {
     let mut request = ask.openai("audio/transcriptions", true, || Value::Null);
     if ask.endpoint.body.is_none() {
@@ -37,7 +37,7 @@ pub(super) fn transcription(ask: &ProbeRequest<'_>) -> Request {
     request
 }
 
-/// The form, with the fields in the order in which OpenAI's client sends them.
+/// Builds the form, with the fields in the order of OpenAI's client.
 fn form(model: &str) -> Vec<u8> {
     let field = |name: &str, value: &str| {
         format!(
@@ -58,7 +58,7 @@ fn form(model: &str) -> Vec<u8> {
     body
 }
 
-/// A tone as a WAV file of one channel with 16 bits a sample.
+/// Generates a tone as a mono WAV file with 16 bits per sample.
 fn tone() -> Vec<u8> {
     let length = SAMPLES * 2;
     let mut wav = Vec::with_capacity(44 + length as usize);
@@ -66,7 +66,7 @@ fn tone() -> Vec<u8> {
     wav.extend((36 + length).to_le_bytes());
     wav.extend(b"WAVEfmt ");
     wav.extend(16_u32.to_le_bytes());
-    // PCM, one channel.
+    // PCM, mono.
     wav.extend([1, 0, 1, 0]);
     wav.extend(SAMPLES_PER_SECOND.to_le_bytes());
     wav.extend((SAMPLES_PER_SECOND * 2).to_le_bytes());
@@ -81,7 +81,7 @@ fn tone() -> Vec<u8> {
     wav
 }
 
-/// A transcript. A tone has no words, so an empty one is an answer as well.
+/// Parses a transcription. A tone has no words, so an empty one is valid.
 pub(super) fn transcript(answer: &mut Answer, document: &Value) {
     let Some(text) = document["text"].as_str() else {
         answer.malformed = true;

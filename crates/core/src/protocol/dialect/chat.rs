@@ -1,8 +1,8 @@
-//! OpenAI chat completions, Azure's variant and the compatible servers'.
+//! OpenAI chat completions, on Azure and compatible servers too.
 //!
-//! Read tolerantly, over `serde_json::Value`: unknown fields are ignored, codes may be texts or numbers, choices may be
-//! missing (Azure's preamble, the usage chunk), `delta` may be missing (Azure's late annotations), and `finish_reason`
-//! sticks once it was seen.
+//! Parsed leniently, as `serde_json::Value`: unknown fields are ignored, and codes may be texts or
+//! numbers. `choices` may be missing (Azure's preamble, the usage chunk), and so may `delta`
+//! (Azure's late annotations). `finish_reason` is kept once seen.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::Provider;
 
-/// What the names of the keys hold in which compatible servers put a model's thoughts.
+/// Parts of the key names that compatible servers use for reasoning.
 const REASONING_KEYS: [&str; 3] = ["reasoning", "thinking", "thought"];
 
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
@@ -31,7 +31,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         body["reasoning_effort"] = json!(effort);
     }
     if endpoint.provider == Provider::OpenAi {
-        // `auto` would follow a project's setting, and nothing of a probe is worth keeping.
+        // `auto` would follow a project's setting. A probe's answer need not be stored.
         body["service_tier"] = json!("default");
         body["store"] = json!(false);
     }
@@ -53,7 +53,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
             .domain()
             .is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai"));
     if is_router {
-        // A router that falls back to somebody else hides the outage of whom it was asked for.
+        // A router that falls back to another provider would hide an outage.
         body["provider"] = json!({"allow_fallbacks": false});
     }
     if let Some(schema) = ask.named_schema() {
@@ -82,7 +82,7 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     let delta = &choice["delta"];
     let text = append(&mut answer.text, &delta["content"]);
     let refusal = append(&mut answer.refusal, &delta["refusal"]);
-    // A tool call is output too, though nobody asked for one.
+    // A tool call is output too, even if unrequested.
     let calls = has_calls(delta);
     answer.calls_tool |= calls;
     note_calls(answer, delta);
@@ -116,7 +116,7 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
     answer.lacks_finish_reason = answer.finish_reason.is_none();
 }
 
-/// Takes in the names of the tools that are called; in a stream each stands in its first piece.
+/// Records the names of called tools; in a stream, the first chunk of a call has it.
 fn note_calls(answer: &mut Answer, message: &Value) {
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         answer.note_tool(&call["function"]["name"]);
@@ -131,7 +131,7 @@ fn has_calls(message: &Value) -> bool {
         || message["function_call"].is_object()
 }
 
-/// Whether a part of a model's thoughts stands beside the content. Signatures and counts are none.
+/// Reports whether there is reasoning beside the content. Signatures and counts do not count.
 fn has_reasoning(delta: &Value) -> bool {
     delta.as_object().into_iter().flatten().any(|(key, value)| {
         let names_it = REASONING_KEYS.iter().any(|part| key.contains(part));
@@ -139,7 +139,7 @@ fn has_reasoning(delta: &Value) -> bool {
     })
 }
 
-/// What a chunk and a complete body have in common.
+/// Reads the fields that chunks and complete bodies share.
 fn common(answer: &mut Answer, value: &Value) {
     for place in [value, &value["choices"][0]] {
         if answer.error.is_none() {
@@ -154,7 +154,7 @@ fn common(answer: &mut Answer, value: &Value) {
     usage(answer, &value["usage"]);
 }
 
-/// OpenAI's counts, under the names of either of its APIs.
+/// Reads OpenAI's token counts, under the names of both its APIs.
 pub(super) fn usage(answer: &mut Answer, usage: &Value) {
     let first = |keys: [&str; 2]| keys.iter().find_map(|k| count(&usage[k]));
     answer.input_tokens = first(["prompt_tokens", "input_tokens"]).or(answer.input_tokens);
@@ -167,7 +167,7 @@ pub(super) fn usage(answer: &mut Answer, usage: &Value) {
 }
 
 fn finish(answer: &mut Answer, choice: &Value) {
-    // Some compatible servers write an empty text where others write null, or the name in camel case.
+    // Some compatible servers send an empty text instead of null, or a camel case name.
     let reason = ["finish_reason", "finishReason"]
         .iter()
         .find_map(|key| text_of(&choice[*key]));

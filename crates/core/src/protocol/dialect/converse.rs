@@ -1,4 +1,4 @@
-//! Bedrock's `Converse` and `ConverseStream`: one form for the models of every vendor there.
+//! Bedrock's `Converse` and `ConverseStream`: one format for all vendors' models.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     } else {
         "converse"
     };
-    // A model may be an ARN, with colons and slashes.
+    // A model may be an ARN, which contains colons and slashes.
     let model = encoded(endpoint.model.as_deref().unwrap_or_default(), b"");
     let url = below(&endpoint.base_url, &format!("/model/{model}/{verb}"));
     let key = endpoint.api_key.as_ref().map(|key| {
@@ -57,7 +57,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
     body
 }
 
-/// An event as the framing gives it: an object whose only key is its name.
+/// Applies an event: an object whose only key is the event's name.
 pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     let Some((name, event)) = event.as_object().and_then(|e| e.iter().next()) else {
         return StreamEvent::Nothing;
@@ -127,7 +127,7 @@ fn stop(answer: &mut Answer, reason: &Value) {
     }
 }
 
-/// What came from the prompt cache was input too.
+/// Prompt cache tokens count as input.
 fn usage(answer: &mut Answer, usage: &Value) {
     let parts = [
         "inputTokens",

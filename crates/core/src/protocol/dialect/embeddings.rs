@@ -1,10 +1,10 @@
-//! Embeddings in OpenAI's manner: the cheapest request that makes a provider compute.
+//! OpenAI-style embeddings: the cheapest request that makes a provider compute.
 
 use serde_json::{Value, json};
 
 use super::{Answer, ProbeRequest, Request, chat, text_of};
 
-/// Models of this family can be asked for few numbers, which keeps the body small.
+/// Models of this family accept a smaller number of dimensions, which keeps the body small.
 const SHORTENED: &str = "text-embedding-3";
 const NUMBERS: u32 = 8;
 
@@ -27,7 +27,7 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
 pub(super) fn body(answer: &mut Answer, document: &Value) {
     answer.model = text_of(&document["model"]);
     chat::usage(answer, &document["usage"]);
-    // Of a batch each input has one; they are alike, so the first is looked at.
+    // All inputs of a batch are the same, so only the first is checked.
     let inputs = document["data"].as_array().map_or(0, Vec::len);
     match &document["data"][0]["embedding"] {
         Value::Array(numbers) if numbers.iter().all(Value::is_number) => {
@@ -40,7 +40,7 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
             }
             answer.complete = true;
         }
-        // Base64, from a server that does not know `encoding_format`.
+        // Base64, from a server that does not support `encoding_format`.
         Value::String(packed) => {
             if !packed.is_empty() {
                 "an embedding".clone_into(&mut answer.text);

@@ -1,7 +1,7 @@
-//! Gemini's `generateContent` and `streamGenerateContent`, on Google AI and on Vertex.
+//! Gemini's `generateContent` and `streamGenerateContent`, on Google AI and on Vertex AI.
 //!
-//! A stream has no sentinel: the chunk with `finishReason`, then the end. A blocked prompt has no candidates at all.
-//! The events of the Interactions API are understood as well.
+//! A stream has no sentinel: it ends after the chunk with `finishReason`. A blocked prompt has no
+//! candidates. Events of the Interactions API are supported as well.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -13,7 +13,7 @@ use super::{
 use crate::model::Google;
 use crate::protocol::catalog::{self, GeminiThinking};
 
-/// Reasons that mean a filter stepped in.
+/// Finish reasons that mean that a filter intervened.
 const FILTERED: [&str; 9] = [
     "SAFETY",
     "RECITATION",
@@ -44,7 +44,7 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.post(url, headers(ask), || body_of(ask))
 }
 
-/// `path` below a project of Vertex AI.
+/// Returns the URL of `path` below a Vertex AI project.
 fn of_project(ask: &ProbeRequest<'_>, google: &Google, path: &str) -> Url {
     let version = ask.endpoint.api_version.as_deref().unwrap_or("v1");
     let Google {
@@ -55,7 +55,8 @@ fn of_project(ask: &ProbeRequest<'_>, google: &Google, path: &str) -> Url {
     below(&ask.endpoint.base_url, &path)
 }
 
-/// `path` below the base URL and the API's version, unless the base URL names a version already, as on Vertex.
+/// Returns the URL of `path` below the base URL and the API version. If the base URL already has a
+/// version, as on Vertex AI, it is not repeated.
 pub(super) fn below_version(ask: &ProbeRequest<'_>, path: &str) -> Url {
     let base = &ask.endpoint.base_url;
     let is_version = |segment: &str| {
@@ -155,7 +156,7 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     brought
 }
 
-/// A complete body; without `alt=sse` a stream is one too, the list of its chunks.
+/// Parses a complete body. Without `alt=sse` a stream arrives as one too: the list of its chunks.
 pub(super) fn body(answer: &mut Answer, document: &Value) {
     if document["object"] == "interaction" || document["steps"].is_array() {
         interaction(
@@ -181,7 +182,7 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
     answer.complete |= !document.is_array();
 }
 
-/// Thinking is billed as output but counted apart.
+/// Thinking is billed as output but counted separately.
 fn usage(answer: &mut Answer, usage: &Value) {
     answer.input_tokens = count(&usage["promptTokenCount"]).or(answer.input_tokens);
     answer.output_tokens = count(&usage["candidatesTokenCount"]).or(answer.output_tokens);
@@ -205,7 +206,7 @@ fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> StreamEvent {
         "interaction.completed" => {
             let interaction = &event["interaction"];
             if answer.text.is_empty() {
-                // Not streamed: all the text is here.
+                // Not streamed: the entire text is here.
                 for step in ["steps", "outputs"]
                     .iter()
                     .filter_map(|k| interaction[k].as_array())

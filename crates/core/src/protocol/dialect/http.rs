@@ -1,4 +1,4 @@
-//! One plain HTTP request, for any web target: a page, a gateway, your own application.
+//! A plain HTTP request, for any web target: a page, a gateway, your own application.
 
 use super::{ProbeRequest, Request};
 

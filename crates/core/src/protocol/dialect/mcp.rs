@@ -1,40 +1,40 @@
-//! The Model Context Protocol over HTTP ("Streamable HTTP"): initialize, list the tools, optionally call one. Each step is
-//! a POST of one JSON-RPC message; the answer is a document or a stream of events.
+//! The Model Context Protocol over "Streamable HTTP": initialize, list the tools, optionally call
+//! one. Each step is a POST of one JSON-RPC message. The response is a document or an event stream.
 
 use serde_json::{Value, json};
 
 use super::{Answer, Dialect, ProbeRequest, Request, StreamEvent, append, error_in, text_of};
 use crate::model::Expect;
 
-/// The version that is offered; a server answers with the one that it takes.
+/// The protocol version to request; the server answers with the one that it supports.
 const VERSION: &str = "2025-06-18";
-/// How many tools are remembered.
+/// The maximum number of tools to record.
 const MAX_TOOLS: usize = 1000;
-/// A session's id or a version has no more bytes.
+/// The maximum size of a session ID or version, in bytes.
 const MAX_HEADER: usize = 256;
 
-/// What a server has said of itself.
+/// What a server reported about itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Server {
-    /// The version of the protocol that it takes.
+    /// Its protocol version.
     pub version: Option<String>,
-    /// It has tools.
+    /// Whether it has tools.
     pub has_tools: bool,
 }
 
-/// What is asked next.
+/// The next request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum McpStep {
     /// `initialize`.
     #[default]
     Initialize,
-    /// The notification that the client is ready, which has no answer.
+    /// The notification that the client is ready, which has no response.
     Ready,
     /// `tools/list`.
     List,
     /// `tools/call`.
     Call,
-    /// `ping`, of a server without tools.
+    /// `ping`, for a server without tools.
     Ping,
 }
 
@@ -48,7 +48,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The request of the step.
+    /// Builds the request of this step.
     pub fn request(&self, ask: &ProbeRequest<'_>) -> Request {
         let call = ask.endpoint.body.as_deref();
         let (method, params) = match self.step {
@@ -103,7 +103,7 @@ impl Session {
             .collect()
     }
 
-    /// The request that ends the session, if the server has given it an id.
+    /// Builds the request that ends the session, if the server assigned an ID.
     pub fn end(&self, ask: &ProbeRequest<'_>) -> Option<Request> {
         self.id.as_ref()?;
         let request = Request {
@@ -115,7 +115,7 @@ impl Session {
         Some(Dialect::Mcp.complete(ask, request))
     }
 
-    /// What the answer to this step must be.
+    /// Returns what the response of this step must satisfy.
     pub fn expect(&self, all: &Expect, calls: bool) -> Expect {
         match self.step {
             McpStep::Initialize | McpStep::Ready | McpStep::Ping => Expect::default(),
@@ -131,7 +131,8 @@ impl Session {
         }
     }
 
-    /// Takes in the answer to the step, with the session's id in its head; false when it was the last one.
+    /// Applies the response of this step, with the session ID from its head. Returns `false` after
+    /// the last step.
     pub fn advance(&mut self, id: Option<String>, answer: &Answer, calls: bool) -> bool {
         if let Some(id) = id.filter(|id| id.len() <= MAX_HEADER) {
             self.id = Some(id);
@@ -150,7 +151,7 @@ impl Session {
     }
 }
 
-/// Takes one JSON-RPC message in. Notifications and requests of the server are none of the probe's business.
+/// Applies one JSON-RPC message. The server's notifications and requests are ignored.
 pub(super) fn event(answer: &mut Answer, message: &Value) -> StreamEvent {
     if message["error"].is_object() {
         answer.error = error_in(message);
@@ -164,7 +165,7 @@ pub(super) fn event(answer: &mut Answer, message: &Value) -> StreamEvent {
 }
 
 pub(super) fn body(answer: &mut Answer, message: &Value) {
-    // Older servers answer with a list of messages.
+    // Older servers send a list of messages.
     let messages = match message {
         Value::Array(list) => list.as_slice(),
         one => std::slice::from_ref(one),
@@ -206,7 +207,7 @@ fn take(answer: &mut Answer, result: &Value) {
             "a result without text".clone_into(&mut answer.text);
         }
     } else {
-        // The answer to a ping has nothing in it.
+        // The response to a ping is empty.
         "pong".clone_into(&mut answer.text);
     }
 }

@@ -1,7 +1,7 @@
 //! Anthropic's Messages API.
 //!
-//! No sampling parameters: the current version of the API refuses them. Whether and how thinking can be switched off
-//! differs by model. Unknown events are ignored, as its versioning policy asks.
+//! No sampling parameters: the current API version rejects them. Whether and how thinking can be
+//! turned off depends on the model. Unknown events are ignored, as its versioning policy requires.
 
 use serde_json::{Value, json};
 
@@ -134,14 +134,15 @@ fn stop(answer: &mut Answer, reason: &Value) {
     };
     match reason {
         "model_context_window_exceeded" => answer.cut_by_length = true,
-        // A tool without arguments is called by its block's begin alone.
+        // A tool without arguments is called by the start of its block alone.
         "tool_use" => answer.calls_tool = true,
         _ => {}
     }
     answer.finish(reason);
 }
 
-/// Later counts are cumulative and replace earlier ones. What came from the prompt cache was input too.
+/// Reads the token counts. Later counts are cumulative and replace earlier ones. Prompt cache
+/// tokens count as input.
 fn usage(answer: &mut Answer, usage: &Value) {
     let parts = [
         "input_tokens",

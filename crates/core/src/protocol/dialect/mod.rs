@@ -1,4 +1,4 @@
-//! What each API wants to be asked and how its answer reads. Pure: one file an API, and this enum.
+//! Builds the request of each API and parses its response. Pure: one file per API, and this enum.
 
 mod adaptation;
 mod audio;
@@ -26,39 +26,40 @@ pub use crate::protocol::request::Request;
 use crate::protocol::{catalog, sigv4};
 
 const AGENT: &str = concat!("llmwatch/", env!("CARGO_PKG_VERSION"));
-/// Where it stands in a prompt or body, every probe puts another word, so that no cache answers for the model.
+/// The placeholder in a prompt or body for a word that is unique per probe, so that no cache
+/// answers in place of the model.
 const NONCE: &str = "{nonce}";
 
-/// What sets one probe of an endpoint apart from the next.
+/// The inputs for one request of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeRequest<'a> {
     /// The endpoint that is probed.
     pub endpoint: &'a Endpoint,
-    /// The sample's id.
+    /// The sample's ID.
     pub id: &'a str,
-    /// What the server has refused of earlier requests.
+    /// The adaptations to what the server rejected before.
     pub adaptations: &'a Adaptations,
-    /// What stands for the key.
+    /// The credential in place of the configured key.
     pub credential: Credential<'a>,
     /// The time of the request.
     pub now: Timestamp,
 }
 
-/// What stands for an endpoint's key in one request.
+/// The credential of one request.
 #[derive(Debug, Clone, Copy)]
 pub enum Credential<'a> {
-    /// Nothing: the key of the configuration is used, if there is one.
+    /// The configured key, if there is one.
     Configured,
-    /// A token that was fetched.
+    /// A token that was obtained separately.
     Token(&'a str),
-    /// AWS keys, which sign the request.
+    /// AWS keys to sign the request with.
     Aws(&'a AwsKeys),
 }
 
-/// What one event of a stream brought.
+/// What one event of a stream contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEvent {
-    /// Nothing that a user would see or wait for.
+    /// Nothing that a user sees or waits for.
     Nothing,
     /// A part of the model's reasoning.
     Reasoning,
@@ -66,44 +67,44 @@ pub enum StreamEvent {
     Text,
     /// The end of the stream.
     End,
-    /// Not readable.
+    /// Unreadable data.
     Garbage,
 }
 
-/// What is known of an answer when it has ended.
+/// What is known of an answer once it has ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own; they come in every combination"
 )]
 pub struct Answer {
-    /// Everything that the model wrote as its answer, thoughts in tags included.
+    /// The entire answer of the model, reasoning in tags included.
     pub text: String,
-    /// Where thoughts in tags end and the answer begins.
+    /// Where reasoning in tags ends and the answer begins.
     pub(super) thoughts: Thoughts,
-    /// The text with which the model declines.
+    /// The text with which the model refuses.
     pub refusal: String,
-    /// The model calls a tool: output, though no text.
+    /// Whether the model calls a tool, which is output without text.
     pub calls_tool: bool,
-    /// The names of the tools that it calls.
+    /// The names of the tools that are called.
     pub tools: Vec<String>,
-    /// The API's own sign that the answer is complete was seen.
+    /// Whether the API marked the answer as complete.
     pub complete: bool,
-    /// The API's error object, or whatever stood in its place.
+    /// The API's error object, or whatever was in its place.
     pub error: Option<Value>,
-    /// It is not in the API's form.
+    /// Whether the answer is not in the API's format.
     pub malformed: bool,
-    /// The event that could not be read.
+    /// The event that could not be parsed.
     pub garbage: String,
-    /// Why the model stopped, as the API names it.
+    /// The finish reason, as the API names it.
     pub finish_reason: Option<String>,
-    /// The API gives a reason and this answer came to its end without one.
+    /// Whether the answer ended without a finish reason in an API that sends one.
     pub lacks_finish_reason: bool,
-    /// A content filter stopped it.
+    /// Whether a content filter stopped the answer.
     pub filtered: bool,
-    /// The model declined, whatever text came before.
+    /// Whether the model refused, whatever text came before.
     pub refused: bool,
-    /// The budget of tokens was used up.
+    /// Whether the token budget was used up.
     pub cut_by_length: bool,
     /// Tokens of the prompt.
     pub input_tokens: Option<u32>,
@@ -111,27 +112,27 @@ pub struct Answer {
     pub output_tokens: Option<u32>,
     /// Tokens of reasoning.
     pub reasoning_tokens: Option<u32>,
-    /// The reasoning tokens are not among the output tokens, though they are billed as such.
+    /// Whether reasoning tokens are billed as output but not included in the output tokens.
     pub reasoning_apart: bool,
     /// The model that answered.
     pub model: Option<String>,
     /// The fingerprint of the backend.
     pub fingerprint: Option<String>,
-    /// How long the server took to load the model before it began, in milliseconds.
+    /// How long the server took to load the model, in milliseconds.
     pub load_ms: Option<f64>,
-    /// What an MCP server has said of itself.
+    /// What an MCP server reported about itself.
     pub server: Option<mcp::Server>,
-    /// Models of a list whose end is announced, with the date as it was written.
+    /// Models in a list that have a shutdown date, with the date as written.
     pub retiring: Vec<(String, String)>,
 }
 
-/// What the tool that a probe offers is for.
+/// The description of the tool that a probe offers.
 const TOOL_DESCRIPTION: &str = "Does nothing. Takes no arguments.";
-/// How many calls of tools are remembered.
+/// The maximum number of tool calls to record.
 const MAX_TOOLS: usize = 16;
 
 impl Answer {
-    /// Takes in the name of a tool that is called, if `name` is one.
+    /// Records a tool call if `name` is a tool's name.
     fn note_tool(&mut self, name: &Value) {
         let Some(name) = name.as_str().filter(|name| !name.is_empty()) else {
             return;
@@ -142,7 +143,8 @@ impl Answer {
         }
     }
 
-    /// Whether the text that was appended last is a part of the answer or of a thought that stands in tags before it.
+    /// Returns whether the text that was appended last belongs to the answer or to reasoning in
+    /// tags.
     fn appended(&mut self) -> StreamEvent {
         if self.thoughts.read(&self.text) {
             StreamEvent::Text
@@ -151,14 +153,15 @@ impl Answer {
         }
     }
 
-    /// The answer without thoughts that stand in tags before it.
+    /// Returns the answer without reasoning in tags before it.
     pub fn visible_text(&self) -> &str {
         let mut thoughts = self.thoughts;
         thoughts.read(&self.text);
         thoughts.visible(&self.text)
     }
 
-    /// Takes in the API's reason for the end: each vendor and server adds its own to a few common ones.
+    /// Records the finish reason. There are a few common ones, and vendors and servers add their
+    /// own.
     fn finish(&mut self, reason: &str) {
         let lower = reason.to_ascii_lowercase();
         let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
@@ -197,27 +200,28 @@ impl Answer {
             "crash",
         ]) && self.error.is_none()
         {
-            // The server gave up: OpenRouter, vLLM, DeepSeek and Zhipu each have a reason of their own for that.
+            // The server gave up: OpenRouter, vLLM, DeepSeek and Zhipu each have their own reason
+            // for that.
             self.error = Some(json!({"message": format!("finish_reason is {reason}")}));
         }
         self.finish_reason = Some(reason.to_owned());
     }
 }
 
-/// How a body arrives.
+/// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// At once.
+    /// As one document.
     Document,
     /// As server-sent events.
     Events,
-    /// As one JSON object a line.
+    /// As newline-delimited JSON.
     Lines,
-    /// As messages of AWS's event stream.
+    /// As messages of AWS's event stream format.
     Messages,
-    /// As messages of a WebSocket.
+    /// As WebSocket messages.
     Frames,
-    /// As sound.
+    /// As audio.
     Audio,
 }
 
@@ -255,7 +259,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The dialect of an endpoint.
+    /// Returns the dialect of an endpoint.
     pub fn of(endpoint: &Endpoint) -> Self {
         match endpoint.api {
             Api::Chat => Self::Chat,
@@ -275,7 +279,7 @@ impl Dialect {
         }
     }
 
-    /// How the answer is asked for.
+    /// Returns the framing of the response that the request asks for.
     pub fn framing(self, endpoint: &Endpoint) -> Framing {
         match self {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate if endpoint.stream => {
@@ -290,7 +294,7 @@ impl Dialect {
         }
     }
 
-    /// The request of a probe.
+    /// Builds the request of a probe.
     pub fn request(self, ask: &ProbeRequest<'_>) -> Request {
         let request = match self {
             Self::Chat => chat::request(ask),
@@ -311,12 +315,12 @@ impl Dialect {
         self.complete(ask, request)
     }
 
-    /// Adds what all requests of the API have.
+    /// Adds the headers that all requests of the API need.
     fn complete(self, ask: &ProbeRequest<'_>, mut request: Request) -> Request {
         let endpoint = ask.endpoint;
         let mut headers = vec![
             ("user-agent".to_owned(), AGENT.to_owned()),
-            // Compression makes some proxies hold the stream back.
+            // Compression makes some proxies buffer the stream.
             ("accept-encoding".to_owned(), "identity".to_owned()),
         ];
         match self {
@@ -363,7 +367,7 @@ impl Dialect {
         request
     }
 
-    /// Takes one event of a stream into the answer.
+    /// Applies one event of a stream to the answer.
     pub fn event(self, answer: &mut Answer, data: &str) -> StreamEvent {
         // OpenAI's sentinel; several compatible servers end every kind of stream with it.
         if data.starts_with("[DONE]") {
@@ -396,7 +400,8 @@ impl Dialect {
         }
     }
 
-    /// Takes an event of a stream that its name calls an error. Its data may have the API's form of one, another, or none.
+    /// Applies a stream event whose name is `error`. Its data may be in the API's error format,
+    /// another, or none.
     pub fn error(answer: &mut Answer, data: &str) -> StreamEvent {
         answer.error = match parse_json(data) {
             Some(event) => error_in(&event).or(Some(event)),
@@ -405,9 +410,9 @@ impl Dialect {
         StreamEvent::End
     }
 
-    /// Takes a complete body into the answer.
+    /// Parses a complete body into the answer.
     pub fn body(self, answer: &mut Answer, body: &str) {
-        // Some servers send blank lines while a request waits in their queue.
+        // Some servers send blank lines while a request is queued.
         let Some(document) = parse_json(body.trim_start_matches('\u{feff}').trim()) else {
             answer.malformed = true;
             return;
@@ -428,7 +433,7 @@ impl Dialect {
             Self::Converse => converse::body(answer, &document),
             Self::Transcription => audio::transcript(answer, &document),
             Self::Mcp => mcp::body(answer, &document),
-            // Neither is answered with a document.
+            // Neither API answers with a document.
             Self::Realtime | Self::Speech => answer.malformed = true,
             Self::Http => {}
         }
@@ -436,8 +441,8 @@ impl Dialect {
 }
 
 impl ProbeRequest<'_> {
-    /// What the model is asked: the built-in prompt with a word that no probe before it had, or the user's own, where
-    /// `{nonce}` stands for such a word.
+    /// Returns the prompt: the built-in one plus a unique word, or the user's own with `{nonce}`
+    /// replaced by one.
     fn prompt(&self) -> String {
         let prompt = &self.endpoint.prompt;
         if *prompt == catalog::prompt(self.endpoint.api) {
@@ -447,8 +452,8 @@ impl ProbeRequest<'_> {
         }
     }
 
-    /// The name that the token budget of a chat goes by, then its other name. Reasoning models refuse `max_tokens`; many
-    /// compatible servers know nothing else.
+    /// Returns the preferred name of a chat's token budget, then the alternative. Reasoning models
+    /// reject `max_tokens`; many compatible servers accept nothing else.
     pub(super) fn budget_names(&self) -> [&'static str; 2] {
         let compatible = self.endpoint.provider.is_compatible();
         let names = ["max_completion_tokens", "max_tokens"];
@@ -459,7 +464,7 @@ impl ProbeRequest<'_> {
         }
     }
 
-    /// The body that the configuration gives.
+    /// Returns the configured body.
     fn own_body(&self) -> Option<Vec<u8>> {
         self.endpoint
             .body
@@ -467,14 +472,14 @@ impl ProbeRequest<'_> {
             .map(|body| body.replace(NONCE, self.nonce()).into_bytes())
     }
 
-    /// The random end of the sample's id.
+    /// Returns the random end of the sample's ID.
     fn nonce(&self) -> &str {
         self.id
             .get(self.id.len().saturating_sub(6)..)
             .unwrap_or_default()
     }
 
-    /// A POST of the configuration's body, else of `body`.
+    /// Builds a POST with the configured body, or `body` if there is none.
     fn post(
         &self,
         url: Url,
@@ -494,8 +499,8 @@ impl ProbeRequest<'_> {
         }
     }
 
-    /// A request to `tail` of an API in OpenAI's manner, Azure's two variants among them. `by_deployment` says whether
-    /// Azure's classic API has it below a deployment.
+    /// Builds a request to the path `tail` of an OpenAI-style API, including Azure's two variants.
+    /// `by_deployment` says whether Azure's classic API has the path below a deployment.
     fn openai(&self, tail: &str, by_deployment: bool, body: impl FnOnce() -> Value) -> Request {
         let endpoint = self.endpoint;
         let url = match endpoint.provider {
@@ -521,7 +526,7 @@ impl ProbeRequest<'_> {
         self.post(url, self.openai_key(), body)
     }
 
-    /// The key as APIs in OpenAI's manner take it.
+    /// Returns the authentication header for OpenAI-style APIs.
     fn openai_key(&self) -> Vec<(String, String)> {
         let key = self
             .endpoint
@@ -540,7 +545,7 @@ impl ProbeRequest<'_> {
         }
     }
 
-    /// A token that stands for the key.
+    /// Returns the token that replaces the key, if any.
     fn token(&self) -> Option<&str> {
         match self.credential {
             Credential::Token(token) => Some(token),
@@ -548,12 +553,12 @@ impl ProbeRequest<'_> {
         }
     }
 
-    /// Whether this is Azure's v1 API, which has OpenAI's own paths.
+    /// Reports whether this is Azure's v1 API, which has OpenAI's paths.
     fn is_v1(&self) -> bool {
         self.endpoint.base_url.path().ends_with("/openai/v1")
     }
 
-    /// The model's name as the body has it: on Azure the deployment's.
+    /// Returns the model name for the body; on Azure, the deployment's.
     fn model(&self) -> Option<&str> {
         let endpoint = self.endpoint;
         let deployment = endpoint
@@ -563,13 +568,13 @@ impl ProbeRequest<'_> {
         deployment.or(endpoint.model.as_deref())
     }
 
-    /// The schema of the answer, for APIs that accept one.
+    /// Returns the answer's schema, for APIs that accept one.
     fn schema(&self) -> Option<&Value> {
         self.endpoint.expect.json_schema.as_ref()
     }
 
-    /// A schema in OpenAI's wrapping. `strict` makes demands of its own on a schema, so it is asked for only where they
-    /// are met.
+    /// Wraps the schema as OpenAI expects. `strict` restricts which schemas are allowed, so it is
+    /// set only if they are met.
     fn named_schema(&self) -> Option<Value> {
         let schema = self.schema()?;
         let strict = schema["additionalProperties"] == json!(false);
@@ -577,15 +582,15 @@ impl ProbeRequest<'_> {
     }
 }
 
-/// `base` with `path` appended to its own path.
+/// Appends `path` to the path of `base`.
 fn joined(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
 }
 
-/// The same for the path of an API. What both have in common where they meet stands once: people paste a
-/// `base_url` with the version, or with the full path, from a vendor's example.
+/// Appends an API path to `base`, without repeating the part where they overlap. People paste a
+/// `base_url` with the version, or even the full path, from a vendor's example.
 fn below(base: &Url, path: &str) -> Url {
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -617,12 +622,13 @@ fn below(base: &Url, path: &str) -> Url {
     url
 }
 
-/// How many values and keys a document or an event may hold: each takes a hundred bytes of memory or more.
+/// The maximum number of values and keys in a document or event: each takes a hundred bytes of
+/// memory or more.
 const MAX_JSON_NODES: usize = 50_000;
 
-/// A document or an event as JSON; `None` when it is none, or holds more than any answer to a probe.
+/// Parses a document or event as JSON; `None` if it is invalid or too large for a probe's answer.
 fn parse_json(text: &str) -> Option<Value> {
-    // Each of these begins or ends one; those inside of texts count too, which does not matter.
+    // Every value follows one of these. Those inside strings are counted too, which does no harm.
     let nodes = text
         .bytes()
         .filter(|b| matches!(b, b',' | b'[' | b'{'))
@@ -634,14 +640,14 @@ fn parse_json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// The error that a body or an event holds, whatever its shape. One whose values are all empty is none: some gateways send
-/// such an object beside every good answer.
+/// Returns the error in a body or event, whatever its shape. An object with only empty values is
+/// not an error: some gateways send one with every good answer.
 fn error_in(value: &Value) -> Option<Value> {
     let value = value.get(0).unwrap_or(value);
     let is_error_itself = value["type"] == "error" || value["object"] == "error";
     let inner = &value["error"];
     if is_something(inner) && !says_success(inner) {
-        // Anthropic's wrapping holds nothing more; OpenRouter's error has its details inside.
+        // Anthropic's wrapper holds nothing else; OpenRouter's error has its details inside.
         return Some(inner.clone());
     }
     let is_minimax = value["base_resp"]["status_code"]
@@ -653,7 +659,7 @@ fn error_in(value: &Value) -> Option<Value> {
     (is_error_itself || is_bare_error(value)).then(|| value.clone())
 }
 
-/// Keys of which every answer, and every event of one, has at least one.
+/// Keys of which every answer, and every event, has at least one.
 const ANSWER_KEYS: [&str; 14] = [
     "choices",
     "candidates",
@@ -671,7 +677,8 @@ const ANSWER_KEYS: [&str; 14] = [
     "usage",
 ];
 
-/// Whether an event says that something is wrong in a form of its own: a list of errors, a code with a text, a detail.
+/// Reports whether an event is an error in another format: a list of errors, a code with a text, or
+/// a detail.
 fn is_bare_error(value: &Value) -> bool {
     let message = &value["message"];
     let holds_answer = ANSWER_KEYS
@@ -697,7 +704,8 @@ fn is_bare_error(value: &Value) -> bool {
         || is_code && (says("message") || says("msg"))
 }
 
-/// Whether a value says anything: no null, no false, no zero, no empty text, and no list or object of such.
+/// Reports whether a value is non-empty: not null, false, zero, an empty text, or a list or object
+/// of such values.
 fn is_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -709,7 +717,8 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-/// Whether an error object says that there was none: a code of success, and no text or one that says the same.
+/// Reports whether an error object means success: a success code, and a text that is empty or says
+/// the same.
 fn says_success(error: &Value) -> bool {
     let is_success = |value: &Value| match value {
         Value::String(text) => {
@@ -728,7 +737,8 @@ fn says_success(error: &Value) -> bool {
     })
 }
 
-/// Appends a text, or the texts of a list of parts without the model's thoughts; true if there was any.
+/// Appends a text, or the texts of a list of parts without reasoning; returns whether there was
+/// any.
 fn append(text: &mut String, value: &Value) -> bool {
     let before = text.len();
     match value {
@@ -743,7 +753,7 @@ fn append(text: &mut String, value: &Value) -> bool {
     text.len() > before
 }
 
-/// Whether a part of list-shaped content is a thought and not a part of the answer.
+/// Reports whether a content part is reasoning rather than answer.
 fn is_thought(part: &Value) -> bool {
     part["type"]
         .as_str()
@@ -751,7 +761,7 @@ fn is_thought(part: &Value) -> bool {
         || part["thought"] == json!(true)
 }
 
-/// Whether list-shaped content holds thoughts.
+/// Reports whether a content list contains reasoning.
 fn has_thoughts(content: &Value) -> bool {
     content.as_array().is_some_and(|parts| {
         parts

@@ -1,5 +1,6 @@
-//! The list of models: proves little about a provider's health, but costs nothing, shows whether the key is good and
-//! which models are about to be shut down. Read in the shapes of OpenAI, Anthropic, Gemini and Ollama.
+//! The list of models. It says little about a provider's health, but it is free and shows whether
+//! the key is valid and which models will be shut down. Parses the formats of OpenAI, Anthropic,
+//! Gemini and Ollama.
 
 use serde_json::Value;
 

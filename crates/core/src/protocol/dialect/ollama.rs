@@ -1,4 +1,5 @@
-//! Ollama's native chat: one JSON object a line, and at the end how long each step took, the model's loading apart.
+//! Ollama's native chat: newline-delimited JSON. The last line has the duration of each step,
+//! including loading the model.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ const NANOS_PER_MS: f64 = 1e6;
 
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let mut base = ask.endpoint.base_url.clone();
-    // The native API is beside the compatible one, not below it.
+    // The native API is a sibling of the compatible one, not below it.
     if let Some(root) = base.path().strip_suffix("/v1").map(str::to_owned) {
         base.set_path(&root);
     }
@@ -35,7 +36,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         "keep_alive": "5m",
         "options": {"num_predict": endpoint.max_tokens},
     });
-    // Only models that can think know the switch; others refuse it.
+    // Only thinking models accept the setting; others reject it.
     match (
         &endpoint.reasoning_effort,
         endpoint.model.as_deref().and_then(catalog::ollama_thinking),

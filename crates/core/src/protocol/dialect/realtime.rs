@@ -1,4 +1,4 @@
-//! OpenAI's Realtime API over WebSocket: one response of text in a session that ends with it.
+//! OpenAI's Realtime API over WebSocket: one text response per session.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use super::{
 };
 use crate::model::Provider;
 
-/// The request that opens the WebSocket; its body is the first event, which is sent once the session is there.
+/// Builds the request that opens the WebSocket. Its body is the first event, which is sent once the
+/// session exists.
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let base = &ask.endpoint.base_url;
     let mut url = match ask.endpoint.provider {
@@ -43,7 +44,7 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
             answer.model = text_of(&event["session"]["model"]);
             StreamEvent::Nothing
         }
-        // The beta had the shorter names; the text of spoken answers comes as a transcript.
+        // The beta used the shorter names. Spoken answers have their text as a transcript.
         "response.output_text.delta"
         | "response.text.delta"
         | "response.output_audio_transcript.delta"

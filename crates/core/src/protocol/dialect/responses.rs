@@ -1,7 +1,7 @@
 //! OpenAI's Responses API, on Azure too.
 //!
-//! Its stream names every event in `type`. The terminal is `response.completed`, `response.incomplete` or
-//! `response.failed`; an error event comes flat or with its error nested.
+//! Every stream event is named by its `type`. The last is `response.completed`,
+//! `response.incomplete` or `response.failed`. An error event is either flat or nested.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::Provider;
 
-/// The API refuses a smaller budget.
+/// The API rejects a smaller budget.
 const LEAST_TOKENS: u32 = 16;
 
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
@@ -24,7 +24,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         "model": ask.model(),
         "input": ask.prompt(),
         "max_output_tokens": endpoint.max_tokens.max(LEAST_TOKENS),
-        // Stored for a month unless the request says otherwise.
+        // Otherwise the response would be stored for a month.
         "store": false,
     });
     if let Some(effort) = &endpoint.reasoning_effort {
@@ -62,7 +62,7 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     let delta = &event["delta"];
     match kind {
         "response.output_text.delta" if append(&mut answer.text, delta) => answer.appended(),
-        // A server that sends the text only at the end.
+        // For a server that sends the text only at the end.
         "response.output_text.done"
             if answer.text.is_empty() && append(&mut answer.text, &event["text"]) =>
         {
@@ -117,7 +117,7 @@ pub(super) fn body(answer: &mut Answer, response: &Value) {
     answer.complete = true;
 }
 
-/// Takes a response object in, as it stands in the last event of a stream or is the body.
+/// Parses a response object: the last event of a stream, or the body.
 fn complete_response(answer: &mut Answer, response: &Value) {
     answer.model = text_of(&response["model"]).or(answer.model.take());
     chat::usage(answer, &response["usage"]);
@@ -139,7 +139,7 @@ fn complete_response(answer: &mut Answer, response: &Value) {
         .or(status)
         .map(str::to_owned)
         .or(answer.finish_reason.take());
-    // A server that sent no deltas has all the text here.
+    // For a server that sent no deltas, the entire text is here.
     if !answer.text.is_empty() || !answer.refusal.is_empty() {
         return;
     }

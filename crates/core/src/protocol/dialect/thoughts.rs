@@ -1,7 +1,7 @@
-//! Thoughts of a model that stand in tags before its answer: servers without a parser for reasoning send them as text.
+//! Detects reasoning in tags before the answer. Servers without a reasoning parser send it as text.
 
-/// The tags of the models that are in use, in lower case: Qwen, DeepSeek and kin, Magistral, Seed, Kimi, gpt-oss, Sky-T1,
-/// Command A, `MedGemma`, Apertus, Granite.
+/// The tags of current models, in lower case: Qwen, DeepSeek and relatives, Magistral, Seed, Kimi,
+/// gpt-oss, Sky-T1, Command A, `MedGemma`, Apertus, Granite.
 const TAGS: [(&str, &str); 14] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -19,20 +19,20 @@ const TAGS: [(&str, &str); 14] = [
     ("here is my thought process:", "here is my response:"),
 ];
 
-/// How far the text of an answer has been read.
+/// The state of reading an answer's text.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(in crate::protocol) enum Thoughts {
-    /// Nothing but white space, or the beginning of a tag, has come.
+    /// Only white space, or the beginning of a tag, has arrived.
     #[default]
     Undecided,
-    /// Inside, until this tag; there is none before this byte.
+    /// Inside reasoning until this closing tag, which does not occur before this byte.
     Inside(&'static str, usize),
     /// The answer begins at this byte.
     AnswerFrom(usize),
 }
 
 impl Thoughts {
-    /// Reads on in `text`, which only grows; true when a part of the answer has come.
+    /// Reads more of `text`, which only grows. Returns whether part of the answer has arrived.
     pub(super) fn read(&mut self, text: &str) -> bool {
         if *self == Self::Undecided {
             let start = text.trim_start();
@@ -53,7 +53,7 @@ impl Thoughts {
             if let Some(at) = text[from..].to_ascii_lowercase().find(close) {
                 *self = Self::AnswerFrom(from + at + close.len());
             } else {
-                // The tag may have begun at the very end.
+                // A closing tag may have begun at the very end.
                 let last = text.len().saturating_sub(close.len()).max(from);
                 *self = Self::Inside(close, text.floor_char_boundary(last));
             }
@@ -61,7 +61,8 @@ impl Thoughts {
         matches!(self, Self::AnswerFrom(at) if text.len() > *at)
     }
 
-    /// The answer in `text`, which was read to its end. Where a template opened the tag, only its end is in the text.
+    /// Returns the answer in `text`, which must be read to its end. If a template opened the tag,
+    /// only the closing tag is in the text.
     pub(super) fn visible(self, text: &str) -> &str {
         match self {
             Self::Inside(..) => "",
