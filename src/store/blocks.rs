@@ -1,9 +1,10 @@
-//! Where the samples lie, and what they say together that is not in the file yet.
+//! The blocks that index the samples, and the per-series sums that are not in the file yet.
 //!
-//! A sample is one row at the end of its table. What is kept per series (its rollups, and the numbers of its samples)
-//! would change a page of the file at a random place for each sample, so it is held in memory and written for many
-//! samples of a series at once. The file says up to which sample that has happened: a daemon that opens it, after a crash or
-//! beside the daemon, adds the samples after that.
+//! A sample is one row at the end of its table. The data kept per series (its rollups, and the
+//! numbers of its samples) would change a random page of the file for each sample. So it is held in
+//! memory and written for many samples of a series at once. The file records up to which sample
+//! that has happened. A process that opens it, after a crash or beside the daemon, adds the samples
+//! after that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,18 +16,18 @@ use super::sample_rows::SampleReader;
 use llmwatch_core::model::{Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
-/// A block of samples ends when it holds so many, or when its samples began within more than [`BLOCK_LENGTH`].
+/// A block is complete when it holds this many samples, or when they span [`BLOCK_LENGTH`].
 const BLOCK_SAMPLES: u32 = 4096;
 const BLOCK_LENGTH: Duration = Duration::from_mins(10);
 
-/// What a series did is written at the latest after this.
+/// The sums of a series are written at the latest after this.
 const WRITE_AFTER: Duration = Duration::from_mins(30);
-/// More samples than these are not held: a start after a crash has to read them again.
+/// The maximum number of samples summed in memory, since a start after a crash must reread them.
 const MOST_SAMPLES: usize = 200_000;
-/// The most series that are written in one transaction.
+/// The maximum number of series written in one transaction.
 const SERIES_AT_ONCE: usize = 64;
 
-/// A run of samples, and when they began.
+/// A run of samples, and the range of their start times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     first_seq: i64,
@@ -61,12 +62,12 @@ impl Span {
     }
 }
 
-/// The samples of one series that its rollups and blocks in the file do not hold yet.
+/// The samples of one series that its rollups and blocks in the file do not include yet.
 #[derive(Debug)]
 pub(super) struct UnsummedSeries {
     span: Span,
     seqs: Vec<i64>,
-    /// In order. There are some ten at most, so a tree of them would be mostly empty.
+    /// Sorted. There are about ten at most, so a tree would waste memory.
     rollups: Vec<(Resolution, Rollup)>,
     since: Instant,
 }
@@ -91,7 +92,7 @@ impl UnsummedSeries {
         }
     }
 
-    /// The rollup of the period that `empty` begins, which it becomes if there is none.
+    /// Returns the rollup of the period of `empty`, inserting `empty` if there is none.
     fn rollup(&mut self, resolution: Resolution, empty: Rollup) -> &mut Rollup {
         let key = (resolution, empty.at);
         let at = match self.rollups.binary_search_by_key(&key, Self::key) {
@@ -128,19 +129,19 @@ impl UnsummedSeries {
     }
 }
 
-/// What the file does not say yet about the samples in it.
+/// The sums over samples in the file that the file does not hold yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsummed {
     series: BTreeMap<i64, UnsummedSeries>,
     samples: usize,
     /// The samples after the last block.
     block: Option<Span>,
-    /// Samples between these numbers were there when the file was opened, and have not been looked at yet.
+    /// The range of sample numbers, present when the file was opened, that are not summed yet.
     unread: Option<(i64, i64)>,
 }
 
 impl Unsummed {
-    /// What a file says that was just opened: quick, whatever happened before.
+    /// Initializes from a file that was just opened. This is quick; it defers summing.
     pub(super) fn of_file(c: &Connection) -> rusqlite::Result<Self> {
         let summed = summed(c)?;
         let last = last_seq(c)?;
@@ -168,19 +169,19 @@ impl Unsummed {
         })
     }
 
-    /// Everything that the file does not say yet, read from its last samples.
+    /// Computes all missing sums from the last samples of the file.
     pub(super) fn read(c: &Connection) -> rusqlite::Result<Self> {
         let mut pending = Self::default();
         pending.read_between(c, summed(c)?, i64::MAX)?;
         Ok(pending)
     }
 
-    /// The samples that were there at the start and have not been looked at, if there are any.
+    /// Returns the range of samples from before the start that are not summed yet.
     pub(super) fn unread(&self) -> Option<(i64, i64)> {
         self.unread
     }
 
-    /// Adds the samples after `after` up to `last` that the rollups of their series do not hold.
+    /// Adds the samples after `after` up to `last` that the rollups of their series do not include.
     fn read_between(&mut self, c: &Connection, after: i64, last: i64) -> rusqlite::Result<()> {
         let mut marks: BTreeMap<i64, i64> = BTreeMap::new();
         let mut reader = SampleReader::default();
@@ -202,7 +203,7 @@ impl Unsummed {
         Ok(())
     }
 
-    /// Takes in what was there at the start.
+    /// Merges the sums of the samples from before the start.
     pub(super) fn catch_up(&mut self, before: Self) {
         self.unread = None;
         self.put_back(before.series);
@@ -222,7 +223,8 @@ impl Unsummed {
         }
     }
 
-    /// The block of the newest samples with those that were `recorded` as well: number, series and sample of each.
+    /// Returns the newest block extended by the `recorded` samples: number, series and sample of
+    /// each.
     pub(super) fn block_with(&self, recorded: &[(i64, i64, &Sample)]) -> NewestBlock {
         let mut block = self.block;
         for (seq, _, sample) in recorded {
@@ -235,7 +237,7 @@ impl Unsummed {
         NewestBlock(block)
     }
 
-    /// Takes in samples that were recorded.
+    /// Adds recorded samples to the sums.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the block is newest only once"
@@ -248,13 +250,13 @@ impl Unsummed {
         self.block = block.0.filter(|block| !block.is_complete());
     }
 
-    /// Whether something has waited for long enough.
+    /// Reports whether sums are due to be written.
     pub(super) fn is_due(&self) -> bool {
         let waited = |s: &UnsummedSeries| s.since.elapsed() >= WRITE_AFTER;
         self.samples > MOST_SAMPLES || self.series.values().any(waited)
     }
 
-    /// Takes out the series that are to be written now: those that have waited longest.
+    /// Removes and returns the series to write now, those that have waited longest first.
     pub(super) fn take_due(&mut self, everything: bool) -> BTreeMap<i64, UnsummedSeries> {
         let mut due: Vec<(i64, i64)> = self
             .series
@@ -281,7 +283,7 @@ impl Unsummed {
         taken
     }
 
-    /// Takes back what could not be written.
+    /// Puts back sums that could not be written.
     pub(super) fn put_back(&mut self, taken: BTreeMap<i64, UnsummedSeries>) {
         for (series, mut pending) in taken {
             self.samples += pending.seqs.len();
@@ -292,19 +294,19 @@ impl Unsummed {
         }
     }
 
-    /// The file says everything about the samples up to this one, of `last` that there are.
+    /// Returns up to which sample the file holds all sums, given its `last` sample.
     pub(super) fn summed(&self, last: i64) -> i64 {
         let first = self.series.values().map(|s| s.span.first_seq).min();
         first.map_or(last, |first| first - 1)
     }
 
-    /// The numbers of the samples of a series that are in no block, the newest first.
+    /// Returns the numbers of the samples of a series that are in no block, newest first.
     fn seqs(&self, series: i64) -> Vec<i64> {
         let seqs = self.series.get(&series).map(|s| s.seqs.iter().rev());
         seqs.into_iter().flatten().copied().collect()
     }
 
-    /// What is to be added to the rollups of a series.
+    /// Returns the rollups to add to those of a series in the file.
     pub(super) fn rollups(
         &self,
         series: i64,
@@ -322,14 +324,14 @@ impl Unsummed {
     }
 }
 
-/// Reads what the file does not say about the samples between `unread`.
+/// Computes the missing sums of the samples in the range `unread`.
 pub(super) fn read_unread(c: &Connection, unread: (i64, i64)) -> rusqlite::Result<Unsummed> {
     let mut pending = Unsummed::default();
     pending.read_between(c, unread.0, unread.1)?;
     Ok(pending)
 }
 
-/// The block of the newest samples as some more leave it.
+/// The newest block after more samples were added.
 pub(super) struct NewestBlock(Option<Span>);
 
 impl NewestBlock {
@@ -371,7 +373,7 @@ fn write_series_block(
         .map(drop)
 }
 
-/// The distances between ascending numbers as variable-length integers, the first one from `first`.
+/// Encodes ascending numbers as variable-length differences, the first one from `first`.
 fn steps(first: i64, seqs: &[i64]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(seqs.len() * 2);
     let mut before = first;
@@ -402,12 +404,12 @@ fn numbers(first: i64, steps: &[u8]) -> Vec<i64> {
     seqs
 }
 
-/// The samples up to this one are in the rollups and blocks of their series.
+/// Returns the sample up to which rollups and blocks are complete.
 fn summed(c: &Connection) -> rusqlite::Result<i64> {
     c.query_row("SELECT coalesce(max(seq), 0) FROM summed", [], |r| r.get(0))
 }
 
-/// The number of the newest sample that there ever was.
+/// Returns the number of the newest sample ever recorded.
 pub(super) fn last_seq(c: &Connection) -> rusqlite::Result<i64> {
     c.prepare_cached(
         "SELECT max((SELECT coalesce(max(seq), 0) FROM sample), (SELECT coalesce(max(seq), 0) FROM summed),
@@ -416,7 +418,7 @@ pub(super) fn last_seq(c: &Connection) -> rusqlite::Result<i64> {
     .query_row([], |r| r.get(0))
 }
 
-/// The rollups of a series hold its samples up to this one.
+/// Returns the sample up to which the rollups of a series are complete.
 fn mark_of(c: &Connection, series: i64) -> rusqlite::Result<i64> {
     c.prepare_cached(
         "SELECT last_seq FROM series_block WHERE series = ?1 ORDER BY last_seq DESC LIMIT 1",
@@ -426,7 +428,8 @@ fn mark_of(c: &Connection, series: i64) -> rusqlite::Result<i64> {
     .map(Option::unwrap_or_default)
 }
 
-/// The numbers between which all samples after `after` lie that may have begun in a span of time.
+/// Returns the ranges of numbers that hold all samples after `after` that may have begun in a time
+/// span.
 pub(super) fn ranges(
     c: &Connection,
     after: i64,
@@ -458,8 +461,8 @@ pub(super) fn ranges(
     Ok(ranges)
 }
 
-/// Hands the numbers of the samples of a series below `before` to `take`, the newest first, until it says no. Blocks
-/// that lie outside of the span of time are left out.
+/// Calls `take` with the numbers of a series' samples below `before`, newest first, until it
+/// returns false. Skips blocks outside the time span.
 pub(super) fn each_of_series(
     c: &Connection,
     pending: &super::SharedState,
@@ -492,7 +495,7 @@ pub(super) fn each_of_series(
     Ok(())
 }
 
-/// Makes all blocks anew from the samples, all of which are in the rollups.
+/// Rebuilds all blocks from the samples, all of which are in the rollups.
 pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     tx.execute_batch("DELETE FROM block; DELETE FROM series_block")?;
     let mut block: Option<Span> = None;

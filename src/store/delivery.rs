@@ -1,45 +1,45 @@
-//! The rows of the outbox: what is queued, and what an attempt to deliver makes of it.
+//! Writes the outbox's rows: queues notifications and records delivery attempts.
 
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
 use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Outgoing, Timestamp};
 
-/// A notification that waits.
+/// A pending notification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    /// Its place in the order.
+    /// Its position in the order.
     pub seq: i64,
     /// The channel's name.
     pub channel: ChannelName,
-    /// What it says. An `opened` whose incident is over by now says both.
+    /// The notification. An `opened` whose incident is over by now covers both.
     pub notice: Notice,
-    /// Opaque to the store: which recipients have it already.
+    /// Opaque to the store: which recipients already have it.
     pub progress: String,
-    /// From when on it might be sent.
+    /// The earliest time to send it.
     pub queued_at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
-    /// An attempt was begun whose outcome nobody recorded: the receiver may have it.
+    /// An attempt began whose outcome was not recorded: the receiver may have it.
     pub is_interrupted: bool,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// It arrived.
+    /// It was delivered.
     Sent,
-    /// It arrived and said that its incident is over: what waits about that incident is said with it.
+    /// It was delivered and reported the end of its incident, which covers later messages about it.
     SentWithEnd,
-    /// It will be tried again then.
+    /// It will be retried at this time.
     RetryAt(Timestamp),
-    /// The receiver refused it for good.
+    /// The receiver permanently rejected it.
     Failed,
-    /// It was tried for as long as it is worth.
+    /// It was not delivered within its lifetime.
     Expired,
 }
 
-/// An attempt and what came of it.
+/// An attempt and its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptRecord {
     pub(super) pending: Pending,
@@ -50,8 +50,8 @@ pub(super) struct AttemptRecord {
     pub(super) fallback: Option<String>,
 }
 
-/// Follows a clock that would have read `from` and was set to `to`: what waits keeps its distance from now. What waits for
-/// a time of the calendar, for instance the end of quiet hours, still does.
+/// Shifts pending times after the clock was set from `from` to `to`. Calendar-based times, for
+/// instance the end of quiet hours, stay.
 pub(super) fn follow_clock(
     tx: &Transaction<'_>,
     from: Timestamp,
@@ -94,7 +94,7 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
     Ok(())
 }
 
-/// Records an attempt, if the row is there.
+/// Records an attempt. Returns whether its row exists.
 pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
     let AttemptRecord {
         pending,
@@ -112,14 +112,14 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
     };
     let rows = tx
         .prepare_cached(
-            // What was merged during a failed attempt stays so.
+            // A row that was merged during a failed attempt stays merged.
             "UPDATE outbox SET state = CASE WHEN state = 'merged' AND ?2 <> 'sent' THEN state ELSE ?2 END,
                 attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
                 next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
                 ended_at = CASE WHEN ?2 = 'pending' AND state <> 'merged' THEN NULL ELSE ?6 END WHERE id = ?1",
         )?
         .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
-    // A beginning that the fallback delivered has its end delivered there too.
+    // If the fallback delivered the start in our place, it must get the end as well.
     let began_elsewhere = |fallback: &String| {
         sent_to(tx, pending, fallback, NoticeKind::Opened).map(|(_, through_us)| through_us)
     };
@@ -148,7 +148,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
         && in_its_place
         && resolved_already_sent(tx, pending, &pending.channel)?
     {
-        // A receiver that keeps an alert open until it is resolved gets that message as well.
+        // A receiver that keeps an alert open until it is resolved still needs that message.
         let id = derived_id(notice.id, "end");
         let (kind, thread) = (NoticeKind::Resolved, Some(notice.id));
         let end = Notice {
@@ -173,7 +173,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
             let there = |id: Uuid| derived_id(id, fallback);
             let notice = Notice {
                 id: there(pending.notice.id),
-                // The first message came there in the same way.
+                // The first message reached the fallback under a derived ID as well.
                 thread: pending.notice.thread.map(there),
                 instead_of: Some(pending.channel.clone()),
                 ..pending.notice.clone()
@@ -193,7 +193,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
     Ok(rows > 0)
 }
 
-/// Whether what came of the attempt concerns the fallback.
+/// Reports whether the outcome requires a message to the fallback.
 fn is_for_fallback(
     tx: &Transaction<'_>,
     pending: &Pending,
@@ -201,7 +201,7 @@ fn is_for_fallback(
     fallback: &str,
 ) -> rusqlite::Result<bool> {
     let notice = &pending.notice;
-    // One fallback, never a second one, and never in a circle.
+    // Only one level of fallback, and never back to the same channel.
     if notice.instead_of.is_some() || pending.channel == fallback {
         return Ok(false);
     }
@@ -224,8 +224,8 @@ fn is_for_fallback(
     }
 }
 
-/// Whether `fallback` was sent this type about what `pending` is about: of its own accord, and because the
-/// channel of `pending` could not.
+/// Returns whether `fallback` was sent this kind of message about the subject of `pending`: on its
+/// own, and in place of the channel of `pending`.
 fn sent_to(
     tx: &Transaction<'_>,
     pending: &Pending,
@@ -251,7 +251,7 @@ fn sent_to(
     )
 }
 
-/// Whether `fallback` learned that the incident began from a message that said that it was over.
+/// Reports whether `fallback` got an `opened` that already reported the end.
 fn resolved_already_sent(
     tx: &Transaction<'_>,
     pending: &Pending,
@@ -271,7 +271,7 @@ fn resolved_already_sent(
     )
 }
 
-/// An id that is the same whenever the same notification goes to the same other channel.
+/// Derives a stable ID for a notification that goes to another channel.
 pub(crate) fn derived_id(id: Uuid, channel: &str) -> Uuid {
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{id}\n{channel}").as_bytes());
     let mut bytes = [0; 16];

@@ -1,4 +1,4 @@
-//! What the pages show of the past beside the rollups: the last bad probes, the incidents, and their notifications.
+//! History for the pages, besides the rollups: incidents and their notifications.
 
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use llmwatch_core::model::{ChannelName, Timestamp};
 
-/// A notification about an incident, and what became of it.
+/// A notification about an incident, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationRow {
     /// The channel's name.
@@ -21,12 +21,12 @@ pub struct NotificationRow {
     pub ended_at: Option<Timestamp>,
     /// Attempts made.
     pub attempts: u32,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
 }
 
 impl Store {
-    /// The newest `limit` incidents as JSON, newest first; below number `before`, if given.
+    /// Returns the newest `limit` incidents as JSON, newest first; below number `before`, if given.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -45,7 +45,7 @@ impl Store {
         })
     }
 
-    /// One incident as JSON.
+    /// Returns the incident with this number as JSON.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -58,7 +58,7 @@ impl Store {
         })
     }
 
-    /// The incident of this id as JSON.
+    /// Returns the incident with this ID as JSON.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -70,7 +70,7 @@ impl Store {
         })
     }
 
-    /// The notifications about an incident, in the order of the decisions.
+    /// Returns the notifications about an incident, in the order of the decisions.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -1,4 +1,4 @@
-//! Care of the file itself: is it sound, what of it can be rescued, a copy of it while it is in use.
+//! Integrity of the store file: check, repair and online backup.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,13 @@ use serde::Serialize;
 
 use super::{MIGRATIONS, Store, StoreError, blocks};
 
-/// The most problems that a check names.
+/// The maximum number of problems that a check lists.
 const PROBLEMS: usize = 20;
-/// A larger file is not checked before the start, because probing would wait for that; the daemon checks it when it runs.
+/// A larger file is not checked at the start, because that delays probing; the daemon checks it
+/// while running.
 const CHECKED_AT_START: u64 = 64 << 20;
 
-/// How the file stands.
+/// The condition of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {
     /// The version of its schema.
@@ -28,22 +29,22 @@ pub struct Condition {
     pub samples: u64,
     /// How many incidents it holds.
     pub incidents: u64,
-    /// How many notifications wait in it.
+    /// How many notifications are pending.
     pub waiting: u64,
-    /// What is wrong with it, in SQLite's words; empty when it is sound.
+    /// The problems that SQLite reports; empty when the file is intact.
     pub problems: Vec<String>,
 }
 
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Repair {
-    /// Where the damaged file lies now.
+    /// Where the damaged file is kept.
     pub kept_as: PathBuf,
     /// Rows that were rescued, per table.
     pub rescued: Vec<(String, u64)>,
 }
 
-/// Why a repair or a backup was not made.
+/// Why a repair or a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrityError {
     /// A daemon has the file open.
@@ -52,13 +53,13 @@ pub enum IntegrityError {
         /// The file.
         path: PathBuf,
     },
-    /// A file would be written over.
+    /// A file would be overwritten.
     #[error("`{path}` already exists: name a new file", path = path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// A file system error.
     #[error("`{path}`: {source}", path = path.display())]
     Io {
         /// The file.
@@ -66,7 +67,7 @@ pub enum IntegrityError {
         /// The cause.
         source: io::Error,
     },
-    /// The store refused.
+    /// A store error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -75,12 +76,12 @@ impl Store {
     /// Checks the entire file. A reader beside a running daemon may do this.
     ///
     /// # Errors
-    /// When it cannot even be asked.
+    /// When the file cannot be queried.
     pub fn condition(&self) -> Result<Condition, StoreError> {
         let bytes = fs::metadata(&*self.path).map_or(0, |m| m.len());
         self.run(|c| {
             let mut check = c.prepare(&format!("PRAGMA integrity_check({PROBLEMS})"))?;
-            // Damage may also end the check itself.
+            // Damage may also abort the check itself.
             let problem = |said: rusqlite::Result<String>| said.unwrap_or_else(|e| e.to_string());
             let problems: Vec<String> = check.query_map([], |r| r.get(0))?.map(problem).collect();
             let count = |sql: &str| {
@@ -98,7 +99,7 @@ impl Store {
         })
     }
 
-    /// Writes a sound copy of everything to `file`, while a daemon may be writing.
+    /// Writes a consistent copy of the store to `file`. A daemon may be writing meanwhile.
     ///
     /// # Errors
     /// When `file` exists, or reading or writing fails.
@@ -112,14 +113,15 @@ impl Store {
             c.execute("VACUUM INTO ?1", [file.to_string_lossy()])
                 .map(drop)
         })?;
-        // Samples may quote answers of the provider: as private as the store itself.
+        // Samples may quote the provider's responses, so the copy is as private as the store.
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(io_at(file))
     }
 
-    /// Folds the write-ahead log into the file, so that the file alone holds everything once the daemon has ended. The
-    /// empty log and its index stay: a disk that is full at the next start would have no room for new ones.
+    /// Checkpoints the write-ahead log into the file, so that the file alone holds everything once
+    /// the daemon has ended. The empty log and its index stay: a full disk at the next start would
+    /// have no space for new ones.
     pub fn checkpoint_wal(&self) {
-        // What fails stays in the log, where the next start finds it.
+        // On failure the data stays in the log, where the next start finds it.
         while self.write_sums(true).unwrap_or(false) {}
         let _ = self.run(|c| {
             c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -127,7 +129,7 @@ impl Store {
         });
     }
 
-    /// Refuses a damaged file before anything is built on it.
+    /// Rejects a damaged file before it is used.
     pub(super) fn refuse_damaged(&self) -> Result<(), StoreError> {
         if self.is_unchecked() {
             return Ok(());
@@ -135,12 +137,12 @@ impl Store {
         self.check()
     }
 
-    /// Whether the file was too large to be checked when it was opened.
+    /// Reports whether the file was too large to check when it was opened.
     pub fn is_unchecked(&self) -> bool {
         fs::metadata(&*self.path).is_ok_and(|m| m.len() > CHECKED_AT_START)
     }
 
-    /// Looks through the file for damage, as far as that can be seen quickly.
+    /// Runs SQLite's quick check.
     ///
     /// # Errors
     /// When it is damaged or cannot be read.
@@ -156,8 +158,8 @@ impl Store {
     }
 }
 
-/// Rescues what can be read of the store at `path` into a new one in its place. The damaged file is kept beside it, its
-/// name ending in `suffix`.
+/// Rescues all readable rows of the store at `path` into a new file in its place. The damaged file
+/// is kept beside it, with `suffix` appended to its name.
 ///
 /// # Errors
 /// When a daemon uses the store, or the new file cannot be written.
@@ -173,7 +175,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
         return Err(IntegrityError::Exists { path: kept });
     }
     if fresh.exists() {
-        // What an interrupted repair left.
+        // Left behind by an interrupted repair.
         fs::remove_file(&fresh).map_err(io_at(&fresh))?;
     }
     let at = |at: &Path| {
@@ -182,7 +184,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
     };
     let damaged =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
-    // The file is taken for ourselves alone, and nothing of it or of its log is written, not even at the end.
+    // Lock the file exclusively, and never write to it or its log, not even on close.
     damaged
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(at(path))?;
@@ -200,7 +202,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
                 path: path.to_owned(),
             });
         }
-        // Damage may forbid it; the copying will show what can be read.
+        // Damage may prevent locking; the copy shows what can be read.
         _ => {}
     }
     let version: usize = damaged
@@ -213,7 +215,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
     drop(damaged);
     fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777))
         .map_err(io_at(&fresh))?;
-    // Run by root, the new file must still be the daemon's.
+    // If root runs the repair, the new file must still belong to the daemon's user.
     chown(&fresh, Some(owner.uid()), Some(owner.gid())).map_err(io_at(&fresh))?;
     fs::rename(path, &kept).map_err(io_at(path))?;
     for end in ["-wal", "-shm"] {
@@ -259,7 +261,7 @@ fn rescue(
             "INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
         ))?;
         let mut rows = 0;
-        // A damaged page ends a scan; what lies behind it is reached from the other end.
+        // A damaged page ends a scan; rows behind it are reached from the other end.
         for order in ["ASC", "DESC"] {
             let select =
                 format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}");
@@ -279,7 +281,7 @@ fn rescue(
                         let Ok(values) = values else { continue };
                         match insert.execute(params_from_iter(values)) {
                             Ok(n) => rows += n as u64,
-                            // A row whose bytes are no longer what the schema wants.
+                            // A corrupted row that violates the schema.
                             Err(e)
                                 if e.sqlite_error_code()
                                     == Some(ErrorCode::ConstraintViolation) => {}
@@ -301,7 +303,7 @@ fn rescue(
         [],
     )?;
     if version > 1 {
-        // Where samples lie follows from what of them was rescued.
+        // Rebuild the blocks from the rescued samples.
         blocks::rebuild(&tx)?;
     }
     tx.commit()?;

@@ -1,4 +1,5 @@
-//! The key that signs the links in messages. It lies in the store, so that every daemon of one store reads the links of all.
+//! The key that signs the links in messages. It is kept in the store, so that every daemon of a
+//! shared store accepts the links of all.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::OptionalExtension as _;
@@ -9,13 +10,13 @@ use super::{Store, StoreError};
 pub const LINK_KEY_BYTES: usize = 32;
 
 impl Store {
-    /// The key; made when it is asked for the first time.
+    /// Returns the key, creating it on first use.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub fn link_key(&self) -> Result<[u8; LINK_KEY_BYTES], StoreError> {
         let mut fresh = [0; LINK_KEY_BYTES];
-        // Without randomness the key stays as it is: links are then refused, since nobody can know what signed them.
+        // Without randomness the key is all zeros and not stored.
         let has_fresh = SystemRandom::new().fill(&mut fresh).is_ok();
         self.transaction(|tx| {
             tx.execute_batch(
@@ -37,7 +38,7 @@ impl Store {
         })
     }
 
-    /// Replaces the key by the one that the daemons of a shared store have.
+    /// Replaces the key with the one of the shared store.
     ///
     /// # Errors
     /// When the store cannot be written.

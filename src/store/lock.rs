@@ -1,4 +1,4 @@
-//! One daemon to a store: two would probe, count and notify twice.
+//! Ensures one daemon per store: two would probe, count and notify twice.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,23 +6,24 @@ use std::path::Path;
 
 use super::{PRIVATE_FILE, StoreError, make_directory_of};
 
-/// The right to run a daemon on a store; it ends with this value, and with the process, however that ends.
+/// The exclusive right to run a daemon on a store. It ends with this value, or with the process.
 #[derive(Debug)]
 pub struct StoreLock {
     _file: Option<File>,
 }
 
 impl StoreLock {
-    /// Takes the store at `path` by a lock on a file beside it. Where the file system has no locks or no room for one, there
-    /// is no protection, which is no reason not to watch.
+    /// Locks the store at `path` by a file beside it. If the file system has no locks or no space,
+    /// the daemon runs without this protection.
     ///
     /// # Errors
-    /// When another process has it, or the directory cannot be made.
+    /// When another process holds it, or the directory cannot be created.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         make_directory_of(path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
-        // The store itself cannot be locked: SQLite's own locks on it end when any handle of this process is closed.
+        // Lock a separate file: SQLite's own locks are lost when any handle of this process is
+        // closed.
         let file = OpenOptions::new()
             .write(true)
             .create(true)

@@ -1,4 +1,4 @@
-//! How a store of an earlier release becomes one of this.
+//! Migration of a store from an earlier release.
 
 use rusqlite::Transaction;
 
@@ -21,7 +21,7 @@ pub(super) const MIGRATIONS: &[MigrationStep] = &[
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MigrationStep {
     pub(super) sql: &'static str,
-    /// What SQL alone cannot do.
+    /// The part that SQL alone cannot do.
     pub(super) then: Option<fn(&Transaction<'_>) -> rusqlite::Result<()>>,
 }
 
@@ -32,12 +32,12 @@ impl MigrationStep {
     }
 }
 
-/// Writes the samples of release 0.1 in their new form.
+/// Converts the samples of release 0.1 to the new format.
 fn compact_samples(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut known = KnownSeries::default();
     let mut after = 0;
     loop {
-        // A part at a time, so that what is found out about profiles is known for the next.
+        // In batches, so that profiles found in one are known in the next.
         let mut writer = SampleWriter::new(tx, &known);
         let mut rows = tx.prepare_cached(
             "SELECT * FROM sample_1 JOIN series ON series.id = sample_1.series

@@ -1,9 +1,10 @@
-//! The record: samples, detector checkpoint, incidents and outbox in one SQLite file. The only module that knows SQL.
+//! The store: samples, detector checkpoint, incidents and outbox in one SQLite file. With its
+//! submodules, the only code that knows SQL.
 //!
-//! There is one writer. What belongs together commits together: a sample, the incident that it changed and the
-//! notifications about it are one transaction, so a crash can neither lose a notification nor open an incident twice.
-//! Readers (the CLI, the pages) open the same file read-only and never wait for the writer, thanks to the
-//! write-ahead log.
+//! There is one writer. A sample, the incident that it changed and the notifications about it
+//! commit in one transaction, so a crash can neither lose a notification nor open an incident
+//! twice. Readers (the CLI, the pages) open the same file read-only and never wait for the writer,
+//! thanks to the write-ahead log.
 
 mod blocks;
 mod delivery;
@@ -64,13 +65,13 @@ use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 /// How long a statement waits for another process that holds the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stands for the path of a store in memory.
+/// The path of an in-memory store.
 const IN_MEMORY: &str = ":memory:";
 
 /// Why the store could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite's own complaint.
+    /// An error of SQLite.
     #[error("the store `{path}`: {source}", path = path.display())]
     Sqlite {
         /// The file.
@@ -78,7 +79,7 @@ pub enum StoreError {
         /// The cause.
         source: rusqlite::Error,
     },
-    /// The file can be neither made nor written where it lies.
+    /// The file cannot be created or written in its directory.
     #[error(
         "the store `{path}` cannot be opened for writing: {why}. See that the user who runs llmwatch may write in its \
          directory, and that the disk is neither full nor read-only (`ls -ld`, `df -h`, `findmnt -T`)",
@@ -87,10 +88,10 @@ pub enum StoreError {
     Place {
         /// The file.
         path: PathBuf,
-        /// SQLite's words.
+        /// SQLite's message.
         why: &'static str,
     },
-    /// What SQLite reads is not what it wrote.
+    /// The file is corrupt.
     #[error(
         "the store `{path}` is damaged: {what}. It is left as it is: stop the daemon, and `llmwatch store repair` rescues \
          what can be read into a new one and keeps the damaged file; or move it away to begin a new one",
@@ -99,10 +100,10 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// SQLite's words.
+        /// SQLite's message.
         what: String,
     },
-    /// A database, but not one of ours.
+    /// An SQLite database that llmwatch did not create.
     #[error(
         "`{path}` is an SQLite database that llmwatch did not create: it has tables but no version. Move it away, or name \
          another file in `[store] url`",
@@ -126,7 +127,7 @@ pub enum StoreError {
         /// The newest version that this release reads.
         known: usize,
     },
-    /// Written by an earlier release, and not brought up to date yet.
+    /// Written by an earlier release, and not migrated yet.
     #[error(
         "the store `{path}` has version {found}, this llmwatch reads version {known}: the daemon brings it up to date when \
          it starts (`systemctl restart llmwatch`)",
@@ -140,13 +141,13 @@ pub enum StoreError {
         /// The version that this release reads.
         known: usize,
     },
-    /// Nobody has recorded anything yet.
+    /// The file does not exist yet.
     #[error("there is no store at `{path}` yet: `llmwatch run` creates it", path = path.display())]
     Missing {
         /// Where it would be.
         path: PathBuf,
     },
-    /// Another daemon writes it.
+    /// Another daemon uses it.
     #[error(
         "another llmwatch runs on the store `{path}`: stop that one, or give this one a `state_dir` of its own",
         path = path.display()
@@ -155,7 +156,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error("cannot create the state directory `{path}`: {source}", path = path.display())]
     Directory {
         /// The directory.
@@ -163,7 +164,7 @@ pub enum StoreError {
         /// The cause.
         source: std::io::Error,
     },
-    /// Something in the file is not what this module wrote.
+    /// A value in the file cannot be parsed.
     #[error("the store `{path}` contains {what} that cannot be read: {source}", path = path.display())]
     Content {
         /// The file.
@@ -176,14 +177,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the configuration, or the release that was installed, has to change before a start can succeed.
+    /// Reports whether the configuration, or the installed release, must change before a start can
+    /// succeed.
     pub fn is_misconfiguration(&self) -> bool {
         matches!(self, Self::TooNew { .. } | Self::Unknown { .. })
     }
 }
 
 impl StoreError {
-    /// Whether it is about the file and its place, and nothing is wrong with what was to be written.
+    /// Reports whether the error is about the file or the disk, not about the data to be written.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
@@ -210,7 +212,8 @@ fn store_error(path: &Path, source: rusqlite::Error) -> StoreError {
     StoreError::Sqlite { path, source }
 }
 
-/// A checkpoint of a large fleet is megabytes of JSON, each minute.
+/// States of at least this many bytes are compressed: the checkpoint of a large fleet is megabytes
+/// of JSON each minute.
 const PACKED_FROM: usize = 4096;
 
 fn packed(state: &str) -> Vec<u8> {
@@ -218,13 +221,13 @@ fn packed(state: &str) -> Vec<u8> {
         return state.as_bytes().to_vec();
     }
     let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
-    // Nothing can go wrong in memory.
+    // Writing to memory cannot fail.
     let _ = packed.write_all(state.as_bytes());
     packed.finish().unwrap_or_default()
 }
 
-/// JSON begins with a brace, which is no beginning of what is packed. What cannot be read is empty, and then the state is
-/// made from the samples.
+/// Decompresses a state. JSON begins with a brace, which compressed data never does. An unreadable
+/// state becomes empty and is then rebuilt from the samples.
 fn unpacked(stored: &[u8]) -> String {
     let mut state = String::new();
     let read = match stored.first() {
@@ -234,7 +237,7 @@ fn unpacked(stored: &[u8]) -> String {
     read.map(|_| state).unwrap_or_default()
 }
 
-/// The mode of every file that is made: its owner's alone.
+/// The mode of every created file: owner only.
 const PRIVATE_FILE: u32 = 0o600;
 
 /// Opens the file for writing.
@@ -245,7 +248,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         Store::found(&c)?;
     }
     c.pragma_update(None, "journal_mode", "wal")?;
-    // FULL: a commit is on the disk before anything is sent, also when the power fails.
+    // FULL: a commit is on disk before anything is sent, even if the power fails.
     c.pragma_update(None, "synchronous", "full")?;
     c.pragma_update(None, "foreign_keys", true)?;
     Ok(c)
@@ -255,7 +258,7 @@ fn make_directory_of(path: &Path) -> Result<(), StoreError> {
     let Some(directory) = path.parent() else {
         return Ok(());
     };
-    // Samples may quote answers and messages name people: nobody else reads them.
+    // Samples may quote responses and messages may name people, so the directory is private.
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -266,32 +269,32 @@ fn make_directory_of(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// What one step of the pipeline records: all of it or nothing.
+/// The changes of one pipeline step, recorded atomically.
 #[derive(Debug, Default, Clone)]
 pub struct Commit {
-    /// The sample, if a probe was the reason.
+    /// The sample, if a probe caused the step.
     pub sample: Option<Sample>,
     /// Incidents that were opened or changed.
     pub incidents: Vec<IncidentRow>,
-    /// What vendors' pages have said since about incidents that are recorded already.
+    /// Updates from vendors' status pages on incidents that are already recorded.
     pub officials: Vec<(Uuid, Official)>,
-    /// Notifications that these changes call for.
+    /// Notifications about these changes.
     pub outgoing: Vec<Outgoing>,
-    /// The state of detection after this sample, now and then.
+    /// The detector state after this sample, written periodically.
     pub checkpoint: Option<String>,
-    /// What was sent and is pending, whenever that changes.
+    /// The alerting state, whenever it changes.
     pub notification_state: Option<String>,
-    /// The clock would have read the first and was set to the second.
+    /// A clock change: from and to.
     pub clock_set: Option<(Timestamp, Timestamp)>,
 }
 
 impl Commit {
-    /// Whether it is a sample and nothing else.
+    /// Reports whether it holds a sample and nothing else.
     pub fn is_ordinary(&self) -> bool {
         self.sample.is_some() && !self.has_consequences()
     }
 
-    /// Whether there is nothing to record.
+    /// Reports whether there is nothing to record.
     pub fn is_empty(&self) -> bool {
         self.sample.is_none() && !self.has_consequences()
     }
@@ -307,10 +310,11 @@ impl Commit {
 }
 
 impl Commit {
-    /// Writes what follows from the sample with the number `seq`, or from something else after it.
+    /// Writes the changes that belong to the sample `seq`, or that came after it.
     fn write_consequences(&self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
         for incident in &self.incidents {
-            // Two daemons that were alone may have given one number: it belongs to the incident that all know by it.
+            // Two daemons that were alone may have assigned the same number: the incoming incident
+            // keeps it.
             tx.prepare_cached(
                 "UPDATE incident SET number = (SELECT max(number) + 1 FROM incident) WHERE number = ?1 AND id <> ?2",
             )?
@@ -359,18 +363,18 @@ impl Commit {
     }
 }
 
-/// An incident as the store keeps it.
+/// An incident's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRow {
     /// Stable and unique.
     pub id: Uuid,
-    /// Counts from 1.
+    /// A sequence number from 1.
     pub number: u64,
     /// Whether it is open.
     pub open: bool,
     /// The first bad probe.
     pub started_at: Timestamp,
-    /// The complete incident as JSON, in the form of the module `incident`.
+    /// The complete incident as JSON.
     pub data: String,
 }
 
@@ -392,7 +396,7 @@ impl IncidentRow {
             number: incident.number,
             open: incident.resolved_at.is_none(),
             started_at: incident.started_at,
-            // Plain data with string keys: serialising cannot fail.
+            // Plain data with string keys: serializing cannot fail.
             data: serde_json::to_string(incident).unwrap_or_default(),
         }
     }
@@ -403,7 +407,7 @@ impl IncidentRow {
 pub struct Store {
     path: Arc<PathBuf>,
     connection: Arc<Mutex<Connection>>,
-    /// Locked before the connection, where both are.
+    /// Lock order: before the connection.
     unwritten: Arc<Mutex<WriteBehind>>,
     shared: Arc<SharedState>,
     /// Another process may write the file.
@@ -411,16 +415,16 @@ pub struct Store {
     read_only: bool,
 }
 
-/// What all connections of this process to the store share: what the file does not say yet.
+/// State that all connections of this process share: the sums that the file does not hold yet.
 #[derive(Debug, Default)]
 struct SharedState {
-    /// Held for writing while what is pending goes to the file, and for reading while both are read. Locked before the
-    /// connection.
+    /// Held for writing while pending sums go to the file, and for reading while both are read.
+    /// Lock order: before the connection.
     agreement: RwLock<()>,
     catching_up: Mutex<()>,
-    /// Locked after the connection.
+    /// Lock order: after the connection.
     unsummed: Mutex<Unsummed>,
-    /// Locked after the connection.
+    /// Lock order: after the connection.
     known: Mutex<KnownSeries>,
 }
 
@@ -430,13 +434,14 @@ impl SharedState {
     }
 }
 
-/// A panic while a lock was held has rolled its transaction back, so what it guards is still good.
+/// Ignores poisoning: a panic rolled its transaction back, so the guarded value is still valid.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
-    /// Opens the store for writing; makes the file and its directory, and brings an older schema up to date.
+    /// Opens the store for writing. Creates the file and its directory, and migrates an older
+    /// schema.
     ///
     /// # Errors
     /// When the file cannot be opened, was written by a later release, or is damaged.
@@ -446,7 +451,8 @@ impl Store {
     }
 
     fn open_file(path: &Path) -> Result<Self, StoreError> {
-        // SQLite gives the files beside it the mode of this one. A failure shows when it is opened.
+        // SQLite gives its side files the mode of this one. A failure here shows again at the open
+        // below.
         let private = OpenOptions::new()
             .append(true)
             .create(true)
@@ -461,7 +467,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the store for reading only, while a daemon may be writing it.
+    /// Opens the store read-only. A daemon may be writing it.
     ///
     /// # Errors
     /// When there is no such file or it cannot be read.
@@ -488,7 +494,8 @@ impl Store {
         Ok(store)
     }
 
-    /// What other users of the machine may read of the store at `path` although they need not, each with what to do.
+    /// Returns warnings about files of the store at `path` that other users may open, each with a
+    /// fix.
     pub fn exposed(path: &Path) -> Vec<String> {
         let mut lock = path.as_os_str().to_owned();
         lock.push(".lock");
@@ -510,7 +517,7 @@ impl Store {
         warnings
     }
 
-    /// A store in memory, for simulations.
+    /// Creates an in-memory store, for simulations.
     ///
     /// # Errors
     /// When SQLite itself fails.
@@ -520,8 +527,8 @@ impl Store {
         Ok(store)
     }
 
-    /// A second connection to the same store, for reading only: a long read on it never holds up the writer. A store in
-    /// memory has only one connection.
+    /// Opens a second, read-only connection to the same store: a long read on it never blocks the
+    /// writer. An in-memory store has only one connection.
     ///
     /// # Errors
     /// When the file cannot be opened.
@@ -535,7 +542,7 @@ impl Store {
         Ok(reader)
     }
 
-    /// Does `work` with the store on a thread of its own, so that a slow disk holds up nobody but the caller.
+    /// Runs `work` on a blocking thread, so that a slow disk delays only the caller.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -545,25 +552,26 @@ impl Store {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down: nobody is left to wait for the answer.
+                // The runtime is shutting down, so nothing waits for the result.
                 Err(_) => std::future::pending().await,
             },
         }
     }
 
-    /// Records `commits`, in order, in one transaction. When that fails because the file cannot be written, the
-    /// notifications in them are sent all the same, and `commits` are to be tried again.
+    /// Records `commits`, in order, in one transaction. If the file cannot be written, their
+    /// notifications are sent anyway, and the caller must retry `commits`.
     ///
     /// # Errors
-    /// When nothing of it was recorded.
+    /// When nothing was recorded.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
         self.commit_first(commits, &[])
     }
 
-    /// As [`Store::commit`], before others whose notifications are `later`: these are sent as well when it fails.
+    /// Like [`Store::commit`]. On failure it also sends `later`, the notifications of commits
+    /// queued behind these.
     ///
     /// # Errors
-    /// When nothing of it was recorded.
+    /// When nothing was recorded.
     pub fn commit_first(&self, commits: &[Commit], later: &[Outgoing]) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
         let written = {
@@ -591,7 +599,7 @@ impl Store {
         }
     }
 
-    /// Drops those of `outgoing` that were delivered, or given up, while the store could not be written.
+    /// Removes from `outgoing` what was delivered or given up while the store could not be written.
     pub fn retain_undelivered(&self, outgoing: &mut Vec<Outgoing>) {
         let unwritten = self.unwritten();
         outgoing.retain(|o| match unwritten.outcome(o.notice.id) {
@@ -600,8 +608,8 @@ impl Store {
         });
     }
 
-    /// Opens the file again after an `error` that the old connection would give for ever: a file system that could not be
-    /// written when it was opened. Whether that went well.
+    /// Reopens the file after an `error` that the old connection would return forever: the file
+    /// system was read-only when it was opened. Returns whether that succeeded.
     fn reopened(&self, connection: &mut Connection, error: &rusqlite::Error) -> bool {
         if self.read_only || error.sqlite_error_code() != Some(ErrorCode::ReadOnly) {
             return false;
@@ -615,7 +623,7 @@ impl Store {
         }
     }
 
-    /// Writes `commits` and the attempts that wait to be recorded; gives the ids of these.
+    /// Writes `commits` and the unrecorded delivery attempts. Returns the IDs of the latter.
     fn write(
         &self,
         connection: &mut Connection,
@@ -646,11 +654,11 @@ impl Store {
         Ok(attempts)
     }
 
-    /// Writes a part of what is held in memory about samples that are in the file: what has waited for long, or
-    /// `everything`. Says whether there may be more to write.
+    /// Writes some of the sums held in memory about samples in the file: those that are due, or
+    /// `everything`. Returns whether there may be more to write.
     ///
     /// # Errors
-    /// When the store cannot be written; then nothing is lost.
+    /// When the store cannot be written; nothing is lost then.
     pub fn write_sums(&self, everything: bool) -> Result<bool, StoreError> {
         let _agreement = if everything {
             self.shared
@@ -661,7 +669,7 @@ impl Store {
             match self.shared.agreement.try_write() {
                 Ok(agreement) => agreement,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                // Somebody reads: it can wait.
+                // A read is in progress, and this can wait.
                 Err(TryLockError::WouldBlock) => return Ok(true),
             }
         };
@@ -696,19 +704,19 @@ impl Store {
         tx.commit()
     }
 
-    /// Whether [`Store::write_sums`] has something to do.
+    /// Reports whether [`Store::write_sums`] has something to do.
     pub fn sums_are_due(&self) -> bool {
         self.shared.lock().is_due()
     }
 
-    /// Reads the file together with what it does not say yet.
+    /// Reads the file together with the sums that it does not hold yet.
     fn reading<T>(
         &self,
         work: impl FnOnce(&Connection, &SharedState) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         if self.foreign {
             return self.run(|c| {
-                // One state of the file for everything that is read.
+                // One snapshot of the file for all reads.
                 let tx = c.unchecked_transaction()?;
                 let shared = SharedState::default();
                 *shared.lock() = Unsummed::read(&tx)?;
@@ -726,7 +734,7 @@ impl Store {
         })
     }
 
-    /// Takes in, once, what the file did not say when it was opened.
+    /// Sums, once, the samples that had not been summed when the file was opened.
     fn catch_up(&self, c: &Connection) -> rusqlite::Result<()> {
         let _once = locked(&self.shared.catching_up);
         let unread = self.shared.lock().unread();
@@ -737,7 +745,7 @@ impl Store {
         Ok(())
     }
 
-    /// The last checkpoint of detection: the number of the last sample in it, and the state.
+    /// Returns the last detector checkpoint: the number of its last sample, and the state.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -750,7 +758,7 @@ impl Store {
         })
     }
 
-    /// The number of the newest sample that there ever was; 0 if there was none.
+    /// Returns the number of the newest sample ever recorded; 0 without any.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -758,7 +766,7 @@ impl Store {
         self.run(blocks::last_seq)
     }
 
-    /// What was sent and is pending, as it was last recorded.
+    /// Returns the last recorded alerting state.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -769,7 +777,7 @@ impl Store {
         })
     }
 
-    /// Every open incident (`open`) or every one at all, oldest first.
+    /// Returns all incidents, or only the open ones, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -783,7 +791,7 @@ impl Store {
         })
     }
 
-    /// Hands every incident that began before `until` to `each`, oldest first, one by one.
+    /// Calls `each` with every incident that began before `until`, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -804,8 +812,8 @@ impl Store {
         })
     }
 
-    /// The last `limit` incidents with a number below `before`, newest first; only the open ones, or only those that
-    /// are over, if `open` says so.
+    /// Returns the last `limit` incidents with a number below `before`, newest first. `open`
+    /// selects only open or only resolved ones.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -828,7 +836,7 @@ impl Store {
         })
     }
 
-    /// The incident with this number.
+    /// Returns the incident with this number.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -845,7 +853,7 @@ impl Store {
         })
     }
 
-    /// The highest number an incident has.
+    /// Returns the highest incident number.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -858,7 +866,8 @@ impl Store {
         .map(i64::cast_unsigned)
     }
 
-    /// What only takes effect before the first table is made: what is forgotten makes the file smaller.
+    /// Applies settings that only work before the first table is created: deleted rows shrink the
+    /// file.
     fn found(c: &Connection) -> rusqlite::Result<()> {
         c.pragma_update(None, "auto_vacuum", "incremental")
     }
@@ -876,7 +885,7 @@ impl Store {
         })
     }
 
-    /// Refuses a file that is an SQLite database but nothing of ours.
+    /// Rejects an SQLite database that llmwatch did not create.
     fn refuse_unknown(&self) -> Result<(), StoreError> {
         let (version, tables): (i64, i64) = self.run(|c| {
             let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
@@ -906,8 +915,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs the steps that the store has not seen, each with its number in one transaction: what is interrupted is done
-    /// again at the next start.
+    /// Runs the pending migration steps, each with its version number in one transaction. An
+    /// interrupted step runs again at the next start.
     fn migrate(&self, steps: &[MigrationStep]) -> Result<(), StoreError> {
         let from = self.refuse_newer(steps)?;
         for (version, step) in steps.iter().enumerate().skip(from) {
@@ -971,7 +980,7 @@ mod tests {
         then: None,
     };
 
-    /// A store of the release that knew only the first step, with an open incident.
+    /// A store of a release with only the first migration step, with an open incident.
     fn earlier(path: &Path) -> IncidentRow {
         let store = Store::with(path, Connection::open(path)).unwrap();
         store.migrate(&[FIRST]).unwrap();

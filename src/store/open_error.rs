@@ -1,10 +1,10 @@
-//! What is wrong with the place where the store lies, in words that say what to look at.
+//! Explains errors about the location of the store file, with what to check.
 
 use rusqlite::ErrorCode;
 
 use super::StoreError;
 
-/// SQLite's complaint about the place as one of ours; any other error as it is.
+/// Converts SQLite's errors about the location; returns any other error unchanged.
 pub(super) fn explain(error: StoreError) -> StoreError {
     let StoreError::Sqlite { path, source } = error else {
         return error;

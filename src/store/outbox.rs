@@ -1,4 +1,5 @@
-//! The outbox: a notification is a row in the transaction that decided it, long before anybody sends it.
+//! The outbox: each notification is a row, written in the transaction that decided it and sent
+//! later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,28 +20,29 @@ pub struct OutboxRow {
     pub id: Uuid,
     /// The channel's name.
     pub channel: ChannelName,
-    /// What kind, for instance `incident.opened`.
+    /// The kind, for instance `incident.opened`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it says in one line.
+    /// A one-line summary.
     pub title: String,
-    /// `pending`, `sent`, `merged` (an earlier message said it as well), `failed`, `expired` or `dropped`.
+    /// `pending`, `sent`, `merged` (an earlier message covered it), `failed`, `expired` or
+    /// `dropped`.
     pub state: String,
     /// When it was decided.
     pub decided_at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
-    /// When it is tried next, while it waits.
+    /// When it is tried next, while it is pending.
     pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or given up.
     pub ended_at: Option<Timestamp>,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
-    /// Whether it is in the outbox that the daemons of a store share.
+    /// Whether it is in the outbox of a shared store.
     pub shared: bool,
 }
 
-/// What an [`OutboxRow`] is read from.
+/// The query that [`OutboxRow::read`] reads.
 const OUTBOX_ROW: &str = "SELECT id, channel, json_extract(notice, '$.type'),
     coalesce(json_extract(notice, '$.incident.title'), json_extract(notice, '$.title')),
     state, decided_at, attempts, next_attempt_at, ended_at, error FROM outbox";
@@ -65,8 +67,8 @@ impl OutboxRow {
 }
 
 impl Store {
-    /// The next notification that `channel` should be sent at `now`: the oldest that is due and that no earlier one
-    /// [holds back](Queue).
+    /// Returns the next notification to send to `channel` at `now`: the oldest that is due and that
+    /// no earlier one [holds back](Queue).
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -85,8 +87,9 @@ impl Store {
         }
     }
 
-    /// Everything that waits for `channel`, in order: the rows of the file as the attempts since have left them, then what
-    /// the file does not hold yet. A file that cannot be read holds nothing back, and the error is there as well.
+    /// Builds the queue of `channel`: the rows of the file, updated by unrecorded attempts, then
+    /// the notifications not in the file yet. If the file cannot be read, returns the latter with
+    /// the error.
     fn queue(&self, channel: &str, unwritten: &WriteBehind) -> (Queue, Option<StoreError>) {
         let mut queue = Queue::default();
         let rows = self.run(|c| {
@@ -117,14 +120,14 @@ impl Store {
             match unwritten.outcome(queued.id) {
                 None => queue.push(queued),
                 Some(DeliveryOutcome::RetryAt(due)) => queue.push(Queued { due, ..queued }),
-                // It is over; only the file does not know yet.
+                // Finished, but not recorded in the file yet.
                 Some(_) => {}
             }
         }
         (queue, unread)
     }
 
-    /// What is to be sent for a place in the queue of `channel`.
+    /// Returns the notification of an entry in the queue of `channel`.
     fn pending(
         &self,
         queued: &Queued,
@@ -173,7 +176,7 @@ impl Store {
         })))
     }
 
-    /// The last notification that `channel` took about each open incident.
+    /// Returns the last notification sent to `channel` about each open incident.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -192,7 +195,7 @@ impl Store {
         rows.iter().map(|json| self.notice(json)).collect()
     }
 
-    /// When the next waiting notification of `channel` is due, as of `now`.
+    /// Returns when the next pending notification of `channel` is due, as of `now`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -209,7 +212,7 @@ impl Store {
         }
     }
 
-    /// Notes that an attempt begins: `progress` holds until its outcome is recorded.
+    /// Records that an attempt begins. `progress` is valid until its outcome is recorded.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -221,7 +224,7 @@ impl Store {
         })
     }
 
-    /// Another outbox has taken this notification over.
+    /// Records that another outbox took this notification over.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -233,13 +236,14 @@ impl Store {
         })
     }
 
-    /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
-    /// has it of its own accord; a channel that was notified of the beginning is notified of the end.
+    /// Records the outcome of an attempt at `now`. An undeliverable notification goes to the
+    /// channel `fallback`, unless that gets it anyway. A channel that was notified of the start is
+    /// also notified of the end.
     ///
-    /// While the file cannot be written this is remembered, and recorded as soon as it can be.
+    /// While the file cannot be written, the outcome is kept in memory and recorded later.
     ///
     /// # Errors
-    /// When it could not be recorded; the attempt will be repeated with the same id.
+    /// When it could not be recorded. The attempt will be repeated with the same ID.
     pub fn record_attempt(
         &self,
         pending: &Pending,
@@ -263,7 +267,7 @@ impl Store {
             return Ok(());
         }
         let recorded = self.transaction(|tx| {
-            // In their order: an older attempt must not have the last word.
+            // In order, so that an older attempt cannot overwrite a newer one.
             let before = unwritten.record(tx)?;
             record(tx, &made).map(|_| before)
         });
@@ -275,7 +279,8 @@ impl Store {
         Ok(())
     }
 
-    /// A receiver is back: everything that failed on `channel` is due at `now`.
+    /// Makes everything that failed on `channel` due at `now`, since the receiver is reachable
+    /// again.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -291,7 +296,8 @@ impl Store {
         })
     }
 
-    /// Gives up everything that waits for channels other than these: they are not configured any more. Says what.
+    /// Gives up everything pending for channels other than these, which were removed from the
+    /// configuration. Returns those rows.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -319,7 +325,8 @@ impl Store {
         Ok(lost)
     }
 
-    /// What waits and what was given up, oldest first; with `all` also what was delivered and dropped.
+    /// Returns pending and given-up notifications, oldest first; with `all` also delivered and
+    /// dropped ones.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -332,7 +339,7 @@ impl Store {
         })
     }
 
-    /// The rows of these notifications, in no order.
+    /// Returns the rows of these notifications, in no particular order.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -347,8 +354,7 @@ impl Store {
         })
     }
 
-    /// Has a notification tried again, as if it had been queued at `now`; whether there is one of this id that was not
-    /// delivered.
+    /// Requeues a notification as of `now`. Returns whether an undelivered one with this ID exists.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -363,7 +369,7 @@ impl Store {
         .map(|n| n > 0)
     }
 
-    /// Drops a notification that was not delivered; whether there is one of this id.
+    /// Drops an undelivered notification. Returns whether one with this ID exists.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -377,7 +383,7 @@ impl Store {
         .map(|n| n > 0)
     }
 
-    /// How the outbox stands, per channel that ever had something in it.
+    /// Returns delivery statistics for every channel that ever had a notification.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -1,4 +1,4 @@
-//! The one rule about the order in which a channel is sent what waits for it.
+//! The ordering of pending notifications of a channel.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use uuid::Uuid;
 
 use llmwatch_core::model::{NoticeKind, Outgoing, Timestamp};
 
-/// A drill waits while something real is due, or is tried again, within this time.
+/// A drill waits while a real notification is due within this time.
 const REAL_FIRST: Duration = Duration::from_secs(30);
 
-/// A notification that waits, as far as its order is concerned.
+/// The fields of a pending notification that determine its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queued {
-    /// The number of its row; `None` when the file does not hold it yet.
+    /// The number of its row; `None` while it is not in the file.
     pub(super) seq: Option<i64>,
     pub(super) id: Uuid,
     /// The incident that it is about; `None` for a notice about the monitor itself.
     pub(super) incident: Option<Uuid>,
     /// Whether it is about many incidents.
     pub(super) digest: bool,
-    /// From when on it might be sent.
+    /// The earliest time to send it.
     pub(super) queued_at: Timestamp,
     /// When it is tried next.
     pub(super) due: Timestamp,
-    /// What about the monitor it begins or ends.
+    /// The condition of the monitor that it opens or closes.
     pub(super) condition: Option<String>,
     /// Whether it is a drill.
     pub(super) is_drill: bool,
@@ -47,12 +47,13 @@ impl Queued {
     }
 }
 
-/// What waits for one channel, in the order in which it was decided.
+/// The pending notifications of one channel, in the order of the decisions.
 ///
-/// A notification is held back by an earlier one of the same incident, so that a `resolved` never overtakes its `opened`.
-/// Notices about the monitor itself are in order among themselves, and a digest, which is about many incidents, with
-/// everything. But what is kept for the end of quiet hours holds back only what is kept as long, and the end of the
-/// condition that it begins. A drill holds nothing back, and goes only when nothing real is about to be sent.
+/// An earlier notification of the same incident holds a later one back, so that a `resolved` never
+/// overtakes its `opened`. Notices about the monitor itself are ordered among themselves, and a
+/// digest, which covers many incidents, is ordered with everything. A notice deferred to the end of
+/// quiet hours holds back only notices deferred as long, and the end of the condition that it
+/// opens. A drill holds nothing back, and is sent only when nothing real is about to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Vec<Queued>);
 
@@ -61,7 +62,7 @@ impl Queue {
         self.0.push(queued);
     }
 
-    /// Those that no earlier one holds back at `now`, in order, drills last.
+    /// Returns those that no earlier one holds back at `now`, in order, drills last.
     pub(super) fn free(&self, now: Timestamp) -> impl Iterator<Item = &Queued> {
         let soon = now + REAL_FIRST;
         let waits = self.0.iter().any(|q| !q.is_drill && q.due <= soon);
@@ -79,7 +80,7 @@ impl Queue {
     }
 }
 
-/// What has been passed on the way through a queue.
+/// The notifications seen so far while walking the queue.
 #[derive(Default)]
 struct Passed<'a> {
     incidents: BTreeSet<Uuid>,

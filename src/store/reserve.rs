@@ -1,9 +1,10 @@
-//! Room that is kept free on the disk for what must not be lost while the store cannot grow.
+//! Preallocated disk space for critical state while the store cannot grow.
 //!
-//! The daemon allocates a small file beside the store while there is room. When a commit fails, the incidents and
-//! notifications that wait, and the states of detection and alerting, are written over it, which needs no further room. After a
-//! `kill -9` the daemon continues from there: the outage keeps its id and its number, and nobody is notified of it under
-//! another id. File systems that never write in place may still refuse; then what waits is in memory only.
+//! The daemon allocates a small file beside the store while there is space. When a commit fails,
+//! the pending incidents and notifications and the states of detection and alerting overwrite it,
+//! which needs no further space. After a `kill -9` the daemon resumes from there: the outage keeps
+//! its ID and number, and nobody is notified under another ID. File systems that never write in
+//! place may still refuse; then this state is in memory only.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,31 +18,31 @@ use serde::{Deserialize, Serialize};
 use super::{Commit, IncidentRow, PRIVATE_FILE, locked, packed, unpacked};
 use llmwatch_core::model::Outgoing;
 
-/// The least size of the file in bytes.
+/// The minimum size of the file in bytes.
 const LEAST: u64 = 256 << 10;
-/// What the state of an endpoint takes at most in it, packed.
+/// The maximum size of an endpoint's state, compressed.
 const PER_ENDPOINT: u64 = 2 << 10;
-/// The magic number, the length and the checksum of what follows.
+/// The magic number, and the length and checksum of the content.
 const HEADER: usize = 16;
 const MAGIC: [u8; 8] = *b"llmwatch";
 
-/// What could not be recorded in the store.
+/// State that could not be recorded in the store.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unrecorded {
-    /// The number of the last sample in the store then. After a later one this is out of date.
+    /// The last sample in the store at that time. A later sample makes this obsolete.
     pub last_seq: i64,
-    /// The state of detection.
+    /// The detector state.
     pub checkpoint: Option<String>,
-    /// The record of alerting.
+    /// The alerting state.
     pub notification_state: Option<String>,
     /// The last row of each incident that changed.
     pub incidents: Vec<IncidentRow>,
-    /// Notifications that the outbox does not have.
+    /// Notifications that are not in the outbox.
     pub outgoing: Vec<Outgoing>,
 }
 
 impl Unrecorded {
-    /// The transaction that records it.
+    /// Converts it to the transaction that records it.
     pub fn commit(self) -> Commit {
         Commit {
             incidents: self.incidents,
@@ -53,7 +54,7 @@ impl Unrecorded {
     }
 }
 
-/// See the module. Clones share one file.
+/// The preallocated file. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Reserve {
     file: Option<Arc<Mutex<File>>>,
@@ -61,7 +62,8 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of the store at `path`, with room for the states of `endpoints`. Without room for it there is none.
+    /// Opens the reserve of the store at `path`, sized for the states of `endpoints`. If the disk
+    /// is full, it stays smaller or empty.
     pub fn open(path: &Path, endpoints: usize) -> Self {
         let mut name = path.as_os_str().to_owned();
         name.push(".reserve");
@@ -74,7 +76,7 @@ impl Reserve {
                 .truncate(false)
                 .mode(PRIVATE_FILE)
                 .open(name)?;
-            // Written and not merely set: a hole is no room.
+            // Write zeros instead of setting the length: a sparse file reserves no space.
             let mut size = file.metadata()?.len();
             let zeros = vec![0; 64 << 10];
             while size < wanted {
@@ -95,7 +97,8 @@ impl Reserve {
         }
     }
 
-    /// Writes `unrecorded` over what was there; without the state of detection if that does not fit.
+    /// Overwrites the reserve with `unrecorded`, leaving out the detector state if that does not
+    /// fit.
     ///
     /// # Errors
     /// When the file cannot be written, or it does not fit.
@@ -126,7 +129,7 @@ impl Reserve {
         file.sync_data()
     }
 
-    /// What was written last, unless it was cleared since or is damaged.
+    /// Returns the last written state, unless it was cleared or is damaged.
     pub fn read(&self) -> Option<Unrecorded> {
         let file = locked(self.file.as_ref()?);
         let mut header = [0; HEADER];
@@ -150,7 +153,7 @@ impl Reserve {
         serde_json::from_str(&unpacked(&content)).ok()
     }
 
-    /// Forgets what was written: the store has it.
+    /// Clears the reserve once the store has the state.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! Forgetting what is older than it is kept for, a little at a time.
+//! Retention: deletes expired rows, a few at a time.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::report::rollup::Resolution;
 
-/// What is forgotten: everything that is older than these moments.
+/// The retention limits: older rows are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     /// Samples, and notifications that have ended.
@@ -22,12 +22,12 @@ pub struct Horizon {
     pub incidents: Option<Timestamp>,
 }
 
-/// Rollups of five minutes are as many bytes as the samples of an endpoint probed each minute, so they are not kept for
-/// as long as those of hours and days, which say the same about long ranges.
+/// The retention of five-minute rollups. They take as many bytes as the samples of an endpoint
+/// probed each minute, and rollups of hours and days suffice for long ranges.
 const FINE_ROLLUPS: Duration = Duration::from_hours(90 * 24);
 
 impl Horizon {
-    /// What `[store]` says at `now`.
+    /// Computes the limits of `[store]` at `now`.
     pub fn at(now: Timestamp, store: &config::StoreSettings) -> Self {
         Self {
             samples: now - store.keep_samples,
@@ -39,8 +39,8 @@ impl Horizon {
 }
 
 impl Store {
-    /// Forgets at most about `limit` rows that are beyond `horizon`, and gives their room back to the file system.
-    /// Says how many it found: fewer than `limit` means that nothing is left to forget.
+    /// Deletes about `limit` rows beyond `horizon`, and returns their space to the file system.
+    /// Returns how many were deleted: fewer than `limit` means that nothing is left.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -113,7 +113,7 @@ impl Store {
             Ok(limit - left)
         })?;
         if deleted > 0 {
-            // Each step of the statement gives one page back.
+            // Each step of the statement frees one page.
             self.run(|c| {
                 let mut vacuum = c.prepare(&format!("PRAGMA incremental_vacuum({limit})"))?;
                 let mut pages = vacuum.query([])?;
@@ -124,7 +124,7 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Writes the rollups of all samples before they are forgotten.
+    /// Writes the rollups of all samples before they are deleted.
     fn sum_up_to(&self, horizon: Timestamp) -> Result<(), StoreError> {
         let unsummed = self.run(|c| {
             c.prepare_cached(

@@ -1,5 +1,6 @@
-//! Rollups in and out of their tables. They are written for many samples at once, together with the number of the last
-//! of them, so they are exact whatever happens between two samples; what is not written yet is added while reading.
+//! Reads and writes rollups. They are written for many samples at once, together with the number of
+//! the last one, so they stay exact across a crash. Sums that are not written yet are added while
+//! reading.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::{SharedState, Store, StoreError};
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
-/// Which rollups.
+/// Selects rollups.
 #[derive(Debug, Clone, Copy)]
 pub struct RollupQuery<'a> {
     /// Of this length.
@@ -29,9 +30,9 @@ pub struct RollupQuery<'a> {
 }
 
 impl Store {
-    /// Hands every rollup of `query` to `each`, endpoint by endpoint and within one in order of time, except that several
-    /// models or locations of an endpoint come one after the other. Rows are read one by one, so the memory that this
-    /// takes does not depend on the length of the period.
+    /// Calls `each` with every rollup of `query`, ordered by endpoint, then by model and location,
+    /// then by time. Rows are read one by one, so memory use does not depend on the length of the
+    /// period.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -43,8 +44,8 @@ impl Store {
         self.reading(|c, pending| each_rollup(c, pending, query, &mut each))
     }
 
-    /// The rollups of `query`, per endpoint in order of time. What an endpoint's several models or locations recorded
-    /// at one time is one rollup.
+    /// Returns the rollups of `query`, by endpoint and in order of time. Rollups of several models
+    /// or locations of an endpoint for one period are merged.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -69,8 +70,9 @@ impl Store {
         Ok(found)
     }
 
-    /// What each endpoint did from `since` to `until`, at one location or at all, as one rollup with faults and latencies.
-    /// The edges are full five minutes, or the full hours in the period where five minutes are not kept any more.
+    /// Returns one rollup per endpoint over `since` to `until`, for one location or for all, with
+    /// faults and latencies. The edges are rounded to five minutes, or to hours where five-minute
+    /// rollups have expired.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -105,8 +107,9 @@ impl Store {
         Ok(sums)
     }
 
-    /// What `endpoint` did from `since` to `until`, at one location or at all, in steps of `step` (a multiple of five
-    /// minutes), with faults and latencies. Steps without a probe are left out.
+    /// Returns the rollups of `endpoint` from `since` to `until`, for one location or for all, in
+    /// steps of `step` (a multiple of five minutes), with faults and latencies. Steps without a
+    /// probe are omitted.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -135,7 +138,7 @@ impl Store {
         })
     }
 
-    /// Every location that samples were ever recorded at.
+    /// Returns every location that ever recorded samples.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -147,7 +150,7 @@ impl Store {
         })
     }
 
-    /// Every endpoint that samples were ever recorded of.
+    /// Returns every endpoint that ever had samples.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -160,8 +163,8 @@ impl Store {
     }
 }
 
-/// The period from `since` to `until` as full days, the full hours beside them, and five minutes at the edges: few rows,
-/// however long it is.
+/// Splits the period from `since` to `until` into full days, full hours beside them, and five
+/// minutes at the edges, so that few rows are read however long it is.
 fn pieces(since: Timestamp, until: Timestamp) -> Vec<(Resolution, Timestamp, Timestamp)> {
     let mut pieces = Vec::new();
     let (mut from, mut to) = (Resolution::FiveMinutes.begin(since), until);
@@ -215,7 +218,7 @@ fn each_rollup(
     Ok(())
 }
 
-/// Hands the rollups of one series that are in the file to `each`, in order of time.
+/// Calls `each` with the rollups of one series in the file, in order of time.
 fn each_stored(
     c: &Connection,
     series: i64,
@@ -250,7 +253,7 @@ fn each_stored(
     let mut fault = next_fault(&mut faults)?;
     while let Some(row) = rows.next()? {
         let mut rollup = read(row, true)?;
-        // Both are in order of time.
+        // Both are sorted by time.
         while let Some((at, key, count)) = fault.filter(|(at, ..)| *at <= rollup.at) {
             if at == rollup.at {
                 rollup.faults.insert(key, count);
@@ -272,7 +275,7 @@ fn next_fault(rows: &mut Rows<'_>) -> rusqlite::Result<Option<FaultRow>> {
     Ok(Some((Timestamp(row.get(0)?), key, row.get(3)?)))
 }
 
-/// `rollups`, in order of time, put together to steps of `step`.
+/// Merges `rollups`, sorted by time, into steps of `step`.
 fn joined(rollups: Vec<Rollup>, step: Duration) -> Vec<Rollup> {
     let mut steps: Vec<Rollup> = Vec::new();
     for rollup in rollups {
@@ -285,7 +288,7 @@ fn joined(rollups: Vec<Rollup>, step: Duration) -> Vec<Rollup> {
     steps
 }
 
-/// Adds a rollup to what the file has for the same period.
+/// Adds a rollup to the one in the file for the same period.
 pub(super) fn add(
     tx: &Transaction<'_>,
     resolution: Resolution,
@@ -352,7 +355,7 @@ pub(super) fn add(
 
 fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
     let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-    // A sketch that cannot be read is left out: the counts beside it are still right.
+    // An unreadable sketch is ignored: the counts are still valid.
     let sketch = |column| -> rusqlite::Result<Sketch> {
         Ok(
             Sketch::from_bytes(row.get_ref(column)?.as_blob().unwrap_or_default())

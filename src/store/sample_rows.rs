@@ -1,4 +1,4 @@
-//! Samples in and out of the rows of their tables.
+//! Conversion between samples and their rows.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,14 +12,14 @@ use llmwatch_core::model::{
     Attribution, EndpointName, Fault, Outcome, Sample, Timestamp, Trigger, Warning,
 };
 
-/// The most different profiles that are kept; a provider that answers differently each time costs more bytes a sample,
-/// but not a table that grows for ever.
+/// The maximum number of profiles. Beyond it a provider whose responses always differ costs more
+/// bytes per sample, but no table grows without limit.
 const MAX_PROFILES: usize = 10_000;
 
-/// What stands for a profile that is not there any more.
+/// Replaces a profile that was lost.
 const LOST_PROFILE: &str = r#"{"trigger":"schedule"}"#;
 
-/// What is the same for many samples.
+/// The fields that many samples have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Profile {
     trigger: Trigger,
@@ -69,7 +69,7 @@ impl Profile {
     }
 }
 
-/// What few samples have.
+/// The fields that few samples have.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Extra {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,12 +105,12 @@ impl Extra {
             error: s.error.clone(),
             answer: s.answer.clone(),
         };
-        // Plain data with string keys: serialising cannot fail.
+        // Plain data with string keys: serializing cannot fail.
         (extra != Self::default()).then(|| serde_json::to_string(&extra).unwrap_or_default())
     }
 }
 
-/// The numbers of series and profiles that the file is known to hold. Only what is committed is in here.
+/// Known IDs of series and profiles. Only committed ones are in here.
 #[derive(Debug, Default)]
 pub(super) struct KnownSeries {
     series: HashMap<SeriesKey, i64>,
@@ -141,12 +141,12 @@ impl<'a> SampleWriter<'a> {
         }
     }
 
-    /// What was found out: to be remembered once the transaction is committed.
+    /// Returns the new IDs, to be kept once the transaction is committed.
     pub(super) fn finish(self) -> KnownSeries {
         self.added
     }
 
-    /// The number of the sample's series, made if it is new.
+    /// Returns the ID of the sample's series, inserting it if it is new.
     pub(super) fn series(&mut self, s: &Sample) -> rusqlite::Result<i64> {
         let key: SeriesKey = (
             s.endpoint.clone(),
@@ -183,7 +183,7 @@ impl<'a> SampleWriter<'a> {
         Ok(id)
     }
 
-    /// The number of a profile, made if it is new; `None` when there are too many.
+    /// Returns the ID of a profile, inserting it if it is new; `None` when there are too many.
     fn profile(&mut self, profile: &Profile) -> rusqlite::Result<Option<i64>> {
         let known = self.known.profiles.get(profile);
         if let Some(id) = known.or(self.added.profiles.get(profile)) {
@@ -273,7 +273,7 @@ impl KnownSeries {
     }
 }
 
-/// What a series has in common.
+/// The labels of a series.
 struct SeriesLabels {
     endpoint: EndpointName,
     provider: llmwatch_core::model::Provider,
@@ -282,7 +282,7 @@ struct SeriesLabels {
     location: String,
 }
 
-/// Reads rows of the table, and each profile and series only once.
+/// Reads rows of the table, caching profiles and series.
 #[derive(Default)]
 pub(super) struct SampleReader {
     profiles: HashMap<i64, Profile>,
@@ -290,7 +290,7 @@ pub(super) struct SampleReader {
 }
 
 impl SampleReader {
-    /// The sample with this number, if it is still there.
+    /// Returns the sample with this number, if it still exists.
     pub(super) fn at(&mut self, c: &Connection, seq: i64) -> rusqlite::Result<Option<Sample>> {
         let mut row = c.prepare_cached("SELECT * FROM sample WHERE seq = ?1")?;
         let mut row = row.query([seq])?;
@@ -300,7 +300,7 @@ impl SampleReader {
         }
     }
 
-    /// A row of the table: its number and the sample.
+    /// Reads a row: its number and the sample.
     pub(super) fn read(
         &mut self,
         c: &Connection,
@@ -388,7 +388,7 @@ impl SampleReader {
             .prepare_cached("SELECT data FROM profile WHERE id = ?1")?
             .query_row([id], |r| r.get(0))
             .optional()?;
-        // A profile that a repair could not rescue: the rest of the sample is still right.
+        // A profile that a repair could not rescue: the rest of the sample is still valid.
         let profile: Profile = parse(data.as_deref().unwrap_or(LOST_PROFILE))?;
         self.profiles.insert(id, profile.clone());
         Ok(profile)
@@ -415,7 +415,7 @@ impl SampleReader {
     }
 }
 
-/// A sample as release 0.1 stored it, joined with its series.
+/// Reads a sample of release 0.1, joined with its series.
 pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
     let us = |column: &str| {
         let us: Option<i64> = row.get(column)?;
@@ -509,7 +509,7 @@ fn parse<T: DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
 }
 
-/// A column that holds one word of a closed set (or NULL), through the set's own serde names.
+/// Reads a column that holds an enum value (or NULL), by its serde name.
 pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let word: Option<String> = row.get(column)?;
     serde_json::from_value(word.map_or(serde_json::Value::Null, serde_json::Value::String))

@@ -1,4 +1,4 @@
-//! Samples as they are asked for.
+//! Queries for samples.
 
 use rusqlite::{Connection, params};
 
@@ -7,7 +7,7 @@ use super::sample_rows::{SampleReader, outcome_code};
 use super::{Store, StoreError};
 use llmwatch_core::model::{Outcome, Sample, Timestamp};
 
-/// Which samples.
+/// Selects samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SampleQuery {
     /// Recorded after the sample with this number.
@@ -33,7 +33,7 @@ pub struct SamplePage<'a> {
     pub until: Option<Timestamp>,
     /// Only with this outcome.
     pub outcome: Option<Outcome>,
-    /// At most so many.
+    /// The maximum number of samples.
     pub limit: u32,
 }
 
@@ -44,7 +44,7 @@ impl SamplePage<'_> {
 }
 
 impl Store {
-    /// The samples of `page` with their numbers.
+    /// Returns the samples of `page` with their numbers.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -85,7 +85,7 @@ impl Store {
         })
     }
 
-    /// The last samples of `endpoint` that were not ok, newest first.
+    /// Returns the last samples of `endpoint` that were not ok, newest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -107,11 +107,11 @@ impl Store {
         Ok(found.into_iter().map(|(_, sample)| sample).collect())
     }
 
-    /// Hands every sample of `query` to `each`, in the order in which they were recorded, with its number.
-    /// Rows are read one by one: the full history is never in memory.
+    /// Calls `each` with every sample of `query` and its number, in the order of recording. Rows
+    /// are read one by one: the full history is never in memory.
     ///
     /// # Errors
-    /// When the store cannot be read, or as `each` says.
+    /// When the store cannot be read, or when `each` fails.
     pub fn each_sample<E: From<StoreError>>(
         &self,
         query: SampleQuery,
@@ -143,7 +143,8 @@ impl Store {
     }
 }
 
-/// Hands the numbers of the samples of a series that ended with `outcome` to `take`, newest first, until it says no.
+/// Calls `take` with the numbers of a series' samples with `outcome`, newest first, until it
+/// returns false.
 fn each_bad(
     c: &Connection,
     series: i64,
@@ -164,7 +165,7 @@ fn each_bad(
     Ok(())
 }
 
-/// The numbers of the series of one endpoint, from one location or from all.
+/// Returns the IDs of the series of one endpoint, from one location or from all.
 fn series_from(
     c: &Connection,
     endpoint: &str,

@@ -1,4 +1,4 @@
-//! Visitors who subscribe by mail, and the mails that wait for them. Addresses leave the store only in a mail.
+//! Email subscribers and the queue of their emails. Addresses leave the store only in an email.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-/// One address gets at most one confirmation mail in this time.
+/// One address gets at most one confirmation email in this time.
 const PER_ADDRESS: Duration = Duration::from_hours(1);
-/// And at most so many until the sign-up expires.
+/// And at most this many until the sign-up expires.
 const MAX_CONFIRMATIONS: u32 = 3;
-/// A sign-up that nobody confirms is forgotten after this time, as is its link.
+/// An unconfirmed sign-up and its link expire after this time.
 const UNCONFIRMED_FOR: Duration = Duration::from_hours(7 * 24);
-/// The most confirmation mails in an hour, over all addresses.
+/// The maximum number of confirmation emails per hour, over all addresses.
 const MAX_PER_HOUR: u32 = 100;
-/// The most subscribers and sign-ups.
+/// The maximum number of subscribers and sign-ups.
 const MAX_SUBSCRIBERS: u32 = 20_000;
-/// How long it is remembered that an incident was announced.
+/// How long the announcements of an incident are remembered.
 const ANNOUNCED_FOR: Duration = Duration::from_hours(90 * 24);
 
 const TABLES: &str = "
@@ -49,38 +49,38 @@ CREATE TABLE IF NOT EXISTS subscriber_incident (
 ) STRICT;
 ";
 
-/// What became of a sign-up.
+/// The result of a sign-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignUp {
-    /// A confirmation mail is queued, or there was no need for one. Visitors never learn which.
+    /// A confirmation email is queued, or none was needed. Visitors never learn which.
     Accepted,
     /// Too many sign-ups: nothing was changed.
     TooMany,
 }
 
-/// What is known of a subscription.
+/// The state of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscription {
-    /// Its mail was not confirmed yet.
+    /// Its address was not confirmed yet.
     Unconfirmed,
-    /// It gets mails.
+    /// It gets emails.
     Confirmed,
     /// It has ended, or its sign-up has expired.
     None,
 }
 
-/// What subscribers know of an incident.
+/// What was announced of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
     /// The incident.
     pub incident: Uuid,
-    /// How many of its notes.
+    /// How many of its notes were announced.
     pub notes: u32,
-    /// Whether that it is over.
+    /// Whether its end was announced.
     pub over: bool,
 }
 
-/// A mail to one subscriber.
+/// An email to one subscriber.
 #[derive(Debug, Clone)]
 pub struct SubscriberMail {
     /// Its id, the same at every attempt.
@@ -89,7 +89,7 @@ pub struct SubscriberMail {
     pub subscriber: Uuid,
     /// The recipient. It is never logged.
     pub address: String,
-    /// The incident; `None` for the mail that asks for a confirmation.
+    /// The incident; `None` for the confirmation email.
     pub incident: Option<Uuid>,
     /// The subject.
     pub subject: String,
@@ -112,7 +112,7 @@ impl Store {
         })
     }
 
-    /// Signs `address` up, and queues the mail that asks for a confirmation unless one was sent within the hour.
+    /// Signs `address` up, and queues a confirmation email unless one was sent within the hour.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -173,7 +173,7 @@ impl Store {
         })
     }
 
-    /// What is known of the subscription of this id.
+    /// Returns the state of the subscription with this ID.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -181,7 +181,7 @@ impl Store {
         self.with_subscribers(|tx| state(tx, id))
     }
 
-    /// Confirms a subscription. The result is what was known of it before.
+    /// Confirms a subscription. Returns its previous state.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -200,7 +200,7 @@ impl Store {
         })
     }
 
-    /// Ends a subscription and forgets its address. The result is what was known of it before.
+    /// Ends a subscription and deletes its address. Returns its previous state.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -213,7 +213,7 @@ impl Store {
         })
     }
 
-    /// What subscribers know of the incidents that are not over for them.
+    /// Returns what was announced of the incidents whose end was not.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -232,7 +232,8 @@ impl Store {
         })
     }
 
-    /// Queues mails, each a subject and a text, to every subscriber, and remembers what they know of the incident then.
+    /// Queues emails, each a subject and a text, to every subscriber, and records what was
+    /// announced.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -263,7 +264,7 @@ impl Store {
         })
     }
 
-    /// The mails that are due, oldest first, at most `most` of them.
+    /// Returns the due emails, oldest first, at most `most`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -294,7 +295,7 @@ impl Store {
         })
     }
 
-    /// Forgets a mail: it was delivered, or never will be.
+    /// Deletes an email that was delivered or given up.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -305,7 +306,7 @@ impl Store {
         })
     }
 
-    /// Puts a mail off until `at`.
+    /// Postpones an email until `at`, after a failed attempt.
     ///
     /// # Errors
     /// When the store cannot be written.

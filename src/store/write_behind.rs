@@ -1,9 +1,9 @@
-//! What the outbox knows and the file does not, while the file cannot be written: alerts go out all the same.
+//! The in-memory outbox while the file cannot be written, so that alerts still go out.
 //!
-//! A commit that fails for want of room (or because another process holds the file, or the disk is broken) leaves its
-//! notifications here, from where the workers take them as if they were rows. What comes of an attempt that cannot be
-//! recorded is kept here too, so that a delivered notification is not sent again and again. The next commit that
-//! succeeds writes both. What is here does not survive the process.
+//! A commit that fails (the disk is full or broken, or another process holds the file) leaves its
+//! notifications here. The workers send them as if they were rows. Attempts that cannot be recorded
+//! are kept here too, so that a delivered notification is not sent repeatedly. The next successful
+//! commit writes both. The contents do not survive the process.
 
 use std::collections::BTreeSet;
 
@@ -15,17 +15,17 @@ use super::delivery::{self, AttemptRecord, DeliveryOutcome, Pending};
 use super::queue::Queued;
 use llmwatch_core::model::{Outgoing, Timestamp};
 
-/// See the module.
+/// Notifications and attempts that are not in the file yet.
 #[derive(Debug, Default)]
 pub(super) struct WriteBehind {
-    /// In the order in which they were decided.
+    /// In the order of the decisions.
     held: Vec<Outgoing>,
-    /// Attempts at rows and at held ones, in the order in which they were made.
+    /// Attempts at rows and at held notifications, in order.
     attempts: Vec<AttemptRecord>,
 }
 
 impl WriteBehind {
-    /// Keeps the notifications of commits that failed; each once, however often it fails.
+    /// Keeps the notifications of failed commits, each only once.
     pub(super) fn hold<'a>(&mut self, outgoing: impl Iterator<Item = &'a Outgoing>) {
         for outgoing in outgoing {
             if !self.holds(outgoing.notice.id) {
@@ -34,7 +34,7 @@ impl WriteBehind {
         }
     }
 
-    /// Forgets what `commits` have written by now.
+    /// Removes the notifications that `commits` have written.
     pub(super) fn written(&mut self, commits: &[Commit]) {
         if !self.held.is_empty() {
             let written: BTreeSet<Uuid> = commits
@@ -54,7 +54,7 @@ impl WriteBehind {
         self.attempts.push(made);
     }
 
-    /// What failed on `channel` is due at `now`.
+    /// Makes failed notifications of `channel` due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
         for made in &mut self.attempts {
             if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
@@ -65,7 +65,7 @@ impl WriteBehind {
         }
     }
 
-    /// Records every attempt whose row is there.
+    /// Records every attempt whose row exists. Returns the recorded IDs.
     pub(super) fn record(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut recorded = BTreeSet::new();
         for made in &self.attempts {
@@ -76,13 +76,13 @@ impl WriteBehind {
         Ok(recorded)
     }
 
-    /// Forgets the attempts at these: they are recorded.
+    /// Removes the attempts at these, which are recorded.
     pub(super) fn recorded(&mut self, ids: &BTreeSet<Uuid>) {
         self.attempts
             .retain(|made| !ids.contains(&made.pending.notice.id));
     }
 
-    /// `pending` as the attempts since have left it.
+    /// Returns `pending`, updated by the unrecorded attempts.
     pub(super) fn updated(&self, pending: Pending) -> Pending {
         match self.last(pending.notice.id) {
             Some(made) => Pending {
@@ -94,22 +94,22 @@ impl WriteBehind {
         }
     }
 
-    /// What came of the last attempt at a notification that the file does not know of.
+    /// Returns the outcome of the last unrecorded attempt at a notification.
     pub(super) fn outcome(&self, id: Uuid) -> Option<DeliveryOutcome> {
         self.last(id).map(|made| made.attempted)
     }
 
-    /// What is held for `channel`, in order.
+    /// Returns the held notifications of `channel`, in order.
     pub(super) fn queued(&self, channel: &str) -> impl Iterator<Item = Queued> {
         let of_channel = self.held.iter().filter(move |o| o.channel == channel);
         of_channel.map(Queued::held)
     }
 
-    /// The held notification of this id, as it is to be sent.
+    /// Returns the held notification of this ID, ready to send.
     pub(super) fn pending(&self, id: Uuid) -> Option<Pending> {
         let held = self.held.iter().find(|o| o.notice.id == id)?;
         Some(self.updated(Pending {
-            // Its place is given to it when it is written; it is known by its id.
+            // The row number is assigned when it is written; until then the ID identifies it.
             seq: i64::MAX,
             channel: held.channel.clone(),
             notice: held.notice.clone(),

@@ -78,8 +78,7 @@ pub fn resume(
     Ok(
         match MonitorState::resume(config.clone(), interval_multiplier, &state, now) {
             Ok(core) => (seq, core),
-            // The format of another release: fold the samples again. That takes longer.
-            // the same state.
+            // The format of another release: fold the samples again, which takes longer.
             Err(_) => (0, MonitorState::new(config, interval_multiplier)),
         },
     )

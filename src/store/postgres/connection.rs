@@ -1,4 +1,4 @@
-//! Getting to a server that may be written, and bringing its schema up to date.
+//! Connects to a writable server and migrates its schema.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use super::error::{SharedError, is_race};
 use crate::config::PostgresUrl;
 use crate::http_client;
 
-/// How long one host may take to let us in.
+/// Time limit for connecting to one host.
 const HOST_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long all hosts together may take: a start must not hang.
+/// Time limit for all hosts together, so that a start does not hang.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(8);
-/// A statement longer than this is cut off: the connection hangs, or the server is overloaded.
+/// Longer statements are canceled: the connection hangs, or the server is overloaded.
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
-/// How often a schema is tried to be made while other daemons make it.
+/// How often a migration is attempted while other daemons migrate.
 const MIGRATION_ATTEMPTS: u32 = 20;
 
 /// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
-/// Where the store is and how to get in.
+/// Connects to the store.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) url: std::sync::Arc<PostgresUrl>,
@@ -53,7 +53,7 @@ impl Connector {
         Ok(Self { url, tls })
     }
 
-    /// A connection to the first host that can be written.
+    /// Connects to the first writable host.
     pub(super) async fn connect(&self) -> Result<Client, SharedError> {
         let url = &self.url;
         match tokio::time::timeout(TOTAL_TIMEOUT, self.try_hosts()).await {
@@ -99,7 +99,7 @@ impl Connector {
                 }
             }
         }
-        // A host that does not answer may be the primary.
+        // A host that does not respond may be the primary.
         if let Some(error) = refused.or(unreachable) {
             return Err(error);
         }
@@ -147,7 +147,7 @@ impl Connector {
         Ok(client)
     }
 
-    /// A connection to a store that this release understands; makes the schema, or brings it up to date.
+    /// Connects, checks the encoding, migrates the schema and checks the role's privileges.
     pub(super) async fn open(&self) -> Result<Client, SharedError> {
         let client = self.connect().await?;
         let url = &self.url;
@@ -185,7 +185,7 @@ impl Connector {
         Ok(client)
     }
 
-    /// Whether the role may do with the tables what a daemon does: another role may have made them.
+    /// Checks that the role has all privileges on the tables: another role may have created them.
     async fn check_rights(&self, client: &Client) -> Result<(), SharedError> {
         let of = |e: tokio_postgres::Error| SharedError::of(&self.url, &e);
         let rows = client
@@ -232,7 +232,7 @@ impl Connector {
         let version = if let Some(row) = version {
             row.try_get::<_, i64>(0)?
         } else {
-            // The daemon that made the table may not have written it yet.
+            // The daemon that created the table may not have inserted the row yet.
             client
                 .execute_typed(
                     "INSERT INTO llmwatch_schema VALUES (1, 0, $1) ON CONFLICT (id) DO NOTHING",
@@ -253,7 +253,7 @@ impl Connector {
         if version == known {
             return Ok(());
         }
-        // The row is the lock: the first daemon migrates, the others find that it is done.
+        // The row is the lock: the first daemon migrates, the others then find it done.
         let tx = client.transaction().await?;
         let row = tx
             .query_typed_one(
@@ -266,8 +266,8 @@ impl Connector {
             tx.batch_execute(step).await?;
         }
         if version == 0 {
-            // Samples come in the order of this column, so a few bytes for each megabyte find them; other databases that
-            // speak the protocol have no such index.
+            // Samples arrive in the order of this column, so a small BRIN index suffices. Other
+            // databases that speak the protocol do not have it.
             let brin = "USING brin (recorded_at) WITH (autosummarize = on, pages_per_range = 16)";
             let kind = if is_postgres(&tx).await? {
                 brin
@@ -291,15 +291,15 @@ impl Connector {
     }
 }
 
-/// Whether this is PostgreSQL itself and not a database that speaks its protocol.
+/// Reports whether this is PostgreSQL itself and not a database that speaks its protocol.
 async fn is_postgres(tx: &tokio_postgres::Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
     let row = tx.query_typed_one("SELECT version()", &[]).await?;
     let version: String = row.try_get(0)?;
     Ok(version.starts_with("PostgreSQL") && !version.contains("-YB-"))
 }
 
-/// Begins a transaction whose statements are cut off when they hang. The limit is the transaction's own, so that it holds
-/// behind a pooler as well.
+/// Begins a transaction with a statement timeout. The timeout is local to the transaction, so that
+/// it also works behind a pooler.
 pub(super) async fn begin(
     client: &mut Client,
 ) -> Result<tokio_postgres::Transaction<'_>, tokio_postgres::Error> {

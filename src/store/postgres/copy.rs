@@ -1,5 +1,5 @@
-//! Moves the history of an SQLite file into the shared store, while a daemon may be writing the file. What is there already
-//! is skipped, so a copy that was interrupted resumes where it stopped.
+//! Copies the history of an SQLite file to the shared store, while a daemon may be writing the
+//! file. Existing rows are skipped, so an interrupted copy resumes where it stopped.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::{SampleRows, Session, SharedError, begin, compact, insert_samples, js
 use llmwatch_core::locations::SharedIncident;
 use llmwatch_core::model::{Incident, Sample, Timestamp};
 
-/// What a set of samples is compared by: how many there are, and a sum over all that each says.
+/// Compares sets of samples: their number, and an order-independent checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checksum {
-    /// How many.
+    /// The number of samples.
     pub count: u64,
     sum: [u8; 32],
 }
@@ -42,10 +42,10 @@ impl std::fmt::Display for Checksum {
 }
 
 impl Session {
-    /// The number of the last sample of `source` that was copied; 0 if none was.
+    /// Returns the number of the last copied sample of `source`; 0 if none was.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn copied_until(&self, source: Uuid) -> Result<i64, SharedError> {
         let row = self
             .client
@@ -61,7 +61,7 @@ impl Session {
     /// Copies samples of `source`, the last of which has the number `seq` there.
     ///
     /// # Errors
-    /// When nothing of it was copied.
+    /// When nothing was copied.
     pub async fn copy_samples(
         &mut self,
         source: Uuid,
@@ -76,7 +76,7 @@ impl Session {
                 &SampleRows {
                     daemon: source,
                     samples,
-                    // Nobody pays for them today.
+                    // They do not count against today's budget.
                     zone: None,
                 },
             )
@@ -92,11 +92,11 @@ impl Session {
         copy.await.map_err(|e| SharedError::of(&url, &e))
     }
 
-    /// Copies incidents that are not there yet, oldest first; one whose number another incident has gets the next. Gives how
+    /// Copies missing incidents, oldest first; one whose number is taken gets the next. Returns how
     /// many were new.
     ///
     /// # Errors
-    /// When nothing of it was copied.
+    /// When nothing was copied.
     pub async fn copy_incidents(
         &mut self,
         incidents: &[Incident],
@@ -163,10 +163,10 @@ impl Session {
             .map_err(|e: tokio_postgres::Error| SharedError::of(&url, &e))
     }
 
-    /// What the copied samples of `source` come to, read back from the store.
+    /// Returns the checksum of the copied samples of `source`, read back from the store.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn copied_checksum(&self, source: Uuid) -> Result<Checksum, SharedError> {
         let mut sum = Checksum::default();
         let mut after = (i64::MIN, Uuid::nil());
@@ -203,7 +203,7 @@ impl Session {
     }
 }
 
-/// What names a file as a source, wherever it lies: its first sample.
+/// Derives the source ID of a file from its first sample, independent of its path.
 pub fn source_of(first: &Sample) -> Uuid {
     let digest = digest(&SHA256, format!("copy of {}", first.id).as_bytes());
     let mut bytes = [0; 16];
@@ -211,7 +211,8 @@ pub fn source_of(first: &Sample) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// When a copied sample counts as recorded: other daemons do not take it for a new sample.
+/// Returns when a copied sample counts as recorded: in the past, so that other daemons do not take
+/// it for a new one.
 pub(super) fn recorded_at(sample: &Sample) -> Timestamp {
     sample.ended_at()
 }

@@ -1,4 +1,4 @@
-//! Why the shared store cannot be used: what a person has to change, and what passes.
+//! Errors of the shared store: those that need a change, and temporary ones.
 
 use std::error::Error as _;
 
@@ -9,7 +9,7 @@ use crate::config::PostgresUrl;
 /// Why the shared store could not be used. The text never holds the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SharedError {
-    /// The configuration, the database or the release has to change first.
+    /// The configuration, the database or the release must change first.
     #[error("the store `{url}` cannot be used: {why}")]
     Refused {
         /// The URL without its password.
@@ -17,7 +17,7 @@ pub enum SharedError {
         /// What is wrong and what to do.
         why: String,
     },
-    /// It does not answer, or not as it should; later it may.
+    /// It does not respond, or not as expected. This may pass.
     #[error("the store `{url}` cannot be reached: {why}")]
     Unreachable {
         /// The URL without its password.
@@ -25,7 +25,7 @@ pub enum SharedError {
         /// What was tried and what happened.
         why: String,
     },
-    /// The server could not put the transaction in order with others: it is to be repeated.
+    /// The server reported a serialization conflict: repeat the transaction.
     #[error("the store `{url}` asks for the transaction to be repeated")]
     Busy {
         /// The URL without its password.
@@ -34,7 +34,7 @@ pub enum SharedError {
 }
 
 impl SharedError {
-    /// A refusal.
+    /// Creates an error that needs a change.
     pub(super) fn refused(url: &PostgresUrl, why: impl Into<String>) -> Self {
         Self::Refused {
             url: url.shown(),
@@ -42,7 +42,7 @@ impl SharedError {
         }
     }
 
-    /// The role may not do what a daemon does.
+    /// Creates an error about missing privileges of the role.
     pub(super) fn lacks_rights(url: &PostgresUrl, words: &str) -> Self {
         let (role, database) = (&url.user, &url.database);
         Self::refused(
@@ -55,7 +55,7 @@ impl SharedError {
         )
     }
 
-    /// What passes.
+    /// Creates a temporary error.
     pub(super) fn unreachable(url: &PostgresUrl, why: impl Into<String>) -> Self {
         Self::Unreachable {
             url: url.shown(),
@@ -63,7 +63,7 @@ impl SharedError {
         }
     }
 
-    /// What the driver says of a connection or a statement.
+    /// Converts a driver error.
     pub(super) fn of(url: &PostgresUrl, error: &tokio_postgres::Error) -> Self {
         if is_transient(error) {
             return Self::Busy { url: url.shown() };
@@ -95,7 +95,7 @@ impl SharedError {
             } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
                 return Self::lacks_rights(url, words);
             } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-                // A standby that was the primary a moment ago.
+                // A standby that was the primary until just now.
                 return Self::unreachable(url, "the server has become read-only");
             } else {
                 return Self::unreachable(
@@ -127,13 +127,14 @@ impl SharedError {
         Self::unreachable(url, causes)
     }
 
-    /// Whether the configuration, the database or the release has to change before a start can succeed.
+    /// Reports whether the configuration, the database or the release must change before a start
+    /// can succeed.
     pub fn is_misconfiguration(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 }
 
-/// Why the server's certificate is not accepted, and what to do.
+/// Explains why the server's certificate is rejected, and what to do.
 fn certificate_refused(causes: &str) -> String {
     let advice = if causes.contains("UnknownIssuer") || causes.contains("CaUsedAsEndEntity") {
         "no authority that this machine trusts has signed it: give the authority's certificate in `[monitor] ca_file`"
@@ -147,14 +148,14 @@ fn certificate_refused(causes: &str) -> String {
     format!("its certificate is not accepted ({causes}): {advice}")
 }
 
-/// Whether the same transaction may succeed when it is repeated at once.
+/// Reports whether the same transaction may succeed if repeated at once.
 pub(super) fn is_transient(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| {
         *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
     })
 }
 
-/// Whether another daemon is making the same tables at this moment.
+/// Reports whether another daemon may be creating the same tables right now.
 pub(super) fn is_race(error: &tokio_postgres::Error) -> bool {
     is_transient(error)
         || error.code().is_some_and(|code| {
@@ -169,7 +170,7 @@ pub(super) fn is_race(error: &tokio_postgres::Error) -> bool {
         })
 }
 
-/// The causes of `error` in one line.
+/// Formats `error` and its causes in one line.
 fn causes(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

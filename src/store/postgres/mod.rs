@@ -1,8 +1,8 @@
-//! The store that several daemons share: a PostgreSQL database, or one that speaks its protocol.
+//! The store that several daemons share: PostgreSQL, or a database that speaks its protocol.
 //!
-//! Plain SQL only: no LISTEN, no advisory locks, no extensions, so that CockroachDB and YugabyteDB take it too. Every
-//! transaction may be repeated, and is when the server asks for it. No statement is prepared under a name, so that a
-//! pooler may stand in between.
+//! Plain SQL only: no LISTEN, no advisory locks, no extensions, so that CockroachDB and YugabyteDB
+//! work too. Every transaction can be repeated, and is when the server requests it. There are no
+//! named prepared statements, so a connection pooler may stand in between.
 
 mod connection;
 mod copy;
@@ -32,22 +32,23 @@ use llmwatch_core::model::{EndpointName, Incident, Outgoing, Sample, Timestamp};
 
 /// The server's clock in milliseconds.
 const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
-/// How often a transaction is repeated that the server could not put in order with others.
+/// How often a transaction is attempted after serialization conflicts.
 const ATTEMPTS: u32 = 8;
-/// A reader of what changed since a moment looks this much further back: what was stamped earlier may have been
-/// committed later.
+/// Readers of changes since a time look back this much further: a transaction with an earlier
+/// timestamp may have committed later.
 const OVERLAP_MS: i64 = 12_000;
 
-/// Samples that may wait on a daemon's machine for the store; beyond that the oldest stay there.
+/// How many samples may wait on a daemon's machine; older ones are not pushed.
 pub const SPOOL_LIMIT: i64 = 500_000;
 
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// The shared store. Clones share one connection for what is done beside the coordinator: claims of notifications and slots.
+/// The shared store. Clones share one connection for work outside the coordinator: claims of
+/// notifications and slots.
 #[derive(Debug, Clone)]
 pub struct SharedStore {
     connector: Connector,
-    /// This run of this daemon.
+    /// The ID of this run of the daemon.
     me: Uuid,
     beside: Arc<Mutex<Option<Client>>>,
 }
@@ -59,22 +60,22 @@ pub struct Session {
     me: Uuid,
 }
 
-/// A daemon, for the others.
+/// A daemon as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonRow {
-    /// This run of it.
+    /// The ID of this run.
     pub id: Uuid,
-    /// Where it probes from.
+    /// Its location.
     pub location: String,
-    /// The machine.
+    /// The hostname.
     pub host: String,
     /// Its release.
     pub version: String,
     /// Whether it probes.
     pub probes: bool,
-    /// What each endpoint probes, as JSON of names and hashes.
+    /// A hash of each endpoint's configuration, as JSON by name.
     pub endpoints: String,
-    /// How many samples an hour it plans to record.
+    /// How many samples per hour it plans to record.
     pub samples_per_hour: u64,
     /// When it started, by its own clock.
     pub started_at: Timestamp,
@@ -82,44 +83,44 @@ pub struct DaemonRow {
     pub seen_at: Timestamp,
 }
 
-/// What a daemon adds in one transaction.
+/// The data that a daemon pushes in one transaction.
 #[derive(Debug)]
 pub struct Push<'a> {
-    /// Itself.
+    /// The daemon itself.
     pub daemon: &'a DaemonRow,
     /// New samples of its location.
     pub samples: &'a [Sample],
-    /// The zone in which a day of the budget begins.
+    /// The time zone of the budget's days.
     pub zone: Tz,
-    /// What it says of endpoints that it probed since, and whether the others need all of it.
+    /// Its verdicts on endpoints probed since the last push, and whether each is due in full.
     pub verdicts: &'a [(LocationVerdict, bool)],
     /// Its incidents, if they changed.
     pub report: Option<&'a LocationReport>,
 }
 
-/// What is new in the store.
+/// The changes read from the store.
 #[derive(Debug, Default)]
 pub struct Updates {
     /// The store's time.
     pub now: Timestamp,
     /// Verdicts that changed.
     pub verdicts: Vec<LocationVerdict>,
-    /// Endpoints and locations whose verdict is the same, with the start of the last probe.
+    /// Endpoints and locations with an unchanged verdict, with the start of the last probe.
     pub probed: Vec<(String, String, Option<Timestamp>)>,
     /// Incidents that changed.
     pub incidents: Vec<SharedIncident>,
-    /// Every daemon that has reported in the last minutes; `None` if nobody asked.
+    /// Every daemon that has reported in the last ten minutes; `None` if not requested.
     pub daemons: Option<Vec<DaemonRow>>,
-    /// What alerting has decided since, for each set of channels.
+    /// Changed alerting states, by set of channels.
     pub alerting: Vec<(String, String)>,
-    /// What all locations spent on a day: US dollars and tokens.
+    /// The spending of all locations on a day: US dollars and tokens.
     pub spent: (f64, u64),
-    /// The greatest number of an incident.
+    /// The highest incident number.
     pub last_number: u64,
 }
 
 impl SharedStore {
-    /// The store at `url`; connects to nothing yet.
+    /// Creates a handle for the store at `url` without connecting.
     ///
     /// # Errors
     /// When TLS cannot be set up, for instance because `ca_file` cannot be read.
@@ -131,7 +132,7 @@ impl SharedStore {
         })
     }
 
-    /// This run of this daemon.
+    /// The ID of this run of the daemon.
     pub fn me(&self) -> Uuid {
         self.me
     }
@@ -141,10 +142,10 @@ impl SharedStore {
         self.connector.url.shown()
     }
 
-    /// Opens it; makes the schema or brings it up to date.
+    /// Connects, and creates or migrates the schema.
     ///
     /// # Errors
-    /// When it refuses, or does not answer.
+    /// When the store rejects the connection or does not respond.
     pub async fn open(&self) -> Result<Session, SharedError> {
         Ok(Session {
             client: self.connector.open().await?,
@@ -153,7 +154,7 @@ impl SharedStore {
         })
     }
 
-    /// The connection beside the coordinator's, for one caller at a time; opened anew where there is none.
+    /// Locks the connection outside the coordinator for one caller, reconnecting if necessary.
     async fn beside(&self) -> Result<Beside<'_>, SharedError> {
         let mut held = self.beside.lock().await;
         let client = match held.take().filter(|client| !client.is_closed()) {
@@ -163,7 +164,7 @@ impl SharedStore {
         Ok(Beside { held, client })
     }
 
-    /// What `work` gives, or that the store is too slow.
+    /// Runs `work` with a time limit.
     async fn within<T>(
         &self,
         limit: Duration,
@@ -175,7 +176,7 @@ impl SharedStore {
             .unwrap_or_else(|_| Err(late()))
     }
 
-    /// The same, repeated while the server cannot put it in order with other transactions; each time it has `limit`.
+    /// Runs `work`, repeating it after serialization conflicts; each attempt has `limit`.
     async fn repeated_within<T, F>(
         &self,
         limit: Duration,
@@ -198,7 +199,7 @@ impl SharedStore {
     }
 }
 
-/// A connection that was taken; one that is not given back, because something failed on it, is closed.
+/// A borrowed connection. It is closed unless it is given back, which a failure prevents.
 struct Beside<'a> {
     held: MutexGuard<'a, Option<Client>>,
     client: Client,
@@ -210,8 +211,7 @@ impl Beside<'_> {
     }
 }
 
-/// Waits before a transaction is repeated that the server could not put in order with others; false if that was tried
-/// often enough.
+/// Waits before a transaction is repeated. Returns false after [`ATTEMPTS`].
 async fn may_repeat(attempt: &mut u32) -> bool {
     *attempt += 1;
     let wait = fastrand::u64(5..50 * u64::from(*attempt));
@@ -224,7 +224,7 @@ impl Session {
         SharedError::of(&self.connector.url, error)
     }
 
-    /// Whether the connection is lost.
+    /// Reports whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
@@ -241,7 +241,7 @@ impl Session {
         Ok(Timestamp(now))
     }
 
-    /// Which store it is: another database has another id.
+    /// Returns the ID of this store, which is unique to the database.
     pub async fn identity(&self) -> Result<Uuid, SharedError> {
         let row = self
             .client
@@ -251,7 +251,7 @@ impl Session {
             .map_err(|e| self.error(&e))
     }
 
-    /// The key that signs the links in messages; `own` where the store has none yet.
+    /// Returns the key that signs the links in messages, storing `own` if there is none yet.
     pub async fn link_key(
         &self,
         own: &[u8; LINK_KEY_BYTES],
@@ -279,14 +279,14 @@ impl Session {
         })
     }
 
-    /// Adds what a daemon has; gives how many of its samples were new.
+    /// Pushes a daemon's data. Returns how many of its samples were new.
     pub async fn push(&mut self, push: &Push<'_>) -> Result<u64, SharedError> {
         let written = write(&mut self.client, push).await;
         written.map_err(|e| SharedError::of(&self.connector.url, &e))
     }
 
-    /// Locks the incidents. With `wait` it waits for the holder; otherwise it gives `None` when somebody does, or
-    /// when somebody has looked after them less than `every` ago.
+    /// Locks the incidents. With `wait` it waits for the current holder. Otherwise it returns
+    /// `None` if another daemon holds the lock, or decided less than `every` ago.
     pub async fn lock(
         &mut self,
         wait: bool,
@@ -324,8 +324,8 @@ impl Session {
         Ok(Some(decision))
     }
 
-    /// Verdicts and incidents that changed since a time of the store's clock each, all of them with `None`; and, if they
-    /// are wanted, the daemons.
+    /// Reads verdicts and incidents that changed since the given times of the store's clock, or all
+    /// with `None`. Reads the daemons as well if requested.
     pub async fn updates(
         &self,
         verdicts_since: Option<Timestamp>,
@@ -399,7 +399,7 @@ impl Session {
             let data: Option<&str> = row.try_get(3)?;
             match data.map(serde_json::from_str) {
                 Some(Ok(verdict)) => changed.push(verdict),
-                // Another release may have written what this one cannot read.
+                // Another release may have written a format that this one cannot read.
                 Some(Err(_)) => {}
                 None => {
                     let at: Option<i64> = row.try_get(2)?;
@@ -419,8 +419,8 @@ impl Session {
         })
     }
 
-    /// The samples that other daemons have recorded since `since` (the store's time), oldest first, with the time at which
-    /// they were recorded; at most `limit`. `location` limits them to one location.
+    /// Returns at most `limit` samples that other daemons recorded since `since` (the store's
+    /// time), oldest first, with the times of recording. `location` limits them to one location.
     pub async fn samples_since(
         &self,
         since: Timestamp,
@@ -445,8 +445,8 @@ impl Session {
         self.read_samples(&rows)
     }
 
-    /// The samples among those of [`Session::samples_since`] that were stamped before `until` and committed after others
-    /// with a later stamp had been read: those that are not `known`.
+    /// Returns samples that [`Session::samples_since`] missed: stamped before `until`, but
+    /// committed after samples with later stamps had been read. Skips those that are `known`.
     pub async fn late_samples(
         &self,
         until: Timestamp,
@@ -491,7 +491,7 @@ impl Session {
             let read =
                 || Ok::<(i64, &str), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
             let (recorded_at, data) = read().map_err(|e| self.error(&e))?;
-            // Another release may have written what this one cannot read.
+            // Another release may have written a format that this one cannot read.
             if let Ok(sample) = serde_json::from_str(data) {
                 samples.push((Timestamp(recorded_at), sample));
             }
@@ -499,7 +499,7 @@ impl Session {
         Ok(samples)
     }
 
-    /// Deletes at most `limit` samples that were recorded before `before`, and what else nobody asks for any more.
+    /// Deletes at most `limit` samples recorded before `before`, and other expired rows.
     pub async fn forget(&self, before: Timestamp, limit: i64) -> Result<u64, SharedError> {
         let forget = async {
             let samples = self
@@ -521,7 +521,7 @@ impl Session {
                     &[(&before.0, Type::INT8)],
                 )
                 .await?;
-            // No daemon has the channel any more.
+            // No daemon has this channel any more.
             self.client
                 .execute_typed(
                     &format!(
@@ -547,7 +547,7 @@ impl Session {
             .map_err(|e: tokio_postgres::Error| self.error(&e))
     }
 
-    /// Says that this daemon ends: its claims are free and it counts no more.
+    /// Deregisters this daemon and releases its claims.
     pub async fn leave(&self) -> Result<(), SharedError> {
         let leave = async {
             let me: [Param<'_>; 1] = [(&self.me, Type::UUID)];
@@ -571,7 +571,7 @@ impl Session {
     }
 }
 
-/// The incidents, locked: whatever is decided is recorded in the transaction that read what it was decided from.
+/// The locked incidents: a decision is recorded in the transaction that read its inputs.
 pub struct Decision<'a> {
     url: Arc<PostgresUrl>,
     tx: Transaction<'a>,
@@ -579,15 +579,16 @@ pub struct Decision<'a> {
     pub now: Timestamp,
     /// The number of the next incident.
     pub next_number: u64,
-    /// What each location says of the endpoints that are in an incident.
+    /// Each location's verdicts on the endpoints that are in an incident.
     pub verdicts: Vec<LocationVerdict>,
-    /// What the locations have concluded.
+    /// The locations' own incidents.
     pub reports: Vec<LocationReport>,
-    /// The open incidents of all.
+    /// The open joint incidents.
     pub open: Vec<SharedIncident>,
-    /// Incidents of all that were resolved in the last day, where a location still has one open.
+    /// Joint incidents resolved in the last day, loaded if a location still has an unknown one
+    /// open.
     pub closed: Vec<SharedIncident>,
-    /// What alerting has decided, for each set of channels.
+    /// The alerting state of each set of channels.
     pub alerting: Vec<(String, String)>,
 }
 
@@ -643,10 +644,10 @@ impl Decision<'_> {
         Ok(())
     }
 
-    /// Records what was decided. `alerting` replaces the rows that changed.
+    /// Records the decisions. `alerting` replaces the rows that changed.
     ///
     /// # Errors
-    /// When nothing of it was recorded.
+    /// When nothing was recorded.
     pub async fn record(
         self,
         decided: &[Decided],
@@ -800,11 +801,12 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
 struct SampleRows<'a> {
     daemon: Uuid,
     samples: &'a [Sample],
-    /// The zone of the budget's days; `None` for samples of a history, which cost nothing any more.
+    /// The time zone of the budget's days; `None` for copied history, which does not count against
+    /// the budget.
     zone: Option<Tz>,
 }
 
-/// Inserts samples that are not there yet, and counts what they cost; gives how many were new.
+/// Inserts new samples and adds their cost to the spending. Returns how many were new.
 async fn insert_samples(
     tx: &Transaction<'_>,
     rows: &SampleRows<'_>,
@@ -887,7 +889,7 @@ async fn insert_samples(
     Ok(new.len() as u64)
 }
 
-/// The local day of `at`.
+/// Returns the local date of `at`.
 pub fn day_of(at: Timestamp, zone: Tz) -> String {
     at.to_datetime()
         .with_timezone(&zone)
@@ -895,7 +897,7 @@ pub fn day_of(at: Timestamp, zone: Tz) -> String {
         .to_string()
 }
 
-/// A sample as JSON, without its empty fields: they are most of it.
+/// Formats a sample as JSON without its null fields, which are most of it.
 fn compact(sample: &Sample) -> String {
     // Plain data with string keys: serializing cannot fail.
     let mut value = serde_json::to_value(sample).unwrap_or_default();
@@ -910,7 +912,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Reads rows of one column of JSON. What another release wrote in a form that this one cannot read is left out.
+/// Reads rows of one column of JSON, skipping values of another release that cannot be parsed.
 fn read_json<T: serde::de::DeserializeOwned>(
     rows: &[Row],
 ) -> Result<Vec<T>, tokio_postgres::Error> {

@@ -1,4 +1,4 @@
-//! The outbox that the daemons share: each notification is claimed by one of them, with a lease, and delivered by it.
+//! The shared outbox: a daemon claims each notification with a lease and delivers it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +11,16 @@ use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
 use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
-/// A claim of a daemon that is gone is taken over after this.
+/// A claim can be taken over after this time without renewal.
 const LEASE: Duration = Duration::from_secs(20);
-/// How long a statement about the outbox may take.
+/// Time limit of an outbox operation.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How often a claim is renewed while a delivery is under way.
+/// How often a claim is renewed during a delivery.
 pub const RENEW: Duration = Duration::from_secs(5);
 
-/// Queues notifications behind what is queued already. `offset_ms` is how far the store's clock is ahead of the daemon's.
+/// Appends notifications to the queue. `offset_ms` is how far the store's clock is ahead of the
+/// daemon's.
 pub(super) async fn insert(
     tx: &Transaction<'_>,
     outgoing: &[Outgoing],
@@ -53,11 +54,11 @@ pub(super) async fn insert(
 }
 
 impl SharedStore {
-    /// Claims the next notification for `channel` that is due and that no earlier one holds back: one about its incident, or
-    /// a digest, which is about many.
+    /// Claims the next due notification of `channel`. An earlier one of the same incident, or a
+    /// digest, which covers many, holds it back.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn claim(&self, channel: &str) -> Result<Option<Pending>, SharedError> {
         self.repeated_within(LIMIT, || self.try_claim(channel))
             .await
@@ -102,7 +103,7 @@ impl SharedStore {
             beside.give_back();
             return Ok(None);
         };
-        // An incident that is over by now gets one message that says both.
+        // If the incident is over by now, one message covers both.
         if pending.notice.kind == NoticeKind::Opened {
             let incident: Option<Uuid> = row.try_get(5).map_err(of)?;
             let end = beside
@@ -129,10 +130,10 @@ impl SharedStore {
         Ok(Some(pending))
     }
 
-    /// Keeps the claim on a notification while it is being delivered; false when another daemon has it.
+    /// Renews the claim on a notification during delivery. Returns false if another daemon has it.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn renew_claim(&self, id: Uuid) -> Result<bool, SharedError> {
         let lease = LEASE.as_millis() as i64;
         let me = self.me();
@@ -155,11 +156,11 @@ impl SharedStore {
         self.within(LIMIT, renew).await
     }
 
-    /// Records what came of an attempt, frees the claim, and hands what cannot be delivered to `fallback`. A retry is due
-    /// `wait` from now.
+    /// Records the outcome of an attempt, releases the claim, and passes an undeliverable
+    /// notification to `fallback`. A retry is due `wait` from now.
     ///
     /// # Errors
-    /// When the store does not answer: then the attempt is repeated with the same id.
+    /// When the store does not respond. The attempt is then repeated with the same ID.
     pub async fn record_shared_attempt(
         &self,
         pending: &Pending,
@@ -188,10 +189,10 @@ impl SharedStore {
         self.within(LIMIT, record).await
     }
 
-    /// A receiver is back: everything that failed on `channel` is due.
+    /// Makes everything that failed on `channel` due now, since the receiver is reachable again.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn release_shared_channel(&self, channel: &str) -> Result<(), SharedError> {
         let release = async {
             let beside = self.beside().await?;
@@ -214,10 +215,11 @@ impl SharedStore {
 }
 
 impl SharedStore {
-    /// Queues a notification that any daemon may decide, once: its id is the same at each.
+    /// Queues a notification that several daemons may decide on, only once: they all derive the
+    /// same ID.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn queue_once(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
         let queue = async {
             let mut beside = self.beside().await?;
@@ -236,10 +238,10 @@ impl SharedStore {
         self.within(LIMIT, queue).await
     }
 
-    /// The last notification that `channel` took about each open incident.
+    /// Returns the last notification sent to `channel` about each open incident.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn firing_notifications(&self, channel: &str) -> Result<Vec<Notice>, SharedError> {
         let params: [Param<'_>; 1] = [(&channel, Type::TEXT)];
         let rows = self.rows(
@@ -252,10 +254,11 @@ impl SharedStore {
         Ok(rows.await?.iter().filter_map(read).collect())
     }
 
-    /// What waits and what was given up, oldest first; with `all` also what was delivered and dropped.
+    /// Returns pending and given-up notifications, oldest first; with `all` also delivered and
+    /// dropped ones.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn outbox_rows(&self, all: bool) -> Result<Vec<OutboxRow>, SharedError> {
         let params: [Param<'_>; 1] = [(&all, Type::BOOL)];
         let rows = self.rows(
@@ -268,11 +271,10 @@ impl SharedStore {
         rows.map_err(|e| self.error(&e))
     }
 
-    /// Has a notification tried again, as if it had been queued now; whether there is one of this id that was not
-    /// delivered.
+    /// Requeues a notification as of now. Returns whether an undelivered one with this ID exists.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn retry(&self, id: Uuid) -> Result<bool, SharedError> {
         self.change(
             &format!(
@@ -284,10 +286,10 @@ impl SharedStore {
         .await
     }
 
-    /// Drops a notification that was not delivered; whether there is one of this id.
+    /// Drops an undelivered notification. Returns whether one with this ID exists.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn drop_notification(&self, id: Uuid) -> Result<bool, SharedError> {
         self.change(
             &format!(
@@ -326,11 +328,11 @@ impl SharedStore {
 }
 
 impl Session {
-    /// How the shared outbox stands, per channel that ever had something in it. Times are by the clock of a daemon that
-    /// the store's is ahead of by `offset_ms`.
+    /// Returns delivery statistics for every channel that ever had a notification. Times are by the
+    /// clock of a daemon that the store's is ahead of by `offset_ms`.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn channel_stats(&self, offset_ms: i64) -> Result<Vec<ChannelStats>, SharedError> {
         let stats = self.read_stats(offset_ms).await;
         stats.map_err(|e| self.error(&e))
@@ -417,7 +419,7 @@ fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {
     })
 }
 
-/// An attempt that was made.
+/// A delivery attempt to record.
 struct Made<'a> {
     pending: &'a Pending,
     attempted: DeliveryOutcome,
@@ -474,7 +476,7 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
         .filter(|fallback| pending.channel != *fallback)
     {
         let is_given_up = matches!(state, "failed" | "expired");
-        // A channel that was notified of the beginning is notified of the end.
+        // A channel that was notified of the start must also be notified of the end.
         let is_end = made.attempted == DeliveryOutcome::Sent
             && pending.notice.kind == NoticeKind::Resolved
             && began_at(&tx, pending, incident, fallback).await?;
@@ -485,7 +487,8 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
     tx.commit().await
 }
 
-/// Whether `fallback` was notified of the beginning of the incident in place of the channel of `pending`.
+/// Reports whether `fallback` was notified of the start of the incident in place of the channel of
+/// `pending`.
 async fn began_at(
     tx: &Transaction<'_>,
     pending: &Pending,
@@ -509,7 +512,7 @@ async fn began_at(
     }))
 }
 
-/// Hands a notification that cannot be delivered to another channel, unless that has it of its own accord.
+/// Passes an undeliverable notification to `fallback`, unless that gets it anyway.
 async fn hand_on(
     tx: &Transaction<'_>,
     pending: &Pending,
@@ -517,7 +520,7 @@ async fn hand_on(
     fallback: &str,
 ) -> Result<(), tokio_postgres::Error> {
     let notice = &pending.notice;
-    // One step aside, never a second one.
+    // Only one level of fallback.
     if notice.instead_of.is_some() {
         return Ok(());
     }
@@ -552,7 +555,7 @@ async fn hand_on(
 
 fn read_pending(row: &Row, channel: &str) -> Result<Option<Pending>, tokio_postgres::Error> {
     let data: &str = row.try_get(1)?;
-    // What another release wrote in a form that this one cannot read waits for that release.
+    // Leave a notification in another release's format for that release.
     let Ok(notice) = serde_json::from_str(data) else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Slots: where several daemons probe from one location, each slot of an endpoint is probed by one of them.
+//! Slots: of several daemons at one location, one probes each slot of an endpoint.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use tokio_postgres::types::Type;
 use super::{NOW, SharedError, SharedStore};
 use llmwatch_core::model::Timestamp;
 
-/// A claim that takes longer is as good as none: the probe is late already.
+/// Time limit of a claim: after this the probe is late anyway.
 const LIMIT: Duration = Duration::from_secs(3);
 
 impl SharedStore {
-    /// Takes the slot `at` of `endpoint` for this daemon; false if another one of the same location has it, or a later one.
-    /// A daemon that took no slot for `lease` is taken to be gone.
+    /// Claims the slot `at` of `endpoint` for this daemon. Returns false if another daemon at the
+    /// location has claimed it, or a later one. A claim may be taken over after `lease`.
     ///
     /// # Errors
-    /// When the store does not answer in time.
+    /// When the store does not respond in time.
     pub async fn claim_slot(
         &self,
         endpoint: &str,
