@@ -1,7 +1,8 @@
-//! HAProxy's agent check: HAProxy connects, sends the endpoint's name (`agent-send`), reads one line and closes.
+//! HAProxy's agent check: HAProxy connects, sends the endpoint's name (`agent-send`), reads one
+//! line and closes the connection.
 //!
-//! Nothing that a client does may hurt: one short line is read, one is written, and the connection ends within
-//! [`READ`] + [`WRITE`].
+//! Clients cannot tie up the daemon: it reads one short line, writes one, and closes the connection
+//! within [`READ`] + [`WRITE`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,15 @@ use tokio::time::timeout;
 
 use super::View;
 
-/// Connections at once; a further one is closed.
+/// The most open connections; more are closed at once.
 const CONNECTIONS: usize = 256;
 /// How long a client may take to send its line.
 const READ: Duration = Duration::from_secs(1);
 /// How long it may take to read the reply.
 const WRITE: Duration = Duration::from_secs(1);
-/// The longest line.
+/// The longest line, in bytes.
 const LINE_BYTES: usize = 256;
-/// After an error of `accept` (no file descriptors left): a short wait instead of a busy loop.
+/// The delay after an error of `accept` (such as no file descriptors left), to avoid a busy loop.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Answers agent checks on `listener` until the daemon stops.
@@ -51,7 +52,7 @@ async fn answer(mut stream: TcpStream, view: &View) {
     let name = timeout(READ, line(&mut stream)).await.unwrap_or_default();
     let ramp = view.config.borrow().route.ramp;
     let reply = view.traffic.reply(&name, (view.wall)(), ramp);
-    // A client that does not read has no use for the reply.
+    // Ignore clients that do not read the reply.
     let _ = timeout(WRITE, async {
         stream.write_all(format!("{reply}\n").as_bytes()).await?;
         stream.shutdown().await
@@ -59,7 +60,7 @@ async fn answer(mut stream: TcpStream, view: &View) {
     .await;
 }
 
-/// The first line without its end, as far as it is text.
+/// Reads the first line without its line ending. Invalid UTF-8 is replaced.
 async fn line(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     let mut part = [0; LINE_BYTES];

@@ -1,5 +1,5 @@
-//! The style sheet, the script and the icon: compiled in, and served under names that change with their content, so
-//! that browsers keep them for ever.
+//! The style sheet, the script and the icons. They are compiled in and served under names that
+//! contain a hash of the content, so that browsers can cache them forever.
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ring::digest::{SHA256, digest};
 
-/// The one style sheet.
+/// The style sheet.
 pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
         "style",
@@ -20,7 +20,7 @@ pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("static/style.css"),
     )
 });
-/// The one script.
+/// The script.
 pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
         "page",
@@ -29,7 +29,7 @@ pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("static/page.js"),
     )
 });
-/// The icons: one for each state, in its color and with its shape.
+/// The icons: one per state, each with its own color and shape.
 static ICONS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
     [
         (OK, include_str!("static/icon.svg")),
@@ -42,7 +42,7 @@ static ICONS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
 });
 const OK: &str = "ok";
 
-/// The icon of a state, by the class that the style sheet has for it.
+/// Returns the icon of a state, given its CSS class.
 pub(super) fn icon(state: &str) -> &'static Asset {
     let prefix = format!("/assets/icon-{state}.");
     ICONS
@@ -51,7 +51,7 @@ pub(super) fn icon(state: &str) -> &'static Asset {
         .unwrap_or(&ICONS[0])
 }
 
-/// One file.
+/// One static file.
 pub(super) struct Asset {
     path: String,
     mime: &'static str,
@@ -75,13 +75,13 @@ impl Asset {
         }
     }
 
-    /// Where it is served.
+    /// The path at which it is served.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 }
 
-/// Answers with the file of this name.
+/// Serves the file of this name.
 pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Response {
     let asked = format!("/assets/{name}");
     let Some(asset) = [&*STYLE, &*SCRIPT]
@@ -110,13 +110,13 @@ pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Respo
     (headers, asset.body).into_response()
 }
 
-/// The icon under the name that browsers ask for by themselves.
+/// Serves the icon at the path that browsers request by default.
 pub(super) async fn favicon(request: HeaderMap) -> Response {
     let name = icon(OK).path.trim_start_matches("/assets/").to_owned();
     serve(Path(name), request).await
 }
 
-/// Whether the reader takes gzip.
+/// Reports whether the client accepts gzip.
 pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
     let accepted = request
         .get(header::ACCEPT_ENCODING)
@@ -129,7 +129,7 @@ pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
     })
 }
 
-/// `body`, compressed quickly rather than tightly.
+/// Compresses `body`, favoring speed over size.
 pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(4));
     // Writing to memory cannot fail.

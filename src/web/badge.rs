@@ -1,4 +1,4 @@
-//! `/badge/{name}.svg`: one figure of an endpoint, a provider or a group, to be put into a README or a wiki.
+//! `/badge/{name}.svg`: one figure of an endpoint, a provider or a group, for a README or a wiki.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{AlertState, EndpointName, Snapshot, Status, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
-/// Longer ranges than this are shown by days rather than hours.
+/// Longer ranges use daily rollups instead of hourly ones.
 const BY_HOURS: Duration = Duration::from_hours(7 * 24);
-/// The longest range: as long as rollups are kept unless configured otherwise.
+/// The longest range: the default retention of rollups.
 const LONGEST: Duration = Duration::from_hours(400 * 24);
-/// How long a badge may be shown before it is asked for again.
+/// How long a badge may be cached.
 const FRESH: &str = "max-age=60";
 
-/// What stands after the `?`.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct BadgeQuery {
     metric: Option<String>,
     range: Option<String>,
 }
 
-/// What a badge shows.
+/// The figure on the badge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Metric {
     Uptime,
@@ -103,7 +103,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
     (status, text).into_response()
 }
 
-/// The endpoint of this name, else those of the provider or the group of this name.
+/// Returns the endpoint of this name; otherwise those of the provider or the group of this name.
 fn named(snapshot: &Snapshot, name: &str) -> Vec<EndpointName> {
     let all = &snapshot.endpoints;
     if all.iter().any(|e| e.name == name) {
@@ -115,7 +115,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<EndpointName> {
     all.iter().filter(belongs).map(|e| e.name.clone()).collect()
 }
 
-/// Whether one of them has bad probes without enough evidence for an alert yet.
+/// Reports whether one of them has bad probes but not enough evidence for an alert yet.
 fn is_pending(snapshot: &Snapshot, names: &[EndpointName]) -> bool {
     let mut pending = snapshot
         .endpoints
@@ -193,7 +193,7 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
     Badge::new(&label, &Locale::default().percent(share), colour)
 }
 
-/// Colours on which white text has enough contrast.
+/// Colors on which white text has enough contrast.
 const GREEN: &str = "#21794a";
 const AMBER: &str = "#955c00";
 const RED: &str = "#b3261e";
@@ -210,7 +210,7 @@ fn colour(status: Status) -> &'static str {
     }
 }
 
-/// A number of hours or days.
+/// Parses a number of hours or days.
 fn parse_range(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = number.parse().ok().filter(|n| *n > 0)?;
@@ -239,7 +239,7 @@ struct Badge {
 
 impl Badge {
     fn new(label: &str, value: &str, colour: &'static str) -> Self {
-        // Wide enough for what a browser's font needs, which the text is then scaled to exactly.
+        // Wide enough for any browser's font; the text is scaled to fit exactly.
         let wide = |text: &str| (text.chars().count() * 67).div_ceil(10);
         let (label_text, value_text) = (wide(label), wide(value));
         let (label_width, value_width) = (label_text + 12, value_text + 12);
@@ -265,7 +265,7 @@ fn svg(badge: &Badge) -> impl IntoResponse + use<> {
             HeaderValue::from_static("image/svg+xml; charset=utf-8"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static(FRESH)),
-        // Opened by itself it is a document: it may not run or load anything.
+        // As a standalone document, it may not run or load anything.
         (
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'"),
@@ -274,7 +274,7 @@ fn svg(badge: &Badge) -> impl IntoResponse + use<> {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ),
-        // It is made to stand on other people's pages.
+        // Other sites are meant to embed it.
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             HeaderValue::from_static("cross-origin"),

@@ -1,5 +1,5 @@
-//! `/api/v1/events`: what happens, as it happens, as server-sent events with ids. A reader that comes again with
-//! `Last-Event-ID` gets what it missed; one that does not keep up is dropped, never waited for.
+//! `/api/v1/events`: live server-sent events with ids. A client that reconnects with
+//! `Last-Event-ID` receives what it missed; one that does not keep up is disconnected.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,9 +18,10 @@ use utoipa::ToSchema;
 use super::View;
 use crate::log::broadcast::{Happening, Listening};
 
-/// A comment this often keeps proxies from closing a quiet stream, and finds readers that are gone.
+/// How often a comment is sent: it keeps proxies from closing an idle stream, and detects closed
+/// connections.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After how long a browser should come again.
+/// The reconnection delay for browsers.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
 /// One message of the stream.
@@ -38,7 +39,7 @@ pub(super) struct Message {
     data: String,
 }
 
-/// What a stream still has to say.
+/// The events that a stream has yet to send.
 struct EventQueue {
     queue: VecDeque<Event>,
     coming: Receiver<Arc<Happening>>,
@@ -57,7 +58,7 @@ pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Resp
         missed,
         coming,
     } = view.broadcast.listen(last_seen);
-    // At once: the reader learns that the stream is open, and when to come again.
+    // Sent at once, so that the client knows that the stream is open, and when to reconnect.
     let mut queue = VecDeque::from([Event::default().retry(COME_AGAIN).comment("llmwatch")]);
     if gap {
         queue.push_back(Event::default().event("gap").data("{}"));
@@ -74,14 +75,14 @@ pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Resp
         }
         let happening = tokio::select! {
             () = reader.stop.cancelled() => return None,
-            // Lagging behind or the end of the daemon: either way the stream is over.
+            // The client lags or the daemon is stopping: either ends the stream.
             happening = reader.coming.recv() => happening.ok()?,
         };
         Some((Ok(event(&happening)), reader))
     });
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // nginx passes it on unbuffered then.
+        // Tells nginx not to buffer the stream.
         (
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),

@@ -1,4 +1,4 @@
-//! `/feed.atom`: the incidents, for feed readers.
+//! `/feed.atom`: the incidents as an Atom feed.
 
 use askama::Template;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Timestamp};
 use llmwatch_core::text;
 
-/// How many incidents the feed holds.
+/// The number of incidents in the feed.
 const ENTRIES: u32 = 50;
 
 #[derive(Template)]
@@ -102,7 +102,7 @@ pub(super) async fn serve(
     (headers, feed.render().unwrap_or_default()).into_response()
 }
 
-/// Without a public URL, links lead to where the reader came to.
+/// Returns the base of links if there is no public URL: the host that the client requested.
 fn asked_for(request: &HeaderMap) -> String {
     let host = request
         .get(header::HOST)
@@ -136,7 +136,7 @@ fn entry(incident: &Incident) -> FeedEntry {
     }
 }
 
-/// Without the characters that XML cannot hold at all.
+/// Removes characters that XML cannot represent.
 pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| {

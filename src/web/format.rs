@@ -1,4 +1,5 @@
-//! The state of everything in one sentence and a list, and how times and numbers are written on the pages. Pure.
+//! The overall state as a sentence and a list, and the format of times and numbers on the pages.
+//! Pure.
 
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
@@ -6,42 +7,42 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::text;
 
-/// Names that are listed one by one.
+/// The most names that are listed individually.
 const NAMES: usize = 3;
 
 /// The headline of the index page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Headline {
-    /// The worst status of all.
+    /// The worst status.
     pub(crate) status: Status,
     /// "OpenAI is down."
     pub(crate) sentence: String,
-    /// What to do about it, or why nothing can be reported.
+    /// What to do about it, or why the state is unknown.
     pub(crate) advice: String,
 }
 
-/// One thing that is wrong now: an open incident, or an endpoint whose failures are still being checked.
+/// A current problem: an open incident, or an endpoint with a pending alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CurrentProblem {
-    /// Its place in the list: provider's outages first.
+    /// Its sort key: provider outages first.
     rank: u8,
-    /// The number of the incident; `None` while it is only pending.
+    /// The number of the incident; `None` if it is only pending.
     pub(crate) number: Option<u64>,
-    /// The endpoint that a pending problem is about.
+    /// The endpoint of a pending problem.
     pub(crate) endpoint: EndpointName,
     /// "OpenAI: openai-chat".
     pub(crate) subject: String,
     /// "outage", "degraded", "account fault", "local fault" or "checking".
     pub(crate) state: &'static str,
-    /// The status that gives it its color.
+    /// The status that determines its color.
     pub(crate) status: Option<Status>,
-    /// The cause, before any count: "server error (http.5xx)".
+    /// The cause, without counts: "server error (http.5xx)".
     pub(crate) cause: String,
     /// "9 of the last 10 probes failed".
     pub(crate) counts: String,
-    /// Since when.
+    /// When it started.
     pub(crate) since: Option<Timestamp>,
-    /// How long so far.
+    /// Its duration so far.
     pub(crate) so_far: String,
     /// The endpoint to use instead.
     pub(crate) instead: Option<EndpointName>,
@@ -49,7 +50,7 @@ pub(crate) struct CurrentProblem {
     pub(crate) acknowledged: Option<String>,
 }
 
-/// The state at `snapshot.at`, in the reader's language.
+/// Returns the headline of `snapshot`, in the reader's language.
 pub(crate) fn headline(snapshot: &Snapshot, locale: &Locale) -> Headline {
     if snapshot.endpoints.is_empty() {
         return Headline {
@@ -97,15 +98,15 @@ fn several_incidents(many: &[Incident], locale: &Locale) -> String {
     format!("{}.", locale.list(&counts.collect::<Vec<_>>()))
 }
 
-/// How bad an open incident is. What the provider refuses to this account, or what this machine cannot reach, is not an
-/// outage of the provider.
+/// The severity of an open incident. A rejected account or a local network fault is not an outage
+/// of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Outage,
     Degraded,
     Account,
     Local,
-    /// Its attribution is hidden from this reader.
+    /// This reader may not see its attribution.
     Hidden,
 }
 
@@ -180,7 +181,7 @@ fn one_incident(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> St
     }
 }
 
-/// Without an incident.
+/// Returns the headline when there is no incident.
 fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
     let all = snapshot.endpoints.len();
     let with = |status| {
@@ -287,8 +288,8 @@ fn advice(snapshot: &Snapshot, locale: &Locale) -> String {
     text.to_owned()
 }
 
-/// Everything that is wrong now, worst first: a provider's outages, its degradations, pending failures, faults of the account,
-/// faults of this machine.
+/// Returns all current problems, worst first: provider outages, provider degradations, pending
+/// alerts, account faults, local faults.
 pub(crate) fn problems(snapshot: &Snapshot, locale: &Locale) -> Vec<CurrentProblem> {
     let of_incidents = snapshot.incidents.iter();
     let mut problems: Vec<CurrentProblem> = of_incidents
@@ -355,17 +356,17 @@ fn rank(incident: &Incident) -> u8 {
     }
 }
 
-/// "4 of the last 4 probes failed", while bad probes are not yet evidence enough for an incident.
+/// "4 of the last 4 probes failed", while there is not enough evidence for an incident.
 pub(crate) fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
     llmwatch_core::message::headline::pending(endpoint, locale)
 }
 
-/// Whether this is the summary of an incident, which has no evidence.
+/// Reports whether this is the public summary of an incident, which has no evidence.
 pub(crate) fn is_summary(incident: &Incident) -> bool {
     incident.evidence.probes == 0
 }
 
-/// Whether whose fault it is stays hidden: in the summary unless it is the provider's.
+/// Reports whether the attribution is hidden: in a summary, unless it is the provider's fault.
 fn hides_attribution(incident: &Incident) -> bool {
     is_summary(incident) && incident.attribution != Attribution::Provider
 }
@@ -409,7 +410,7 @@ pub(crate) fn counts(incident: &Incident, locale: &Locale) -> String {
     }
 }
 
-/// Whose fault an incident is; empty where that is hidden.
+/// The attribution of an incident; empty if it is hidden.
 pub(crate) fn whose_fault(incident: &Incident, locale: &Locale) -> &'static str {
     if hides_attribution(incident) {
         ""
@@ -418,7 +419,7 @@ pub(crate) fn whose_fault(incident: &Incident, locale: &Locale) -> &'static str 
     }
 }
 
-/// Whose fault.
+/// The text of an attribution.
 pub(crate) fn whose(attribution: Attribution, locale: &Locale) -> &'static str {
     locale.say(match attribution {
         Attribution::Provider => "the provider",
@@ -427,7 +428,7 @@ pub(crate) fn whose(attribution: Attribution, locale: &Locale) -> &'static str {
     })
 }
 
-/// How bad an open incident is, in a word.
+/// The severity of an open incident, in one word.
 pub(crate) fn severity(incident: &Incident, locale: &Locale) -> &'static str {
     match Kind::of(incident) {
         Kind::Hidden => locale.say("checks failing"),
@@ -437,7 +438,7 @@ pub(crate) fn severity(incident: &Incident, locale: &Locale) -> &'static str {
     }
 }
 
-/// How people call the failure domain of an incident.
+/// The title of an incident's failure domain.
 pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'a str {
     let found = snapshot
         .endpoints
@@ -446,7 +447,7 @@ pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'
     found.map_or(&incident.provider, |e| &e.title)
 }
 
-/// "12 min", and while it is open "12 min so far".
+/// "12 min", or "12 min so far" while the incident is open.
 pub(crate) fn duration(incident: &Incident, locale: &Locale) -> String {
     if incident.resolved_at.is_some() {
         locale.duration(incident.duration_s)
@@ -461,12 +462,12 @@ pub(crate) fn endpoints(n: usize, locale: &Locale) -> String {
     text!(locale, n => "{number} endpoint", "{number} endpoints"; number)
 }
 
-/// `A`, `A and B`, `A, B and C`; the first `most`, and how many more there are.
+/// `A`, `A and B`, `A, B and C`; at most `most` items, then the number of the rest.
 pub(crate) fn listed(items: &[impl AsRef<str>], most: usize, locale: &Locale) -> String {
     locale.list_at_most(items, most)
 }
 
-/// The time of day with seconds and zone.
+/// The time of day with seconds and time zone.
 pub(crate) fn time_of_day(at: Timestamp, locale: &Locale) -> String {
     format!("{} {}", locale.clock_time(at), locale.zone(at))
 }

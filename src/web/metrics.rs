@@ -1,4 +1,4 @@
-//! `/metrics`: the counters, the snapshot, and what the operating system says about this process.
+//! `/metrics`: the counters, the snapshot, and the resource usage of this process.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};

@@ -1,4 +1,4 @@
-//! Runs before every route: which clients may ask for what and how often, and the headers that keep a browser safe.
+//! Runs before every route: access control, rate limits, and security headers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,20 +26,21 @@ use crate::config::{Public, Settings};
 use crate::log::{Event, emit};
 use llmwatch_core::model::Secret;
 
-/// The largest body of a request.
+/// The size limit of a request body, in bytes.
 const BODY_BYTES: usize = 64 * 1024;
-/// How long a client may take to send it.
+/// How long a client may take to send the body.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Requests a second that one address may make, `/api/v1/route` apart, which an application may ask before each of its calls.
+/// The requests per second that one address may make. `/api/v1/route` is exempt, because an
+/// application may call it before each LLM request.
 const RATE: f64 = 1000.0;
-/// Requests that it may make at once.
+/// The largest burst of requests from one address.
 const BURST: f64 = 2000.0;
-/// Addresses that are remembered for this.
+/// The number of addresses whose rates are tracked.
 const ADDRESSES: usize = 4096;
-/// Answers up to this size get an `ETag`.
+/// The largest response, in bytes, that gets an `ETag`.
 const TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Nothing from elsewhere, no inline code, no frame around us. A route may set its own.
+/// Allows no external resources, no inline code and no framing. A route may set its own policy.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -57,14 +58,15 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Asked by service managers and load balancers, which know neither our names nor our token; they reveal nothing.
+/// Open to service managers and load balancers, which send neither our host name nor a token. They
+/// reveal nothing.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
-/// The limit of requests per address does not apply to it.
+/// Exempt from the rate limit per address.
 const ROUTE: &str = "/api/v1/route";
 const HEALTH: &str = "/api/v1/health";
 /// The banner for an iframe.
 const EMBED: &str = "/embed";
-/// What a visitor without the token may ask for where `public = "summary"`.
+/// The paths that visitors without the token may request with `public = "summary"`.
 const SUMMARY: [&str; 12] = [
     "/",
     "/incidents",
@@ -79,7 +81,7 @@ const SUMMARY: [&str; 12] = [
     "/api/v1/openapi.json",
     "/subscribe",
 ];
-/// And the paths below these.
+/// All paths below these are allowed as well.
 const SUMMARY_BELOW: [&str; 6] = [
     "/endpoints/",
     "/incidents/",
@@ -88,14 +90,15 @@ const SUMMARY_BELOW: [&str; 6] = [
     "/badge/",
     "/assets/",
 ];
-/// Links with a token of their own, the style sheet of their pages, and the form of subscribers.
+/// Links that contain a token of their own, the style sheet of their pages, and the subscription
+/// form.
 const WITHOUT_TOKEN: [&str; 4] = ["/a/", "/unsubscribe/", "/confirm/", "/assets/"];
-/// Smaller answers are not worth compressing.
+/// Smaller responses are not worth compressing.
 const WORTH_COMPRESSING: u64 = 2048;
-/// Larger ones are compressed off the async workers.
+/// Larger responses are compressed off the async workers.
 const LARGE: usize = 64 * 1024;
 
-/// What the middleware knows.
+/// The state of the middleware.
 #[derive(Clone)]
 pub(super) struct Middleware {
     view: View,
@@ -111,7 +114,7 @@ impl Middleware {
     }
 }
 
-/// The middleware around every route.
+/// Runs around every route.
 pub(super) async fn check(
     State(middleware): State<Middleware>,
     request: Request,
@@ -140,7 +143,7 @@ pub(super) async fn check(
     }
     for (name, value) in SECURITY_HEADERS {
         if path == EMBED && name == header::X_FRAME_OPTIONS {
-            // Its policy says who may frame it; this header cannot.
+            // The route's own policy says who may frame it, which this header cannot express.
             continue;
         }
         response
@@ -161,7 +164,7 @@ pub(super) async fn check(
     response
 }
 
-/// The path as it is logged: the token of a link is a secret.
+/// Returns the path for the log, without the secret token of a link.
 fn logged_path(path: &str) -> &str {
     let secret = WITHOUT_TOKEN.into_iter().filter(|p| *p != "/assets/");
     secret
@@ -170,7 +173,7 @@ fn logged_path(path: &str) -> &str {
         .unwrap_or(path)
 }
 
-/// The origin of the request, if its pages may read this path.
+/// Returns the request's origin if its pages may read this path.
 fn allowed_origin(view: &View, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN).filter(|_| path == HEALTH)?;
     let text = origin.to_str().ok()?;
@@ -198,7 +201,7 @@ fn allow_origin(response: &mut Response, origin: Option<HeaderValue>) {
     }
 }
 
-/// Lets a request in, with its body read, or says why not.
+/// Admits a request after reading its body, or returns the reason for refusing it.
 async fn admit(middleware: &Middleware, request: Request) -> Result<Request, Refused> {
     let config = middleware.view.config.borrow().clone();
     let path = request.uri().path();
@@ -250,14 +253,15 @@ async fn admit(middleware: &Middleware, request: Request) -> Result<Request, Ref
     Ok(Request::from_parts(parts, Body::from(body)))
 }
 
-/// A web page elsewhere can point a name of its own at this address (DNS rebinding) and have a browser inside the
-/// network ask us; the browser then sends that name. So only names that are ours are answered.
+/// Prevents DNS rebinding: a web page elsewhere can point its own name at this address, and a
+/// browser inside the network would then request it under that name. So only requests for our own
+/// names are answered.
 fn check_host(request: &Request, config: &Settings) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (named.next().and_then(|h| h.to_str().ok()), named.next()) else {
         return Err(Problem::bad_request("a request needs one `Host` header"));
     };
-    // Where the request line names a host as well, that is the one that counts.
+    // If the request line also names a host, that one takes precedence.
     if is_trusted(host, config)
         && request
             .uri()
@@ -279,7 +283,8 @@ fn is_trusted(host: &str, config: &Settings) -> bool {
         .public_url
         .as_deref()
         .and_then(|u| url::Url::parse(u).ok());
-    // An address cannot be rebound. One that is not loopback is asked for only where we listen beyond it.
+    // IP addresses cannot be rebound. Other addresses than loopback are valid only if we listen
+    // beyond loopback.
     let beyond_loopback = config.process.listen.is_some_and(|l| !l.ip().is_loopback());
     let by_address = |ip: IpAddr| ip.is_loopback() || beyond_loopback;
     let by_itself = match url.host() {
@@ -298,7 +303,7 @@ fn is_trusted(host: &str, config: &Settings) -> bool {
         || config.web.trusted_hosts.iter().any(named)
 }
 
-/// What every writing handler asks for: that there is a token, and that the client has sent it.
+/// Extractor of every writing handler: a token is configured, and the client has sent it.
 pub(super) struct MayWrite;
 
 impl FromRequestParts<View> for MayWrite {
@@ -314,7 +319,7 @@ impl FromRequestParts<View> for MayWrite {
     }
 }
 
-/// What a handler asks for that only the control socket may reach; elsewhere there is no such path.
+/// Extractor of handlers for the control socket only; other clients get 404.
 pub(super) struct LocalOnly;
 
 impl FromRequestParts<View> for LocalOnly {
@@ -326,7 +331,8 @@ impl FromRequestParts<View> for LocalOnly {
     }
 }
 
-/// What the request may see: where a token is configured, only what `public` says without it.
+/// Determines what the request may see. If a token is configured, requests without it see only what
+/// `public` allows.
 fn reader_of(
     method: &Method,
     path: &str,
@@ -370,8 +376,8 @@ fn check_token(reading: bool, headers: &HeaderMap, token: &Secret) -> Result<(),
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
             Some(given.trim().as_bytes().to_vec())
         }
-        // What a browser asks its user for; the name does not matter. A browser repeats it by itself, also for a form of
-        // another site, so it does not suffice for writing.
+        // Browsers ask the user for these credentials; the name is ignored. A browser also sends
+        // them with forms of other sites, so they do not permit writing.
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("basic") && reading => {
             let text = STANDARD.decode(given.trim()).ok();
             text.and_then(|t| {
@@ -401,7 +407,7 @@ fn check_token(reading: bool, headers: &HeaderMap, token: &Secret) -> Result<(),
     Err(Refused { problem, headers })
 }
 
-/// Compares digests, so that the time it takes says nothing about where two tokens differ.
+/// Compares digests, so that the timing does not reveal where two tokens differ.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let (a, b) = (
         digest::digest(&digest::SHA256, a),
@@ -414,7 +420,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
         == 0
 }
 
-/// What an address may still ask for.
+/// The token bucket of an address.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     left: f64,
@@ -423,7 +429,7 @@ struct Bucket {
 
 fn take(rates: &mut HashMap<IpAddr, Bucket>, ip: IpAddr, now: Instant) -> bool {
     if rates.len() >= ADDRESSES && !rates.contains_key(&ip) {
-        // Who has not asked for a while has a full bucket anyway.
+        // Addresses idle for a while have full buckets anyway.
         rates.retain(|_, b| now.duration_since(b.at).as_secs_f64() * RATE < BURST);
         if rates.len() >= ADDRESSES {
             rates.clear();
@@ -442,7 +448,8 @@ fn take(rates: &mut HashMap<IpAddr, Bucket>, ip: IpAddr, now: Instant) -> bool {
     admitted
 }
 
-/// Gives a complete JSON answer its `ETag`, or 304 if the client has it already.
+/// Adds an `ETag` to a complete JSON response, or replaces it with 304 if the client already has
+/// it.
 async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Response {
     let is_json = response
         .headers()
@@ -458,7 +465,7 @@ async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Resp
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // A body of known size stands in memory already.
+    // A body of known size is already in memory.
     let body: Bytes = body
         .collect()
         .await
@@ -485,7 +492,7 @@ async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Resp
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Whether the client has the answer of this tag already.
+/// Reports whether the client already has the response with this tag.
 pub(super) fn has_tag(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
     if_none_match
         .and_then(|h| h.to_str().ok())
@@ -496,7 +503,7 @@ pub(super) fn has_tag(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
         })
 }
 
-/// A JSON answer of known size, compressed if the client takes that and it is worth it.
+/// Compresses a JSON response of known size if the client accepts it and it is worthwhile.
 async fn compressed(response: Response, takes_gzip: bool) -> Response {
     let is_json = response
         .headers()
@@ -538,7 +545,7 @@ async fn compressed(response: Response, takes_gzip: bool) -> Response {
     }
 }
 
-/// A refusal with the headers that it calls for.
+/// A refusal with its headers.
 struct Refused {
     problem: Problem,
     headers: Vec<(HeaderName, &'static str)>,

@@ -1,5 +1,5 @@
-//! What the daemon answers over HTTP. It reads the snapshot and a read-only connection to the store, so it can neither
-//! change anything nor make a probe wait.
+//! The HTTP server of the daemon. It reads the snapshot and a read-only connection to the store, so
+//! it can neither change anything nor delay a probe.
 
 pub mod agent;
 mod api;
@@ -46,34 +46,34 @@ use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::schedule::budget;
 
-/// What the pages are made from.
+/// The state that every handler shares.
 #[derive(Clone)]
 pub struct View {
-    /// What is true now.
+    /// The current state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// Orders for the pipeline: what people say.
+    /// Sends people's commands to the pipeline.
     pub commands: Commands,
-    /// What is configured.
+    /// The current configuration.
     pub config: watch::Receiver<Arc<Settings>>,
-    /// The machine's wall clock.
+    /// The wall clock.
     pub wall: WallClock,
-    /// When the daemon began.
+    /// When the daemon started.
     pub started_at: Timestamp,
-    /// The record, for reading only.
+    /// The store, read-only.
     pub store: Store,
-    /// Cancelled when the daemon stops: streams end then.
+    /// Cancelled when the daemon stops, which ends the streams.
     pub stop: CancellationToken,
-    /// What happens, as it happens.
+    /// Live events.
     pub broadcast: Broadcast,
-    /// What was counted since the daemon began.
+    /// The counters since the daemon started.
     pub counters: Counters,
-    /// What the index page read last.
+    /// The cached history of the index page.
     pub history: pages::HistoryCache,
-    /// The last replays of the groups.
+    /// The cached replays of the groups.
     pub replays: pages::ReplayCache,
     /// How much traffic each endpoint should get.
     pub traffic: traffic::Traffic,
-    /// What visitors ask about subscriptions.
+    /// Sends visitors' requests about subscriptions.
     pub subscriptions: Subscriptions,
     /// Signs the links in messages.
     pub links: Links,
@@ -81,21 +81,21 @@ pub struct View {
     pub reload: Reload,
 }
 
-/// Asks the daemon to read its configuration anew; without a daemon nobody answers.
+/// Asks the daemon to reload its configuration. Without a daemon, it does nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Reload(Option<mpsc::Sender<ReloadReply>>);
 
-/// Takes the result of a reload: the first error of a file that was rejected.
+/// Receives the result of a reload: the first error if the file was rejected.
 pub type ReloadReply = oneshot::Sender<Result<(), String>>;
 
 impl Reload {
-    /// One that sends its requests to the daemon, and what receives them there.
+    /// Creates a requester and the daemon's receiver.
     pub fn channel() -> (Self, mpsc::Receiver<ReloadReply>) {
         let (sender, requests) = mpsc::channel(1);
         (Self(Some(sender)), requests)
     }
 
-    /// Reloads the configuration; `None` when the daemon is ending.
+    /// Reloads the configuration; `None` when the daemon is stopping.
     pub(crate) async fn ask(&self) -> Option<Result<(), String>> {
         let (reply, result) = oneshot::channel();
         self.0.as_ref()?.send(reply).await.ok()?;
@@ -103,15 +103,15 @@ impl Reload {
     }
 }
 
-/// Every path that is answered, behind the middleware. Where `public_url` has a path, requests may carry it or not: a reverse
-/// proxy may pass on either.
+/// Returns all routes, behind the middleware. If `public_url` has a path, requests may include or
+/// omit it, because a reverse proxy may do either.
 pub fn router(view: View) -> Router {
     let paths = paths(view.clone());
     let layer = axum::middleware::from_fn_with_state(view, below_root);
     Router::new().fallback_service(paths).layer(layer)
 }
 
-/// Takes the path of `public_url` off the request's.
+/// Strips the path of `public_url` from the request's path.
 async fn below_root(
     State(view): State<View>,
     mut request: Request,
@@ -150,18 +150,19 @@ fn paths(view: View) -> Router {
         .with_state(view)
 }
 
-/// Serves until the shutdown.
+/// Serves until shutdown.
 pub async fn run(listener: TcpListener, view: View) {
     let stop = view.stop.clone();
     serve::run(listener, router(view), stop).await;
 }
 
-/// Makes the control socket at `path`, for the daemon's own user and root.
+/// Creates the control socket at `path`, for the daemon's own user and root.
 ///
 /// # Errors
-/// When the socket cannot be made.
+/// When the socket cannot be created.
 pub fn bind_control_socket(path: &Path) -> std::io::Result<UnixListener> {
-    // One that a killed daemon has left; the lock of the store says that none runs.
+    // A killed daemon may have left its socket. The store's lock ensures that no other daemon is
+    // running.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -171,20 +172,21 @@ pub fn bind_control_socket(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the control socket at `path` until the shutdown.
+/// Serves the control socket at `path` until shutdown.
 pub async fn run_control_socket(listener: UnixListener, path: PathBuf, view: View) {
     let stop = view.stop.clone();
     serve::run_local(listener, router(view), stop).await;
-    // Gone already is as well.
+    // It may already be removed.
     let _ = std::fs::remove_file(path);
 }
 
-/// Recording: something was recorded within three intervals (or nothing is to be probed), and the store works.
+/// Reports readiness: a sample was recorded within three intervals (or nothing is to be probed),
+/// and the store works.
 async fn ready(State(view): State<View>) -> (StatusCode, String) {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
     if snapshot.store_error.is_some() {
-        // Asked without a token: what the store says names a path of this machine.
+        // This needs no token, and the store's error contains a local path.
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             "not recording: the store cannot be written; see the log\n".into(),

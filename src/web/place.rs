@@ -1,4 +1,4 @@
-//! `?location=fra1`: one location's view instead of the verdict of all.
+//! `?location=fra1`: one location's view instead of the joint verdict.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct LocationQuery {
 }
 
 impl LocationQuery {
-    /// `snapshot` as the asked location sees it.
+    /// Returns `snapshot` as seen from the requested location.
     ///
     /// # Errors
     /// When nothing is probed from there.

@@ -56,7 +56,7 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // The path of the store is nobody's business outside; the log has it.
+        // The error contains the store's path, which belongs only in the log.
         crate::log::store_failed("api", "the store cannot be read", &error);
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -65,8 +65,8 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// `response` as it is, unless it is an error of the API that was not worded yet: the framework's own refusals (a query
-/// that cannot be read, a method that a path does not know) become problems as well.
+/// Converts the framework's own errors (an invalid query, an unsupported method) into problems.
+/// Other responses are returned unchanged.
 pub(super) async fn worded(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
     let kind = response

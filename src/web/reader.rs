@@ -5,24 +5,25 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// A visitor, by the token that the request has shown.
+/// A visitor's access level, determined by the token in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// Without the token where `[web] public = "summary"`: states, availability, incidents and maintenance.
+    /// No token, with `[web] public = "summary"`: states, availability, incidents and maintenance.
     Public,
-    /// Where no token is set, or `[web] public = "all"`: everything but recipients and receivers' answers.
+    /// No token is configured, or `[web] public = "all"`: everything except recipients and
+    /// receivers' answers.
     Open,
-    /// With the token: everything.
+    /// A valid token: everything.
     Token,
 }
 
 impl Reader {
-    /// Whether the visitor sees more than the summary.
+    /// Reports whether the visitor sees more than the summary.
     pub(crate) fn sees_all(self) -> bool {
         self != Self::Public
     }
 
-    /// Whether the visitor sees recipients' addresses and what receivers answered.
+    /// Reports whether the visitor sees recipients' addresses and receivers' answers.
     pub(crate) fn sees_recipients(self) -> bool {
         self == Self::Token
     }
@@ -32,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for Reader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // The middleware puts it there; without it nobody sees more than anybody may.
+        // Set by the middleware; without it, the visitor gets the lowest level.
         Ok(parts.extensions.get().copied().unwrap_or(Self::Public))
     }
 }

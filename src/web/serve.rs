@@ -1,6 +1,7 @@
-//! The listener: connections with limits, so that no client, however slow, takes more than its share.
+//! The listener. Its connections have limits, so that no client, however slow, takes more than its
+//! share.
 //!
-//! The server runs on the same threads as the probes, but shares no lock and no queue with them.
+//! The server runs on the same threads as the probes, but shares no lock or queue with them.
 
 mod connection_limit;
 mod min_throughput;
@@ -28,25 +29,25 @@ pub(super) use self::connection_limit::client_prefix;
 use self::connection_limit::{ConnectionLimit, Permit};
 use self::min_throughput::MinThroughput;
 
-/// Open connections, live pages included. For a further one the one that is missed least has to go.
+/// The most open connections, live pages included. Beyond that, a new connection evicts another.
 const CONNECTIONS: usize = 512;
-/// Open connections over the control socket.
+/// The most open connections over the control socket.
 const LOCAL_CONNECTIONS: usize = 32;
-/// How long a client may take to send the head of a request, and how long an idle connection is kept.
+/// How long a client may take to send a request head, and how long an idle connection is kept open.
 const HEAD: Duration = Duration::from_secs(10);
-/// The largest head of a request; a larger one is refused with 431.
+/// The size limit of a request head, in bytes; larger ones are refused with 431.
 const HEAD_BYTES: usize = 16 * 1024;
 /// The most header lines.
 const HEADERS: usize = 64;
-/// Bytes of an answer that the kernel may keep for a client who does not read them; it would take megabytes, and say only
-/// after a third of them was read that there is room again.
+/// The kernel's send buffer per connection, in bytes. The default would buffer megabytes, and
+/// report free space only after a third of them was read.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How long open requests may continue after the shutdown begins.
+/// How long open requests may continue after shutdown begins.
 const DRAIN: Duration = Duration::from_secs(2);
-/// After an error of `accept` (no file descriptors left): a short wait instead of a busy loop.
+/// The delay after an error of `accept` (such as no file descriptors left), to avoid a busy loop.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// A connection over the control socket: file permissions have checked the user.
+/// A connection over the control socket, whose file permissions have authenticated the user.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LocalUser;
 
@@ -61,7 +62,7 @@ async fn run_limited(
     stop: CancellationToken,
     connections: usize,
 ) {
-    // Connections have it from their listener. Without it all is as well, only with more memory.
+    // Connections inherit this from the listener. If it fails, they only use more memory.
     let _ = set_socket_send_buffer_size(&listener, SEND_BUFFER);
     let limit = ConnectionLimit::new(connections);
     let graceful = GracefulShutdown::new();
@@ -79,7 +80,7 @@ async fn run_limited(
             permit = limit.take(peer.ip()) => permit,
         };
         let Some(permit) = permit else { continue };
-        // A live page gets each event at once.
+        // Live pages get each event without delay.
         let _ = stream.set_nodelay(true);
         tokio::spawn(serve(
             stream,
@@ -93,8 +94,8 @@ async fn run_limited(
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
 }
 
-/// Serves `router` on the control socket until `stop`, to this daemon's own user and root: the permissions of the socket have
-/// let nobody else in.
+/// Serves `router` on the control socket until `stop`. The socket's permissions admit only the
+/// daemon's own user and root.
 pub(super) async fn run_local(listener: UnixListener, router: Router, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
     loop {
@@ -130,7 +131,7 @@ pub(super) async fn run_local(listener: UnixListener, router: Router, stop: Canc
     }
 }
 
-/// One connection, until its client closes it or breaks a limit, or it has to make room.
+/// Serves one connection until the client closes it, it exceeds a limit, or it is evicted.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
@@ -152,7 +153,7 @@ async fn serve(
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(MinThroughput::new(stream)), service);
     tokio::select! {
-        // What goes wrong with one connection is the client's to notice.
+        // Errors of one connection concern only its client.
         _ = watcher.watch(connection) => {}
         () = permit.evicted() => {}
     }

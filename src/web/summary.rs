@@ -1,6 +1,6 @@
-//! What a visitor without the token sees where `[web] public = "summary"`: states, availability, incidents, notes and
-//! maintenance. Built from what may be shown, never by removing what may not, so a new field is hidden until it is added here.
-//! Pure.
+//! The view of a visitor without the token with `[web] public = "summary"`: states, availability,
+//! incidents, notes and maintenance. It is built from what may be shown, not by removing what may
+//! not: a new field is hidden until it is added here. Pure.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use llmwatch_core::model::{
     Status,
 };
 
-/// The snapshot as `reader` may see it.
+/// Returns the part of the snapshot that `reader` may see.
 pub(super) fn snapshot_for(reader: Reader, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
     if reader.sees_all() {
         snapshot
@@ -23,7 +23,7 @@ pub(super) fn snapshot_for(reader: Reader, snapshot: Arc<Snapshot>) -> Arc<Snaps
     }
 }
 
-/// An incident as `reader` may see it.
+/// Returns the part of an incident that `reader` may see.
 pub(super) fn incident_for(reader: Reader, incident: Incident) -> Incident {
     if reader.sees_all() {
         incident
@@ -64,7 +64,7 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
 
 fn endpoint_summary(endpoint: &EndpointView, snapshot: &Snapshot) -> EndpointView {
     let mut shown = endpoint.clone();
-    // The host of a server of one's own is an address.
+    // The title of a self-hosted server contains its address.
     shown.title = match endpoint.provider {
         Provider::OpenAiCompatible | Provider::Http => endpoint
             .group
@@ -99,7 +99,7 @@ fn title(incident: &Incident) -> String {
     public_title(incident, &Locale::default())
 }
 
-/// Without evidence, cause and explanation. Pages know it by its empty evidence.
+/// Removes evidence, cause and explanation. Pages recognize a summary by its empty evidence.
 fn incident_summary(incident: &Incident) -> Incident {
     let mut shown = incident.clone();
     shown.title = title(incident);
@@ -138,7 +138,7 @@ pub(super) fn endpoint_json(endpoint: &EndpointView, snapshot: &Snapshot) -> Val
     })
 }
 
-/// An incident as JSON. Whose fault it is stands there only if it is the provider's.
+/// An incident as JSON. The attribution is included only if it is the provider.
 pub(super) fn incident_json(incident: &Incident) -> Value {
     let is_providers = incident.attribution == Attribution::Provider;
     let notes: Vec<Value> = incident.notes.iter().map(note_json).collect();

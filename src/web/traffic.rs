@@ -1,7 +1,9 @@
-//! How much traffic each endpoint should get: what HAProxy's agent check and the weights of `/api/v1/route` are made from.
+//! How much traffic each endpoint should get: the source of HAProxy agent checks and of the weights
+//! in `/api/v1/route`.
 //!
-//! The detector has decided already whether an endpoint is down, so its hysteresis is ours. A recovered endpoint gets its
-//! traffic back step by step. What is unknown keeps its last reply: a monitor that cannot see must not move traffic.
+//! The detector has already decided whether an endpoint is down, so this needs no hysteresis of its
+//! own. A recovered endpoint gets its traffic back gradually. If the state is unknown, the last
+//! reply remains: a monitor that is offline must not shift traffic.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,13 +28,13 @@ use crate::log::{self, Event, emit};
 use llmwatch_core::model::{EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Ranking, rank};
 
-/// The groups that an error lists.
+/// The most groups that an error lists.
 const GROUPS: usize = 20;
-/// The share of traffic that an endpoint gets at once when it has recovered, in percent.
+/// The initial traffic share of a recovered endpoint, in percent.
 const FIRST_SHARE: f64 = 10.0;
-/// The share of a degraded endpoint, in percent.
+/// The traffic share of a degraded endpoint, in percent.
 const DEGRADED_SHARE: u32 = 50;
-/// How long a drill of a route lasts.
+/// The duration of a route drill.
 const DRILL: Duration = Duration::from_mins(1);
 /// The longest cause in a reply, in bytes.
 const CAUSE_BYTES: usize = 60;
@@ -51,11 +53,11 @@ enum TrafficTarget {
     Drain,
 }
 
-/// The state of one endpoint; stored.
+/// The traffic state of one endpoint; persisted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct EndpointTraffic {
     target: TrafficTarget,
-    /// When it came back from being down, while its share still grows.
+    /// When it recovered from being down, while its share is still ramping up.
     recovered_at: Option<Timestamp>,
 }
 
@@ -68,7 +70,7 @@ pub(super) enum AgentReply {
 }
 
 impl AgentReply {
-    /// What is answered about an endpoint of which nothing is known.
+    /// The reply about an unknown endpoint.
     pub(super) const UNKNOWN: Self = Self::Up(100);
 }
 
@@ -98,7 +100,7 @@ impl EndpointTraffic {
         AgentReply::Up(share.min(grown.min(100.0) as u32))
     }
 
-    /// The state after `target` was seen.
+    /// Returns the next state, given the new `target`.
     fn followed_by(&self, target: TrafficTarget, now: Timestamp, ramp: Duration) -> Self {
         let takes_none =
             |t: &TrafficTarget| matches!(t, TrafficTarget::Down(_) | TrafficTarget::Drain);
@@ -116,7 +118,7 @@ impl EndpointTraffic {
     }
 }
 
-/// What to do with `endpoint`; `None` while that is unknown.
+/// Returns the target of `endpoint`; `None` while it is unknown.
 fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<TrafficTarget> {
     if endpoint.status == Status::Maintenance {
         return Some(TrafficTarget::Drain);
@@ -136,7 +138,7 @@ fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<TrafficTarget>
     }
 }
 
-/// A cause that cannot break the line of a reply.
+/// Sanitizes a cause, so that it cannot break the reply's line.
 fn one_word(cause: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     cause
@@ -146,7 +148,7 @@ fn one_word(cause: &str) -> String {
         .collect()
 }
 
-/// An answer of `/api/v1/route`, ready to be sent.
+/// A cached answer of `/api/v1/route`.
 #[derive(Debug, Clone)]
 pub(super) struct RouteAnswer {
     pub(super) json: Bytes,
@@ -155,7 +157,7 @@ pub(super) struct RouteAnswer {
     pub(super) etag: String,
 }
 
-/// The answers that were made from one snapshot, per group and whether it is the summary.
+/// The answers for one snapshot, per group and visibility (full or summary).
 #[derive(Debug, Default)]
 struct RouteCache {
     snapshot: Option<Arc<Snapshot>>,
@@ -178,10 +180,10 @@ pub(super) struct RouteDrill {
 }
 
 impl RouteDrill {
-    /// The drill of `group` from `now` on.
+    /// Creates a drill of `group` that starts at `now`.
     ///
     /// # Errors
-    /// When there is no such group, or it would be left without an endpoint.
+    /// When there is no such group, or the drill would leave it without an endpoint.
     pub(super) fn new(
         group: &str,
         config: &Settings,
@@ -231,13 +233,13 @@ impl RouteDrill {
         })
     }
 
-    /// Whether it is active at `now`; a clock that was set back ends it.
+    /// Reports whether it is active at `now`. Setting the clock back ends it.
     fn is_active(&self, now: Timestamp) -> bool {
         self.started_at <= now && now < self.until
     }
 }
 
-/// The endpoint that is used while `endpoint` is down.
+/// Returns the endpoint to use while `endpoint` is down.
 fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<EndpointName> {
     ranking.mark_down(endpoint, "");
     ranking.endpoint
@@ -254,7 +256,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// The states as they were stored below `state_dir`; none where nothing can be read.
+    /// Loads the states stored below `state_dir`; empty if they cannot be read.
     pub fn stored(state_dir: &Path) -> Self {
         let path = state_dir.join("route.json");
         let states = std::fs::read(&path).ok();
@@ -268,10 +270,10 @@ impl Traffic {
         }
     }
 
-    /// Begins a drill, once its end is stored.
+    /// Starts a drill after persisting it, so that a restart can end it.
     ///
     /// # Errors
-    /// When the end cannot be stored.
+    /// When it cannot be persisted.
     pub(super) fn start_drill(&self, drill: RouteDrill) -> std::io::Result<()> {
         if let Some(path) = &self.drill_path {
             write_private(path, &serde_json::to_vec(&drill)?)?;
@@ -295,7 +297,8 @@ impl Traffic {
         lock(&self.drill).clone().filter(|d| d.is_active(now))
     }
 
-    /// Ends a drill whose time is over, or whose group would be without a healthy endpoint; gives it.
+    /// Ends a drill that has expired or whose group would be left without a healthy endpoint.
+    /// Returns it.
     fn end_drill(&self, snapshot: &Snapshot) -> Option<RouteDrill> {
         let mut current = lock(&self.drill);
         let ended = current.take_if(|drill| {
@@ -310,10 +313,10 @@ impl Traffic {
         ended
     }
 
-    /// Removes the stored end of a drill.
+    /// Removes the persisted drill.
     fn forget_drill(&self) {
         if let Some(path) = &self.drill_path {
-            // What stays there is ended by the next start.
+            // If this fails, the next start ends it.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -322,7 +325,7 @@ impl Traffic {
         *lock(&self.cache) = RouteCache::default();
     }
 
-    /// Takes a snapshot in; true if a state changed.
+    /// Applies a snapshot. Returns whether a state changed.
     fn follow(&self, snapshot: &Snapshot, ramp: Duration) -> bool {
         let mut states = lock(&self.states);
         let mut changed = false;
@@ -346,7 +349,7 @@ impl Traffic {
         changed || states.len() != before
     }
 
-    /// The reply about the endpoint of this name.
+    /// Returns the reply about the endpoint of this name.
     pub(super) fn reply(&self, name: &str, now: Timestamp, ramp: Duration) -> AgentReply {
         if self.drill(now).is_some_and(|d| d.endpoint == name) {
             return AgentReply::Down("drill".to_owned());
@@ -356,7 +359,7 @@ impl Traffic {
             .map_or(AgentReply::UNKNOWN, |state| state.reply(now, ramp))
     }
 
-    /// The share of traffic of the endpoint of this name, in percent.
+    /// Returns the traffic share of the endpoint of this name, in percent.
     pub(super) fn weight(&self, name: &str, now: Timestamp, ramp: Duration) -> u32 {
         match self.reply(name, now, ramp) {
             AgentReply::Up(percent) => percent,
@@ -364,7 +367,8 @@ impl Traffic {
         }
     }
 
-    /// The answer for `group` from `snapshot`, made once by `make`, which gives `None` for an unknown group.
+    /// Returns the cached answer for `group` from `snapshot`, or calls `make`, which returns `None`
+    /// for an unknown group.
     pub(super) fn route_answer(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -395,7 +399,7 @@ impl Traffic {
     }
 }
 
-/// Writes a file that only its owner reads, by rename.
+/// Writes a file that only its owner can read, atomically by rename.
 fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("json.new");
     let mut file = std::fs::OpenOptions::new()
@@ -408,7 +412,8 @@ fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     std::fs::rename(temporary, path)
 }
 
-/// Ends a drill that a daemon was killed in: nothing of it is taken over. Gives where drills are stored.
+/// Ends a drill that was active when the daemon was killed. Returns the path where drills are
+/// persisted.
 fn end_stored_drill(state_dir: &Path) -> PathBuf {
     let path = state_dir.join("route_drill.json");
     if let Ok(bytes) = std::fs::read(&path)
@@ -433,7 +438,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps `traffic` true to the snapshots until `stop`, and stored.
+/// Updates `traffic` with each snapshot until `stop`, and persists it.
 pub async fn run(
     traffic: Traffic,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -446,7 +451,7 @@ pub async fn run(
         let ramp = config.borrow().route.ramp;
         if let Some(drill) = traffic.end_drill(&snapshot) {
             let to_forget = traffic.clone();
-            // Nothing is left to do if that panics: the next start ends it as well.
+            // If this panics, the next start ends the drill.
             let _ = tokio::task::spawn_blocking(move || to_forget.forget_drill()).await;
             let reason = if drill.is_active(snapshot.at) {
                 "no other endpoint of the group is healthy"
@@ -472,7 +477,7 @@ pub async fn run(
     }
 }
 
-/// The refusal of a group that is not configured.
+/// The error for a group that is not configured.
 pub(super) fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
     let groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
     let known = if groups.is_empty() {

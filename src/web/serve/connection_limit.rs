@@ -1,8 +1,8 @@
-//! Who may be connected. There are so many limit; when all are open, a newcomer gets the permit of the connection that is
-//! missed least, so that no visitor can shut the others out.
+//! Limits the number of open connections. When all permits are in use, a new connection takes the
+//! permit of the least useful one, so that no visitor can shut out the others.
 //!
-//! A fixed number for each address would throttle everybody behind a reverse proxy, whose address they share. So an address
-//! may take as many limit as nobody else wants.
+//! A fixed limit per address would throttle everyone behind a reverse proxy, who share its address.
+//! So one address may use all permits that nobody else needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A connection that has asked for something so lately is being answered, and keeps its permit.
+/// A connection with a request this recent is being answered, and keeps its permit.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// Every permit that is open.
+/// All permits in use.
 #[derive(Clone)]
 pub(super) struct ConnectionLimit {
     limit: usize,
@@ -33,13 +33,13 @@ struct Open {
 /// A connection.
 struct Connection {
     client_prefix: IpAddr,
-    /// When it last asked for something; when it came, if it never has.
+    /// The time of its last request, or of its arrival if it has sent none.
     at: Instant,
     has_asked: bool,
     leave: CancellationToken,
 }
 
-/// The permit of one connection; dropped, it is free.
+/// The permit of one connection; released when dropped.
 pub(super) struct Permit {
     number: u64,
     limit: ConnectionLimit,
@@ -55,8 +55,8 @@ impl ConnectionLimit {
         }
     }
 
-    /// A permit for a connection from `ip`, as soon as there is one; `None` if those who are there already from the same
-    /// address keep it busy: nobody behind them in the queue is to wait for that.
+    /// Waits for a permit for a connection from `ip`. Returns `None` if busy connections from the
+    /// same address prevent it, so that the next connections in the queue do not have to wait.
     pub(super) async fn take(&self, ip: IpAddr) -> Option<Permit> {
         loop {
             let freed = self.freed.notified();
@@ -71,12 +71,12 @@ impl ConnectionLimit {
             {
                 return None;
             }
-            // Who is busy now may be idle then.
+            // Connections that are busy now may be idle by then.
             let _ = tokio::time::timeout(BUSY, freed).await;
         }
     }
 
-    /// A permit, if one is free; otherwise somebody is asked to leave.
+    /// Takes a free permit, or evicts another connection.
     fn try_admit(&self, ip: IpAddr, now: Instant) -> Option<Permit> {
         let mut open = self.open();
         if open.by.len() >= self.limit {
@@ -111,9 +111,11 @@ impl ConnectionLimit {
 }
 
 impl Open {
-    /// Of the address that holds the most limit: a connection that has asked for nothing yet, else the one whose last
-    /// request is the oldest. That is an idle one, a stream, which comes again, or a very slow reader. Nobody leaves for
-    /// a `newcomer` that holds more, and one that is being answered only for one that holds less.
+    /// Selects a connection of the address with the most permits: one that has sent no request yet,
+    /// otherwise the one with the oldest request. That is an idle connection, a stream (which
+    /// reconnects), or a very slow reader. An address with fewer permits than the `newcomer`'s is
+    /// never affected. A connection that is being answered is evicted only if its address holds at
+    /// least two permits more.
     fn eviction_candidate(&self, newcomer: IpAddr, now: Instant) -> Option<u64> {
         let mut held: HashMap<IpAddr, usize> = HashMap::new();
         for connection in self.by.values() {
@@ -133,7 +135,7 @@ impl Open {
             )
         };
         let candidates = self.by.iter().filter(|(_, s)| may_leave(s));
-        // Of equals the one that came first.
+        // Prefers the oldest among equals.
         candidates
             .rev()
             .max_by_key(|(_, s)| rank(s))
@@ -142,14 +144,14 @@ impl Open {
 }
 
 impl Permit {
-    /// Notes that something was asked for.
+    /// Records that the connection sent a request.
     pub(super) fn ask(&self, now: Instant) {
         if let Some(connection) = self.limit.open().by.get_mut(&self.number) {
             (connection.at, connection.has_asked) = (now, true);
         }
     }
 
-    /// Ends when this connection has to make room.
+    /// Completes when this connection is evicted.
     pub(super) async fn evicted(&self) {
         self.leave.cancelled().await;
     }
@@ -162,7 +164,7 @@ impl Drop for Permit {
     }
 }
 
-/// Who counts as one visitor: a host has one address of IPv4, but an entire network of IPv6.
+/// Returns the key that identifies a visitor: an IPv4 address, or an entire IPv6 network.
 pub(in crate::web) fn client_prefix(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),

@@ -1,4 +1,5 @@
-//! A connection that must be read from at some pace: who reads nothing, or next to nothing, keeps no slot.
+//! Enforces a minimum read rate: a client that reads nothing, or almost nothing, loses its
+//! connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,20 +9,21 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long something for the client may wait in all, beyond what it makes good by reading. More than a phone loses the
-/// network for in a tunnel would keep slots from others.
+/// The longest total time that writes may wait for the client, less the credit for what it has
+/// read. Enough for a phone in a tunnel; a longer wait would deny connections to other clients.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// The pace, in bytes a second, at which waiting is made good: about half of what the slowest mobile network carries.
+/// The rate, in bytes per second, at which reading earns credit: about half of the slowest mobile
+/// network's.
 pub(super) const MIN_RATE: u32 = 2048;
 
-/// A stream whose writes fail once its reader has made them wait for too long.
+/// A stream whose writes fail after its reader has made them wait too long.
 pub(super) struct MinThroughput<S> {
     stream: S,
-    /// How long writes have waited, less what was read since at [`MIN_RATE`].
+    /// How long writes have waited, less the credit at [`MIN_RATE`].
     waited_in_all: Duration,
-    /// Since when a write waits.
+    /// Since when a write has been waiting.
     waiting: Option<Instant>,
-    /// Ends the wait.
+    /// Fires when the wait is over.
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -35,7 +37,7 @@ impl<S> MinThroughput<S> {
         }
     }
 
-    /// Takes account of what a write has come to.
+    /// Updates the waiting time after a write, and fails if it is too long.
     fn paced(
         &mut self,
         written: Poll<io::Result<usize>>,

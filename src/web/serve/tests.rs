@@ -37,7 +37,7 @@ async fn served(stream: DuplexStream) {
     serve(stream, PEER, router(), graceful.watcher(), permit).await;
 }
 
-/// A client that has asked for `path`, and the connection.
+/// Sends a request for `path`; returns the client and the connection's task.
 async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>) {
     let (mut client, other_end) = tokio::io::duplex(4096);
     let connection = tokio::spawn(served(other_end));
@@ -46,7 +46,7 @@ async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>) {
     (client, connection)
 }
 
-/// Reads so many bytes once a second until the connection ends; gives how many it got in all.
+/// Reads that many bytes once a second until the connection ends. Returns the total.
 async fn sip(mut client: DuplexStream, bytes: usize) -> usize {
     let (mut read, mut buffer) = (0, vec![0; bytes]);
     loop {
@@ -116,8 +116,8 @@ async fn a_client_that_never_finishes_its_request_is_cut_off() {
     dripping.await.unwrap();
 }
 
-/// What visitors see who come to `limit` limit: `visits` gets a way to connect from an address. No time passes
-/// meanwhile, since the clock waits for what blocks.
+/// Runs `visits` against a server with `limit` connections; it gets a function that connects from
+/// an address. No time passes meanwhile, because the paused clock waits for blocking tasks.
 async fn at_a_standstill(
     limit: usize,
     visits: impl FnOnce(&dyn Fn(&str) -> TcpStream) + Send + 'static,
@@ -168,7 +168,7 @@ fn is_answered(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// Whether the other side has closed the connection, or does.
+/// Reports whether the server has closed the connection; waits for it.
 fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 8]) {
         Ok(n) => n == 0,
@@ -181,7 +181,7 @@ async fn a_crowd_from_one_address_does_not_shut_out_another() {
     at_a_standstill(4, |visitor| {
         let mut visit = visitor("127.0.0.2");
         let mut crowd: Vec<_> = (0..40).map(|_| visitor("127.0.0.3")).collect();
-        // All but the last few had to go.
+        // All but the last few were evicted.
         assert!(crowd[..36].iter_mut().all(is_closed));
         assert!(is_answered(&mut visit));
         assert!(is_answered(&mut crowd[39]));

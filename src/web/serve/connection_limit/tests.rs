@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Visitors by their address; each takes a permit a millisecond after the one before.
+/// Simulates visitors by address; each takes a permit a millisecond after the previous one.
 struct Room {
     limit: ConnectionLimit,
     now: Instant,
