@@ -1,24 +1,27 @@
-//! A clock that is set: what began before it and is still open keeps its length.
+//! Handles clock changes: what began before one and is still open keeps its duration.
 //!
-//! The daemon notices a clock that is set while it runs, and moves the state along, which is recorded as a checkpoint. A
-//! clock that was set back shows in the samples themselves, which then end before those that came before them; so a
-//! replay, and a start after the clock was put right, come to the same. One that was set forwards while nobody looked
-//! cannot be distinguished from a time in which nothing was probed, and is treated as that.
+//! The daemon detects a clock change while it runs, shifts the state and records it as a
+//! checkpoint. A clock that was set back also shows in the samples, which then end before earlier
+//! ones. So a replay, or a start after the clock was corrected, reaches the same state. A clock
+//! that was set forward while the daemon was stopped looks like a gap in probing, and is treated as
+//! one.
 
 use std::time::Duration;
 
 use super::{Effects, Fact, MonitorState, Record};
 use crate::model::{ShiftClock as _, Timestamp, is_plausible};
 
-/// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
+/// Results arrive in the order in which they end, within a few seconds. A larger step back is a
+/// clock that was set back.
 const SET_BACK: Duration = Duration::from_mins(1);
 impl MonitorState {
-    /// By how much the clock was set back since the last sample, if `now` shows that it was.
+    /// Returns the times before and after the clock was set back, if `now` shows that it was since
+    /// the last sample.
     pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         set_back(self.state.latest, now)
     }
 
-    /// Follows a clock that would read `from` and reads `to`.
+    /// Shifts the state after a clock that would read `from` was set to `to`.
     pub fn follow_clock(&mut self, from: Timestamp, to: Timestamp) -> Effects {
         let by_ms = to.since_ms(from);
         self.state.shift_clock(by_ms);
@@ -33,7 +36,7 @@ impl MonitorState {
         step
     }
 
-    /// Notices in a sample that ends at `at` that the clock was set back before it.
+    /// Shifts the state if a sample that ends at `at` shows that the clock was set back.
     pub(super) fn follow_back(&mut self, at: Timestamp) {
         if let Some((from, to)) = self.set_back(at) {
             self.state.shift_clock(to.since_ms(from));
@@ -41,7 +44,7 @@ impl MonitorState {
         self.state.latest = self.state.latest.max(Some(at));
     }
 
-    /// The same for what is at hand of the last samples, which no checkpoint holds.
+    /// Does the same for the recent samples.
     pub(super) fn follow_recents(&mut self, at: Timestamp) {
         if let Some((from, to)) = set_back(self.remembered, at) {
             self.recents
@@ -53,7 +56,8 @@ impl MonitorState {
     }
 }
 
-/// From when to when the clock was set, if it reads `now` and something ended at `latest` before.
+/// Returns the times before and after the clock was set back, if it reads `now` but something ended
+/// at `latest`.
 fn set_back(latest: Option<Timestamp>, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     latest
         .filter(|latest| is_plausible(now) && *latest > now + SET_BACK)

@@ -1,4 +1,4 @@
-//! Losing and regaining sight of the world: when nothing can be reached, nothing is said about any provider.
+//! Tracks whether this machine is offline. While it is, no provider is judged.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,23 +6,24 @@ use super::{Effects, Fact, MonitorState};
 use crate::message::monitor_notice;
 use crate::model::{Endpoint, Fault, Sample, ShiftClock, Timestamp};
 
-/// The monitor's own network is gone.
+/// State while this machine is offline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OfflineState {
     pub(super) since: Timestamp,
-    /// Whether a notice was queued: a blink is not worth one.
+    /// Whether a notice was queued; a brief interruption gets none.
     #[serde(rename = "told")]
     is_notified: bool,
     /// Probes that could not measure anything.
     #[serde(default)]
     missed: u32,
-    /// Whether all of them failed for want of a name: then it may be the resolver alone.
+    /// Whether all of them failed at DNS: then the resolver alone may be broken.
     #[serde(default)]
     nameless: bool,
 }
 
 impl MonitorState {
-    /// Takes a sample as a look out of the window; `offline` when it saw nothing at all.
+    /// Updates the connectivity state from a sample; `offline` if it shows that nothing is
+    /// reachable.
     pub(super) fn see(
         &mut self,
         step: &mut Effects,
@@ -35,7 +36,7 @@ impl MonitorState {
             let alert_after = endpoint.detection.alert_after().as_millis() as i64;
             self.go_offline(step, sample, at, alert_after);
         } else if self.config.is_outside(endpoint) {
-            // An answer from this machine itself says nothing about the world.
+            // An answer from this machine itself does not show that the network works.
             self.go_online(step, at);
         }
     }

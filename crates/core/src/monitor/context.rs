@@ -1,4 +1,5 @@
-//! What stands around a fresh sample: what other endpoints, the connectivity checks and the past say about whose fault it is.
+//! Context of a fresh sample: what other endpoints, the connectivity checks and past samples say
+//! about its attribution.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use crate::model::{
     Timestamp,
 };
 
-/// Siblings are asked so long after the first refusal of a key that worked until then.
+/// Siblings are rechecked this long after the first rejection of a key that worked until then.
 const ASK_SIBLINGS_AFTER_MS: i64 = 500;
-/// How long an incident on the vendor's page is news: a minor one may stand there for days.
+/// How long an incident on the vendor's page counts as recent; a minor one may stay there for days.
 const PAGE_RECENT_MS: i64 = 7_200_000;
-/// Refusals further apart than this (or two intervals) are not at once.
+/// Rejections further apart than this (or two intervals, if longer) are not simultaneous.
 const AT_ONCE_MS: i64 = 300_000;
 
 impl MonitorState {
-    /// What is known besides the fault of `sample`.
+    /// Collects the context for attributing the fault of `sample`.
     pub(super) fn context(
         &self,
         sample: &Sample,
@@ -42,8 +43,8 @@ impl MonitorState {
         }
     }
 
-    /// Which siblings to ask at once, because a key that worked until now is refused: if theirs is too, it is hardly the
-    /// account's fault.
+    /// Returns the siblings to recheck now because a key that worked until now is rejected. If
+    /// theirs is too, it is hardly the account's fault.
     pub(super) fn witnesses(
         &self,
         endpoint: &Endpoint,
@@ -71,7 +72,7 @@ impl MonitorState {
             .collect()
     }
 
-    /// Whether an endpoint has answered rightly as it is configured now.
+    /// Reports whether an endpoint has answered correctly with its current configuration.
     pub(super) fn has_worked(&self, name: &str) -> bool {
         self.recents.get(name).and_then(Recent::good_at).is_some()
     }
@@ -84,7 +85,7 @@ impl MonitorState {
             .filter(move |e| e.name != endpoint.name && e.domain() == domain)
     }
 
-    /// What confirms, independently of the account, that the provider rejects `sample` wrongly.
+    /// Returns evidence, independent of the account, that the provider wrongly rejects `sample`.
     pub(super) fn confirmation(&self, sample: &Sample, fault: Fault) -> Option<Confirmation> {
         if !may_be_wrongly_refused(fault) {
             return None;
@@ -102,7 +103,7 @@ impl MonitorState {
             })
     }
 
-    /// The vendor's pages that are about `endpoint`.
+    /// The status feeds that cover `endpoint`.
     fn feeds_of(&self, endpoint: &Endpoint) -> Vec<String> {
         let feeds = self.config.status_feeds.iter();
         feeds
@@ -111,7 +112,8 @@ impl MonitorState {
             .collect()
     }
 
-    /// Whether the vendor's page has an incident that appeared within the two hours before `at`.
+    /// Reports whether the vendor's page has an incident that appeared within the two hours before
+    /// `at`.
     pub(super) fn is_on_vendor_page(&self, endpoint: &Endpoint, at: Timestamp) -> bool {
         let feeds = self.feeds_of(endpoint);
         self.state
@@ -129,8 +131,9 @@ impl MonitorState {
             .map(ToOwned::to_owned)
     }
 
-    /// The endpoint with a key of another organization that worked until now as well and is rejected in the same way since
-    /// the same time, while no other key works.
+    /// Returns an endpoint whose key belongs to another organization and is rejected in the same
+    /// way since the same time. Both keys must have worked before; `None` while any other key
+    /// works.
     fn rejected_elsewhere(
         &self,
         endpoint: &Endpoint,
@@ -154,7 +157,8 @@ impl MonitorState {
         let since = |e: &Arc<Endpoint>| {
             let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
             let refused = last == Some(fault) && self.has_worked(&e.name);
-            // Those that are suspected together stay so, whatever interrupted one of them meanwhile.
+            // Endpoints in the same provider incident stay linked, even if something interrupted
+            // the failures of one.
             let together = self
                 .state
                 .incidents
@@ -180,9 +184,10 @@ impl MonitorState {
         (!any_works).then_some(other)
     }
 
-    /// Whether packets are lost on the way to unrelated providers alike: at least one other, and half of those that were
-    /// probed lately, have failed in such a way, and one of all these has answered in between. Two outages at once would
-    /// have no answers in between.
+    /// Reports whether packets are lost on the way to several unrelated providers. At least one
+    /// other provider, and half of those probed recently, must have failed in a way typical of
+    /// packet loss. One of all these must also have answered in between: two simultaneous outages
+    /// would have no such answers.
     fn is_lossy(&self, sample: &Sample) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else {
             return false;
@@ -220,7 +225,8 @@ impl MonitorState {
         answers_between && !lost.is_empty() && 2 * lost.len() >= probed.len()
     }
 
-    /// Whether the proxy is up but cannot reach the target, while others answer through it.
+    /// Reports whether the proxy is up but cannot reach the target, while other providers answer
+    /// through it.
     fn proxy_reaches_others(&self, sample: &Sample, fault: Fault) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else {
             return false;
@@ -233,7 +239,8 @@ impl MonitorState {
             && self.others_answer(sample, |other| proxy(other) == proxy(endpoint))
     }
 
-    /// Whether an endpoint of another failure domain, one of `those`, has answered since this one began to fail.
+    /// Reports whether an endpoint of another failure domain that matches `those` has answered
+    /// since this one began to fail.
     fn others_answer(&self, sample: &Sample, those: impl Fn(&Endpoint) -> bool) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else {
             return false;
@@ -259,7 +266,8 @@ impl MonitorState {
     }
 }
 
-/// What an endpoint sends, in a form that says nothing of it: when this changes, that it worked before means nothing.
+/// Returns a fingerprint of what an endpoint sends, without revealing it. When it changes, earlier
+/// successes no longer count.
 pub(super) fn fingerprint(endpoint: &Endpoint) -> u64 {
     let Endpoint {
         base_url,
@@ -283,7 +291,8 @@ pub(super) fn fingerprint(endpoint: &Endpoint) -> u64 {
     first_eight_bytes(&text)
 }
 
-/// The first eight bytes of the SHA-256 of `text`: checkpoints hold it, so it may not change between releases.
+/// Returns the first eight bytes of the SHA-256 of `text`. Checkpoints store it, so it must not
+/// change between releases.
 fn first_eight_bytes(text: &str) -> u64 {
     Sha256::digest(text.as_bytes())
         .iter()

@@ -1,5 +1,5 @@
-//! What should happen because of a sample, a reload, a vendor's page or a clock that was set: typed values, which the
-//! shell turns into rows, log lines and messages.
+//! The effects of a sample, a reload, a vendor's status page or a clock change: typed values that
+//! the shell turns into rows, log records and messages.
 
 use std::collections::BTreeMap;
 
@@ -15,30 +15,30 @@ use crate::model::{
     Advice, EndpointName, Fault, Incident, Official, Provider, Sample, Status, Timestamp,
 };
 
-/// One thing that should happen.
+/// One effect for the shell to carry out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Keep this.
+    /// Store this record.
     Record(Record),
-    /// An incident changed at this moment: a row, a log event and a reason to notify, at once.
+    /// An incident changed at this time: a row, a log record and a reason to notify.
     Incident(Change, Box<Incident>, Timestamp),
-    /// Log this; nobody is notified of it.
+    /// Log this without notifying anyone.
     Log(Fact),
     /// Notify about the monitor itself, a vendor or an early warning.
     Announce(Box<Announcement>),
-    /// Probe this endpoint again at this moment.
+    /// Recheck this endpoint at this time.
     Recheck {
         /// The endpoint's name.
         endpoint: EndpointName,
         /// When.
         at: Timestamp,
     },
-    /// Probe nothing until then: the day's budget is used up.
+    /// Pause all probing until then: the day's budget is used up.
     PauseProbing {
         /// The end of the pause.
         until: Timestamp,
     },
-    /// Probe this endpoint no more until then: its own budget is used up.
+    /// Pause this endpoint until then: its own budget is used up.
     PauseEndpoint {
         /// The endpoint's name.
         endpoint: EndpointName,
@@ -47,25 +47,25 @@ pub enum Effect {
     },
 }
 
-/// What is kept.
+/// A record to store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
     /// A completed sample.
     Sample(Box<Sample>),
     /// The state as a checkpoint.
     Checkpoint(String),
-    /// What the vendor's page says of a recorded incident.
+    /// The official status of a recorded incident.
     VendorStatus(Uuid, Box<Official>),
     /// The clock would have read `from` and was set to `to`.
     ClockSet {
-        /// What it would have read.
+        /// The time without the change.
         from: Timestamp,
-        /// What it was set to.
+        /// The time after the change.
         to: Timestamp,
     },
 }
 
-/// What happened, for the log.
+/// An event for the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// An endpoint's status changed.
@@ -85,16 +85,16 @@ pub enum Fact {
         endpoint: EndpointName,
         /// Its provider.
         provider: Provider,
-        /// What was counted, and when an alert may come.
+        /// The counts so far, and when an alert may come.
         pending: Pending,
         /// The fault of the last probe.
         fault: Option<Fault>,
     },
-    /// A suspicion of the detector passed without an alert.
+    /// A pending alert cleared without firing.
     DetectionCleared {
         /// The endpoint's provider.
         provider: Provider,
-        /// What was suspicious.
+        /// The failures that cleared.
         blip: Blip,
         /// The faults of the failed probes.
         faults: BTreeMap<Fault, u32>,
@@ -108,25 +108,25 @@ pub enum Fact {
     },
     /// The day's budget is used up.
     BudgetExhausted {
-        /// What probing cost since midnight, in USD.
+        /// Cost of probing since midnight, in USD.
         usd: f64,
-        /// What it used since midnight.
+        /// Tokens used since midnight.
         tokens: u64,
-        /// Until when probing pauses.
+        /// The end of the pause.
         until: Timestamp,
     },
     /// An endpoint is paused: its provider reports more usage than the bytes allow.
     EndpointPaused {
         /// The endpoint's name.
         endpoint: EndpointName,
-        /// What it is said to have cost today beyond what is expected, in USD.
+        /// Reported cost today beyond what is expected, in USD.
         usd: f64,
-        /// What it is said to have used today beyond what is expected.
+        /// Reported tokens today beyond what is expected.
         tokens: u64,
         /// The end of the pause.
         until: Timestamp,
     },
-    /// This machine lost its network.
+    /// This machine went offline.
     Offline {
         /// The endpoint whose probe showed it.
         endpoint: EndpointName,
@@ -134,49 +134,49 @@ pub enum Fact {
         fault: Option<Fault>,
         /// The start of that probe.
         since: Timestamp,
-        /// Whether names are not resolved, which may be the resolver alone.
+        /// Whether only name resolution fails, which may be the resolver alone.
         dns_only: bool,
     },
-    /// This machine has its network back.
+    /// This machine is online again.
     Online {
-        /// When it was lost.
+        /// When it went offline.
         since: Timestamp,
-        /// For how long, in seconds.
+        /// How long it was offline, in seconds.
         duration_s: f64,
-        /// How many probes could not measure anything.
+        /// Number of probes that could not measure anything.
         missed_probes: u32,
     },
-    /// This machine's clock was set.
+    /// This machine's clock was changed.
     ClockSet {
-        /// What it would have read.
+        /// The time without the change.
         from: Timestamp,
-        /// What it was set to.
+        /// The time after the change.
         to: Timestamp,
     },
     /// A vendor's status page changed.
     VendorStatus {
         /// The vendor.
         provider: Provider,
-        /// The vendor's name, as people know it.
+        /// The vendor's display name.
         vendor: String,
-        /// What is new.
+        /// The changes.
         diff: FeedDiff,
     },
     /// The record of a resolved incident was completed.
     IncidentCompleted(Box<Incident>),
 }
 
-/// Everything that follows from one step, in order.
+/// The effects of one step, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Effects(Vec<Effect>);
 
 impl Effects {
-    /// Adds one.
+    /// Adds an effect.
     pub fn push(&mut self, effect: Effect) {
         self.0.push(effect);
     }
 
-    /// All, in order.
+    /// Returns the effects in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
         self.0.iter()
     }
@@ -189,7 +189,7 @@ impl Effects {
         })
     }
 
-    /// What is to be announced.
+    /// Returns the announcements.
     pub fn announcements(&self) -> impl Iterator<Item = &Announcement> {
         self.iter().filter_map(|effect| match effect {
             Effect::Announce(announcement) => Some(announcement.as_ref()),
@@ -205,7 +205,7 @@ impl Effects {
         })
     }
 
-    /// What the vendors' pages say of recorded incidents.
+    /// Returns the official statuses to record, with the ids of their incidents.
     pub fn vendor_statuses(&self) -> impl Iterator<Item = (Uuid, &Official)> {
         self.iter().filter_map(|effect| match effect {
             Effect::Record(Record::VendorStatus(id, official)) => Some((*id, official.as_ref())),
@@ -221,7 +221,7 @@ impl Effects {
         })
     }
 
-    /// By how much the clock was set.
+    /// Returns the times before and after a clock change.
     pub fn clock_set(&self) -> Option<(Timestamp, Timestamp)> {
         self.iter().find_map(|effect| match effect {
             Effect::Record(Record::ClockSet { from, to }) => Some((*from, *to)),
@@ -229,7 +229,7 @@ impl Effects {
         })
     }
 
-    /// Until when probing pauses.
+    /// Returns the end of the pause of all probing.
     pub fn pause_until(&self) -> Option<Timestamp> {
         self.iter().find_map(|effect| match effect {
             Effect::PauseProbing { until } => Some(*until),
@@ -245,7 +245,7 @@ impl Effects {
         })
     }
 
-    /// Whether it is a sample that changes nothing but the figures.
+    /// Reports whether this is a sample that only adds records and rechecks.
     pub fn is_ordinary(&self) -> bool {
         self.sample().is_some()
             && self
@@ -253,7 +253,8 @@ impl Effects {
                 .all(|effect| matches!(effect, Effect::Record(_) | Effect::Recheck { .. }))
     }
 
-    /// Incidents changed at `at`, as seen from `location`: their texts are written for the readers of `locale`.
+    /// Adds incident changes at `at`, as seen from `location`, with texts for the readers of
+    /// `locale`.
     pub fn incidents_changed(
         &mut self,
         changes: Vec<(Change, Incident)>,

@@ -1,8 +1,10 @@
-//! The state of the daemon as a fold over samples. Pure: the daemon, a restart and a simulation call the same function.
+//! The daemon's state as a fold over samples. Pure: the daemon, a restart and a simulation call the
+//! same functions.
 //!
-//! [`MonitorState::complete`] gives a fresh sample what only context can give (attribution, slowness); [`MonitorState::step`] folds a
-//! completed sample into the state and says what follows from it: rows to commit, looks to arrange, events to log. A
-//! restart calls `step` on stored samples and drops what follows, since that was committed together with them.
+//! [`MonitorState::complete`] adds to a fresh sample what depends on context (attribution,
+//! slowness). [`MonitorState::step`] folds a completed sample into the state and returns the
+//! effects: rows to commit, rechecks to schedule, events to log. A restart calls `step` on stored
+//! samples and drops the effects, because they were committed with the samples.
 
 mod clock_shift;
 mod connectivity;
@@ -46,24 +48,25 @@ use crate::model::{
 };
 use crate::schedule::budget::MAX_ADDED_TOKENS;
 
-/// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
-/// hundreds of endpoints does not write the state of all of them hundreds of times.
+/// Interval between checkpoints. They only speed up a restart: the samples after one lead to the
+/// same state. So an outage of hundreds of endpoints does not write all their state hundreds of
+/// times.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
 
-/// Everything that the samples so far have led to, with the configuration that they are judged by.
+/// The state that the samples so far have led to, with the configuration that evaluates them.
 #[derive(Debug)]
 pub struct MonitorState {
     config: Arc<Config>,
-    /// By how much every interval is multiplied to fit the budget.
+    /// Factor on every interval that keeps probing within the budget.
     interval_multiplier: f64,
-    /// What each endpoint is judged by: made once for a configuration, not for every sample.
+    /// Detection policy of each endpoint, built once per configuration instead of once per sample.
     policies: BTreeMap<EndpointName, Policy>,
-    /// The endpoints by their names, for the same reason.
+    /// Endpoints by name, built once for the same reason.
     by_name: HashMap<EndpointName, Arc<Endpoint>>,
     state: State,
     recents: BTreeMap<EndpointName, Recent>,
     checkpoint_at: Timestamp,
-    /// The end of the last sample that was remembered.
+    /// The end of the last sample in `recents`.
     remembered: Option<Timestamp>,
     /// What other daemons that share the budget have spent today, in US dollars and tokens.
     spent_elsewhere: (f64, u64),
@@ -82,7 +85,7 @@ struct CheckpointView<'a> {
     recents: &'a BTreeMap<EndpointName, Recent>,
 }
 
-/// What the samples so far have led to.
+/// The state that the samples so far have led to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     detector: Detector,
@@ -91,16 +94,16 @@ struct State {
     #[serde(rename = "blind")]
     offline: Option<OfflineState>,
     spent: Spent,
-    /// What the vendors' own pages said last.
+    /// The last known vendor status pages.
     #[serde(default)]
     pages: VendorPages,
-    /// How each endpoint was configured when its last sample came.
+    /// Fingerprint of each endpoint's last known configuration.
     #[serde(default)]
     fingerprints: BTreeMap<EndpointName, u64>,
-    /// Since when that is so, of those that were configured otherwise before: that they worked then says nothing.
+    /// When an endpoint's configuration last changed. Successes before that do not count.
     #[serde(default)]
     configured: BTreeMap<EndpointName, Timestamp>,
-    /// What was advised.
+    /// The advice given so far.
     #[serde(default)]
     advisor: Advisor,
     /// The end of the last sample.
@@ -115,12 +118,13 @@ struct Spent {
     usd: f64,
     tokens: u64,
     over: bool,
-    /// What endpoints are said to have used beyond what can be: it counts for each of them alone.
+    /// Implausible usage reported for an endpoint; it counts against that endpoint alone.
     #[serde(default)]
     excess: BTreeMap<EndpointName, Excess>,
 }
 
-/// What one endpoint is said to have used beyond what is expected of its probes, as far as the bytes allow.
+/// Usage reported for one endpoint beyond what its probes should use. Tokens are capped at what the
+/// request and answer sizes allow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Excess {
     usd: f64,
@@ -129,7 +133,7 @@ struct Excess {
 }
 
 impl MonitorState {
-    /// A state that has seen nothing yet.
+    /// Creates the state before the first sample.
     pub fn new(config: Arc<Config>, interval_multiplier: f64) -> Self {
         let policies = policies(&config, interval_multiplier);
         let state = State {
@@ -150,11 +154,13 @@ impl MonitorState {
         }
     }
 
-    /// The state that `checkpoint` holds, judged by `config` from `at` on. After one of release 0.1, which
-    /// [knows nothing](Self::has_recents) of recent samples, these have to be [remembered](Self::remember).
+    /// Restores the state from `checkpoint`, evaluated with `config` from `at` on. A checkpoint of
+    /// release 0.1 [lacks recent samples](Self::has_recents), which have to be
+    /// [recorded](Self::remember) again.
     ///
     /// # Errors
-    /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
+    /// When the checkpoint has the format of another release; the fold then starts from the
+    /// samples.
     pub fn resume(
         config: Arc<Config>,
         interval_multiplier: f64,
@@ -176,24 +182,24 @@ impl MonitorState {
         Ok(core)
     }
 
-    /// Whether recent samples are at hand.
+    /// Reports whether the state has recent samples.
     pub fn has_recents(&self) -> bool {
         !self.recents.is_empty()
     }
 
-    /// What it is judged by.
+    /// The configuration that evaluates the samples.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// The state as a checkpoint.
+    /// Serializes the state as a checkpoint.
     pub fn checkpoint(&self) -> String {
-        // Serialising plain data with string keys cannot fail.
+        // Serializing plain data with string keys cannot fail.
         let (state, recents) = (&self.state, &self.recents);
         serde_json::to_string(&CheckpointView { state, recents }).unwrap_or_default()
     }
 
-    /// Takes a sample that is in the checkpoint already into the part that is not.
+    /// Adds a sample to the recent samples only, not to the rest of the state.
     pub fn remember(&mut self, sample: &Sample) {
         self.follow_recents(sample.ended_at());
         let recent = self.recents.entry(sample.endpoint.clone()).or_default();
@@ -208,7 +214,8 @@ impl MonitorState {
         }
     }
 
-    /// Compares how the endpoints are configured from `at` on with how they were.
+    /// Detects endpoints whose configuration changed and forgets their earlier successes, as of
+    /// `at`.
     fn notice_changes(&mut self, at: Timestamp) {
         let now = fingerprints(&self.config);
         let before = std::mem::replace(&mut self.state.fingerprints, now);
@@ -222,7 +229,7 @@ impl MonitorState {
         }
     }
 
-    /// The same state under another configuration. Incidents of endpoints that are gone are closed.
+    /// Applies another configuration. Closes the incidents of removed endpoints.
     pub fn follow(
         &mut self,
         config: Arc<Config>,
@@ -268,13 +275,13 @@ impl MonitorState {
         step
     }
 
-    /// The same under the configuration that it has: ends the incidents of endpoints that were taken out of it while nobody
-    /// ran.
+    /// Applies the current configuration again. Closes the incidents of endpoints that were removed
+    /// while the daemon was stopped.
     pub fn settle(&mut self, at: Timestamp) -> Effects {
         self.follow(self.config.clone(), self.interval_multiplier, at)
     }
 
-    /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
+    /// Adds to a fresh sample what depends on context: its attribution, and whether it was slow.
     pub fn complete(
         &self,
         mut sample: Sample,
@@ -311,7 +318,7 @@ impl MonitorState {
         };
         let at = sample.ended_at();
         self.follow_back(at);
-        // The network concerns all.
+        // A network problem affects the status of every endpoint.
         let wide = self.state.offline.is_some() || sample.attribution == Some(Attribution::Local);
         let shown = (!wide).then_some(endpoint.name.as_str());
         let before = self.statuses(shown, at);
@@ -393,7 +400,8 @@ impl MonitorState {
             });
         }
         self.spend(&mut step, &sample);
-        // A restart begins to probe as the checkpoint says, before it has read the samples after it: a pause is in it.
+        // A restarted daemon starts probing from the checkpoint, before it reads later samples. So
+        // a pause must be in the checkpoint.
         let pauses = step.pause_until().is_some() || step.pauses().next().is_some();
         if pauses || at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
             self.checkpoint_at = at;
@@ -402,7 +410,7 @@ impl MonitorState {
         step
     }
 
-    /// What is true at `now`.
+    /// Returns the state of everything at `now`.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let windows = maintenance::active(&self.config, now);
         Snapshot {
@@ -450,12 +458,12 @@ impl MonitorState {
         }
     }
 
-    /// Since when this machine is offline.
+    /// When this machine went offline, if it is offline.
     pub fn offline_since(&self) -> Option<Timestamp> {
         self.state.offline.as_ref().map(|b| b.since)
     }
 
-    /// What was advised and still holds, in sentences.
+    /// Returns the advice that still applies, as sentences.
     pub fn advice(&self) -> Vec<String> {
         let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
         self.state
@@ -492,12 +500,12 @@ impl MonitorState {
             .collect()
     }
 
-    /// The next incident has a number after `last`.
+    /// Makes the number of the next incident greater than `last`.
     pub fn number_after(&mut self, last: u64) {
         self.state.incidents.number_after(last);
     }
 
-    /// Until when nothing may be probed because the day's budget is spent.
+    /// Returns the end of the probing pause, if today's budget is used up.
     pub fn rest_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.state.spent.over && self.state.spent.day == self.local_day(now))
             .then(|| self.next_midnight(now))
@@ -507,7 +515,7 @@ impl MonitorState {
         self.by_name.get(name)
     }
 
-    /// How the endpoint of this name is, or how all are.
+    /// Returns the status of the endpoint `only`, or of all endpoints.
     fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<EndpointName, Status> {
         let windows = maintenance::active(&self.config, at);
         let asked = match only {
@@ -577,7 +585,7 @@ impl MonitorState {
             .view(endpoint, now, status, reason, typical);
         view.usual_hours = self.state.detector.usual_hours(&endpoint.name);
         view.alert = self.alert_of(&endpoint.name);
-        // What is being checked is not reported as healthy.
+        // An endpoint with a pending alert is not reported as healthy.
         if let Some(checking) = message::headline::pending(&view, &self.locale())
             && matches!(view.status, Status::Operational | Status::Unknown)
         {
@@ -587,7 +595,7 @@ impl MonitorState {
         view
     }
 
-    /// Whether there is an alert for the endpoint of this name, or the evidence for one.
+    /// Returns the firing or pending alert of the endpoint of this name.
     fn alert_of(&self, name: &str) -> AlertView {
         if let Some(incident) = self.state.incidents.of(name) {
             return AlertView {
@@ -619,7 +627,8 @@ impl MonitorState {
         })
     }
 
-    /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
+    /// Returns the status of an endpoint and a short reason. An endpoint that was not measured is
+    /// unknown, not down.
     fn status_of(
         &self,
         endpoint: &Endpoint,
@@ -682,7 +691,7 @@ impl MonitorState {
         }
     }
 
-    /// What was suspicious and has passed: logged, so that the settings can be tuned on one's own history.
+    /// Builds the log event of a pending alert that cleared. Operators tune their settings with it.
     fn detection_cleared(&self, endpoint: &Endpoint, blip: Blip) -> Fact {
         let mut faults: BTreeMap<Fault, u32> = BTreeMap::new();
         for bad in self
@@ -702,7 +711,7 @@ impl MonitorState {
         }
     }
 
-    /// Counts what the sample cost; says so once when the day's budget is spent.
+    /// Counts the cost of the sample. Announces once when the day's budget is used up.
     fn spend(&mut self, step: &mut Effects, sample: &Sample) {
         let day = self.local_day(sample.started_at);
         let spent = &mut self.state.spent;
@@ -742,8 +751,9 @@ impl MonitorState {
         }
     }
 
-    /// What a sample adds to the budget that all endpoints share, in US dollars and tokens. Of usage that cannot be, that is
-    /// what its probe is expected to use; the rest counts for the endpoint alone and may pause it until midnight.
+    /// Returns what a sample adds to the shared budget, in US dollars and tokens. Of implausible
+    /// usage, only the expected part counts. The rest counts for the endpoint alone and may pause
+    /// it until midnight.
     fn believable_use(&mut self, step: &mut Effects, sample: &Sample) -> (f64, u64) {
         let usd = sample.cost_usd.unwrap_or(0.0);
         let tokens = u64::from(sample.input_tokens.unwrap_or(0))
@@ -801,7 +811,8 @@ impl MonitorState {
         });
     }
 
-    /// What all daemons of a shared store have spent today, in US dollars and tokens, this one included.
+    /// Sets what all daemons of a shared store have spent today, in US dollars and tokens, this one
+    /// included.
     pub fn spent_by_all(&mut self, usd: f64, tokens: u64) {
         let spent = &self.state.spent;
         self.spent_elsewhere = (
@@ -810,12 +821,12 @@ impl MonitorState {
         );
     }
 
-    /// By how much every interval is multiplied; 1 or more.
+    /// Factor on every interval; 1 or more.
     pub fn interval_multiplier(&self) -> f64 {
         self.interval_multiplier
     }
 
-    /// The endpoints that are paused because of their own excess, and until when.
+    /// The endpoints paused because of their own excess usage, and until when.
     pub fn paused(&self, now: Timestamp) -> Vec<(EndpointName, Timestamp)> {
         let spent = &self.state.spent;
         if spent.day != self.local_day(now) {
@@ -826,7 +837,8 @@ impl MonitorState {
             .collect()
     }
 
-    /// People know that it is midnight; a receiver that keeps an alert open until it is resolved does not.
+    /// Builds the budget-reset announcement for receivers that keep an alert open until it is
+    /// resolved. People know when it is midnight.
     fn budget_reset(&self, at: Timestamp) -> Announcement {
         let channels = self.config.channels.iter();
         let keepers =
@@ -835,7 +847,7 @@ impl MonitorState {
         monitor_notice::budget_reset(&self.config.monitor.location, only, at, &self.locale())
     }
 
-    /// How texts are written for the readers of this monitor.
+    /// Locale of this monitor's texts.
     pub fn locale(&self) -> Locale {
         Locale::of(&self.config)
     }
@@ -846,7 +858,8 @@ impl MonitorState {
             .date_naive()
     }
 
-    /// The first midnight after `at` in the configured time zone; where a clock change skips midnight, the hour after.
+    /// Returns the first midnight after `at` in the configured time zone, or the next valid hour if
+    /// a clock change skips midnight.
     fn next_midnight(&self, at: Timestamp) -> Timestamp {
         let zone = self.config.monitor.timezone;
         let tomorrow = self.local_day(at).succ_opt().unwrap_or(NaiveDate::MAX);
@@ -864,7 +877,7 @@ fn by_name(config: &Config) -> HashMap<EndpointName, Arc<Endpoint>> {
     endpoints.map(|e| (e.name.clone(), e.clone())).collect()
 }
 
-/// What each endpoint of `config` is judged by.
+/// Builds the detection policy of each endpoint of `config`.
 fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<EndpointName, Policy> {
     let policy = |e: &Arc<Endpoint>| {
         Policy::new(
@@ -880,7 +893,7 @@ fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<EndpointName,
         .collect()
 }
 
-/// How each endpoint of `config` is set up, in a form that says nothing of it.
+/// Computes a fingerprint of each endpoint's configuration that does not reveal it.
 fn fingerprints(config: &Config) -> BTreeMap<EndpointName, u64> {
     config
         .endpoints
@@ -967,7 +980,7 @@ impl Environment for Around<'_> {
 
 impl ShiftClock for State {
     fn shift_clock(&mut self, by_ms: i64) {
-        // The budget, the vendors' pages and the advice go by the calendar.
+        // The budget, the vendors' pages and the advice follow the calendar.
         let Self {
             detector,
             incidents,

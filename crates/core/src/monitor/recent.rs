@@ -1,4 +1,4 @@
-//! What is kept at hand of each endpoint's last samples.
+//! Recent history of each endpoint's samples.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,18 +13,18 @@ use crate::model::{
 const LATENCIES: usize = 60;
 /// How many outcomes the recent error rate is taken over.
 const OUTCOMES: usize = 20;
-/// How many bad samples are kept at hand as evidence.
+/// How many bad samples are kept as evidence.
 const BAD: usize = 10;
 /// How many runs of one fault are counted.
 const FAULT_RUNS: usize = 100;
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
-/// For how long a failure of the network is news.
+/// How long a network failure counts as recent.
 pub(super) const LOSS_MS: i64 = 180_000;
-/// The minutes of a strip.
+/// How many minutes a sparkline covers.
 const MINUTES: i64 = 60;
 
-/// What is kept at hand of an endpoint's last samples: bounded, whatever the interval.
+/// Recent history of an endpoint's samples; its size is bounded whatever the interval.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recent {
     /// `(hour, good, bad)` of the last 25 hours.
@@ -35,28 +35,30 @@ pub struct Recent {
     total: Latencies,
     tokens_per_second: Latencies,
     bad: VecDeque<EvidenceSample>,
-    /// Failures in a row with one fault: when the first began, and how many they are.
+    /// Runs of consecutive failures with one fault.
     #[serde(default)]
     fault_runs: VecDeque<FaultRun>,
     /// Whether each of the last probes failed.
     failures: VecDeque<bool>,
     last: Option<(Timestamp, Outcome, Option<Fault>)>,
     resolved_at: Option<Timestamp>,
-    /// When it last answered rightly, as it is configured now.
+    /// When it last answered correctly with its current configuration.
     good_at: Option<Timestamp>,
     /// When the current run of failures began.
     failing_since: Option<Timestamp>,
-    /// When it last failed as it does where packets are lost, and when it last answered soon after that.
+    /// When it last failed in a way that is typical of packet loss, and when it next answered soon
+    /// after.
     #[serde(default)]
     lost_at: Option<Timestamp>,
     #[serde(default)]
     answered_after_loss: Option<Timestamp>,
-    /// Whose the key is, as far as an answer has named it.
+    /// Fingerprint of the organization of its key, once an answer has named it.
     #[serde(default)]
     organization: Option<String>,
 }
 
-/// The last latencies in milliseconds, with their median: it is asked for far more often than it changes.
+/// The latest latencies in milliseconds (or rates in tokens per second). The median is cached
+/// because it is read far more often than it changes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "VecDeque<f64>", into = "VecDeque<f64>")]
 struct Latencies {
@@ -86,7 +88,8 @@ impl Latencies {
     }
 }
 
-/// Failures in a row with one fault. Those of this machine are a run of their own: what follows them is another failure.
+/// Consecutive failures with one fault. Local failures form runs of their own, because what follows
+/// them is another failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct FaultRun {
     first: Timestamp,
@@ -96,19 +99,20 @@ struct FaultRun {
 }
 
 impl Recent {
-    /// Whether it failed within `within_ms` before `at` as it does where packets are lost.
+    /// Reports whether it failed in a way that is typical of packet loss, within `within_ms` before
+    /// `at`.
     pub fn was_lost(&self, at: Timestamp, within_ms: i64) -> bool {
         self.lost_at
             .is_some_and(|lost| at.since_ms(lost) <= within_ms)
     }
 
-    /// Whether it also answered between such failures, within `within_ms` before `at`.
+    /// Reports whether it also answered between such failures, within `within_ms` before `at`.
     pub fn answers_between(&self, at: Timestamp, within_ms: i64) -> bool {
         let answered = self.answered_after_loss;
         answered.is_some_and(|answered| at.since_ms(answered) <= within_ms)
     }
 
-    /// Takes a sample in.
+    /// Adds a sample.
     pub fn record(&mut self, sample: &Sample) {
         self.last = Some((sample.started_at, sample.outcome, sample.fault));
         if sample.dns_ms.is_some() && sample.fault != Some(Fault::LocalDns) {
@@ -118,7 +122,7 @@ impl Recent {
             self.organization.clone_from(&sample.organization);
         }
         let minute = sample.started_at.0.div_euclid(MINUTE_MS);
-        // What a clock called later that has been set back since.
+        // These minutes are in the future since the clock was set back.
         while self.minutes.back().is_some_and(|(last, _)| *last > minute) {
             self.minutes.pop_back();
         }
@@ -179,7 +183,7 @@ impl Recent {
         }
     }
 
-    /// Counts a failure. Call it before `failing_since` takes the sample into account.
+    /// Counts a failure. Must be called before `failing_since` is updated.
     fn count_fault(&mut self, sample: &Sample, fault: Fault) {
         let is_local = sample.attribution == Some(Attribution::Local);
         match self.fault_runs.back_mut() {
@@ -202,7 +206,8 @@ impl Recent {
         }
     }
 
-    /// How often each fault was seen since `from`, the start of the first failure in question.
+    /// Returns the number of failures by fault since `from`, the start of the first failure in
+    /// question.
     pub fn faults_since(&self, from: Timestamp) -> BTreeMap<Fault, u32> {
         let mut faults = BTreeMap::new();
         for run in self.fault_runs.iter().filter(|run| run.first >= from) {
@@ -226,7 +231,7 @@ impl Recent {
         (self.total.median, self.tokens_per_second.median)
     }
 
-    /// When it last answered rightly, as it is configured now.
+    /// When it last answered correctly with its current configuration.
     pub fn good_at(&self) -> Option<Timestamp> {
         self.good_at
     }
@@ -236,7 +241,7 @@ impl Recent {
         self.failing_since
     }
 
-    /// It is configured otherwise now: that it worked before says nothing.
+    /// Forgets earlier successes and the organization, after a configuration change.
     pub fn begin_anew(&mut self) {
         self.good_at = None;
         self.organization = None;
@@ -252,7 +257,8 @@ impl Recent {
         self.resolved_at
     }
 
-    /// The endpoint's view, given what detection and the incidents say about it.
+    /// Builds the endpoint's view, with the status and typical latency from detection and
+    /// incidents.
     pub fn view(
         &self,
         endpoint: &Endpoint,
@@ -339,7 +345,7 @@ fn median(values: &VecDeque<f64>) -> Option<f64> {
 
 impl ShiftClock for Recent {
     fn shift_clock(&mut self, by_ms: i64) {
-        // What was counted by the hour and the minute stays where it was.
+        // Counts by hour and by minute are not shifted.
         let Self {
             hours: _,
             minutes: _,

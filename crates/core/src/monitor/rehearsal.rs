@@ -1,5 +1,6 @@
-//! The outage of a drill: an endpoint that does not exist fails in a monitor of its own, in simulated time, so that the
-//! real detector with its settings as they are decides when an alert is due. Nothing of it reaches the real state.
+//! Simulates the outage of a drill. A fictitious endpoint fails in a separate monitor, in simulated
+//! time. The real detector with its real settings decides when an alert is due. The real state is
+//! not affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use crate::incident::Change;
 use crate::model::{Api, Endpoint, Fault, Incident, Outcome, Provider, Sample, Timestamp, Trigger};
 use crate::schedule::next_tick;
 
-/// The endpoint that does not exist.
+/// Name of the fictitious endpoint.
 const NAME: &str = "simulated-endpoint";
-/// Good probes before the outage: enough for every kind of learning.
+/// Good probes before the outage: enough to learn every baseline.
 const GOOD_PROBES: i64 = 120;
 /// The longest simulated outage. Settings that need longer open no incident in a drill.
 const LONGEST_MS: i64 = 24 * 3_600_000;
@@ -22,24 +23,25 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const TYPICAL_MS: f64 = 420.0;
 const FAILED_MS: f64 = 85.0;
 
-/// The incident that such an outage opens at `now`, give or take a probe; `None` if no endpoint is configured, or if the settings need an
-/// outage of more than a day.
+/// Returns the incident that such an outage opens at `now`, within one probe. `None` if no endpoint
+/// is configured, or if the settings need an outage of more than a day.
 pub fn rehearse(config: &Config, now: Timestamp) -> Option<Incident> {
     let template = config.endpoints.first()?;
     let private = Arc::new(private_config(config, template)?);
-    // The first run says how long the detector takes; the second one ends now.
+    // The first run measures how long the detector takes; the second one ends now.
     let first = run(&private, Timestamp(now.0 - 2 * LONGEST_MS))?;
     let took = first.opened_at.since_ms(first.started_at);
     let step = INTERVAL.as_millis() as i64;
     let opened = run(&private, Timestamp(now.0 - took - step)).unwrap_or(first);
     Some(Incident {
-        // It has no number: numbers are of real incidents.
+        // Only real incidents have numbers.
         number: 0,
         ..opened
     })
 }
 
-/// The configuration of the private monitor: its one endpoint has the detection settings of the first real one.
+/// Returns the configuration of the separate monitor: one endpoint with the detection settings of
+/// the first real one.
 fn private_config(config: &Config, template: &Endpoint) -> Option<Config> {
     let endpoint = Endpoint {
         name: NAME.into(),
@@ -90,7 +92,7 @@ fn run(config: &Arc<Config>, from: Timestamp) -> Option<Incident> {
             return opened;
         }
         next_scheduled = next_tick(NAME, INTERVAL, at);
-        // The detector asks for rechecks as it does of a real endpoint.
+        // Rechecks happen as for a real endpoint.
         let recheck = effects.iter().find_map(|effect| match effect {
             Effect::Recheck { at, .. } => Some(*at),
             _ => None,

@@ -1,4 +1,5 @@
-//! What a vendor's own page says, taken into the state: logged, shown beside our incidents, sent to channels that ask.
+//! Applies vendor status pages: they are logged, shown beside our incidents, and sent to channels
+//! that want them.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +15,14 @@ use crate::model::{
 };
 
 impl MonitorState {
-    /// Takes in what a vendor's own page says. It changes what is said about the open incidents, never what is
-    /// healthy.
+    /// Applies the contents of a vendor's status page. They change the official status and the
+    /// attribution of open incidents, never the status of a healthy endpoint.
     pub fn apply_status_feed(&mut self, snapshot: FeedSnapshot, at: Timestamp) -> Effects {
         let mut step = Effects::default();
         let (feed, provider) = (snapshot.feed.clone(), snapshot.provider);
         let config = &self.config;
         let Some(configured) = config.status_feeds.iter().find(|f| f.key() == feed) else {
-            // It was on its way when the configuration changed.
+            // The reading was in flight when the configuration changed.
             return step;
         };
         let whose = titles(config, configured)
@@ -90,7 +91,7 @@ impl MonitorState {
                         &self.locale(),
                     );
                 }
-                // Its end was notified; only the record is completed.
+                // Its recovery has been notified; only the record is completed.
                 (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
             }
         }
@@ -115,7 +116,7 @@ impl MonitorState {
         step
     }
 
-    /// What the vendors' pages say, once for each that they speak of.
+    /// Returns the vendors' pages, once for each vendor that they cover.
     pub(super) fn vendors(&self) -> Vec<VendorView> {
         let feeds = &self.config.status_feeds;
         let pages = self.state.pages.all().filter_map(|(key, provider, page)| {
@@ -131,11 +132,12 @@ impl MonitorState {
     }
 }
 
-/// The feeds that speak of one of an incident's endpoints; `None` when none of those is configured any more.
+/// Returns the feeds that cover one of an incident's endpoints; `None` when none of those is
+/// configured any more.
 pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<String>> {
     let known = |name: &EndpointName| config.endpoints.iter().find(|e| e.name == *name);
     let endpoints: Vec<_> = incident.endpoints.iter().filter_map(known).collect();
-    // An incident of several providers is this machine's own.
+    // Only a local incident spans several providers.
     let provider = endpoints.first()?.provider;
     let speaks = |feed: &&StatusFeed| {
         feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e))
@@ -150,7 +152,7 @@ pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<St
     )
 }
 
-/// Whom a feed speaks of, as people say it: the vendor, or the servers that have no other name.
+/// Returns the display names of what a feed covers: the vendor, or servers without any other name.
 fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
     let mut titles: BTreeSet<_> = config
         .endpoints
