@@ -1,4 +1,4 @@
-//! What probing uses a day, and by how much intervals are multiplied to keep to the budget.
+//! Daily usage of probing, and the factor on the intervals that keeps it within the budget.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const DAY_S: f64 = 86_400.0;
 /// Tokens that a provider may add to those of a request or an answer: tools, images, hidden prompts.
 pub const MAX_ADDED_TOKENS: u32 = 4096;
 
-/// What is used a day.
+/// Usage per day.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Load {
     /// Probes.
@@ -22,7 +22,7 @@ pub struct Load {
     pub usd_per_day: f64,
 }
 
-/// By how much every interval is multiplied so that a day of probing fits the budget; 1 or more.
+/// Returns the factor on every interval that fits a day of probing into the budget; 1 or more.
 pub fn interval_multiplier(config: &Config) -> f64 {
     let load = total(config);
     let ratio = |used: f64, limit: f64| {
@@ -37,18 +37,18 @@ pub fn interval_multiplier(config: &Config) -> f64 {
         .budget
         .daily_tokens
         .map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
-    // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
+    // A tiny budget allows next to no probes; the cap keeps the arithmetic finite.
     money.max(tokens).min(1e4)
 }
 
-/// How long nothing need be recorded of `e` when every interval is multiplied by `interval_multiplier`: three intervals, and no less
-/// than what a probe that hangs takes beyond its own.
+/// Returns how long `e` may go without a recorded sample when intervals are multiplied by
+/// `interval_multiplier`. It is three intervals, and at least one interval plus the total timeout.
 pub fn patience(e: &Endpoint, interval_multiplier: f64) -> Duration {
     let interval = e.interval.mul_f64(interval_multiplier);
     (interval * 3).max(interval + e.timeouts.total)
 }
 
-/// What all endpoints together use, at their configured intervals.
+/// Returns the usage of all endpoints at their configured intervals.
 pub fn total(config: &Config) -> Load {
     config
         .endpoints
@@ -61,7 +61,7 @@ pub fn total(config: &Config) -> Load {
         })
 }
 
-/// What one endpoint uses, at its configured interval.
+/// Returns the usage of one endpoint at its configured interval.
 pub fn load(e: &Endpoint) -> Load {
     let probes_per_day = DAY_S / e.interval.as_secs_f64();
     let (input, output) = e.expected_tokens;

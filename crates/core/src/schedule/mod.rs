@@ -1,8 +1,8 @@
-//! When is each endpoint next due? Pure: the time is an argument.
+//! Decides when each endpoint is due. Pure: the time is an argument.
 //!
-//! Every endpoint has a grid of its own on the wall clock: ticks one interval apart, shifted by a phase that is hashed
-//! from its name. So a restart keeps the rhythm, nothing drifts, and a fleet spreads itself over the interval instead
-//! of bunching. Between two ticks an endpoint can be looked at again; the grid does not move for it.
+//! Every endpoint has its own grid on the wall clock: ticks one interval apart, shifted by a phase
+//! that is hashed from its name. So a restart keeps the rhythm, nothing drifts, and a fleet spreads
+//! over the interval instead of bunching. A recheck between two ticks does not move the grid.
 
 pub mod budget;
 
@@ -18,18 +18,19 @@ pub struct Due {
     pub endpoint: EndpointName,
     /// When it should begin.
     pub scheduled_at: Timestamp,
-    /// Why.
+    /// Why it is due.
     pub trigger: Trigger,
 }
 
-/// The first tick of the grid of `name` strictly after `after`.
+/// Returns the first tick of the grid of `name` strictly after `after`.
 pub fn next_tick(name: &str, interval: Duration, after: Timestamp) -> Timestamp {
     let interval = interval_ms(interval);
     let phase = (hash(name) % interval.unsigned_abs()).cast_signed();
     Timestamp(after.0 + interval - (after.0 - phase).rem_euclid(interval))
 }
 
-/// What is due when. At most one probe of an endpoint is in flight; a tick that passes meanwhile is skipped.
+/// The next probe of each endpoint. At most one probe of an endpoint is in flight; ticks that pass
+/// meanwhile are skipped.
 #[derive(Debug, Default)]
 pub struct Schedule {
     entries: BTreeMap<EndpointName, ScheduleEntry>,
@@ -46,8 +47,9 @@ struct ScheduleEntry {
 }
 
 impl Schedule {
-    /// Follows `policies` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
-    /// place, a recheck that is already arranged included. A new one is probed at once, and then on its grid.
+    /// Applies `policies` (names and intervals) from `now` on. An endpoint with an unchanged
+    /// interval keeps its next probe, including a scheduled recheck. A new endpoint is probed at
+    /// once, and then on its grid.
     pub fn follow(&mut self, policies: &[(EndpointName, Duration)], now: Timestamp) {
         let names: BTreeSet<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
         self.entries.retain(|name, _| names.contains(name.as_str()));
@@ -76,12 +78,12 @@ impl Schedule {
         self.rebuild();
     }
 
-    /// When the next probe is due; `None` when nothing waits.
+    /// When the next probe is due; `None` when no probe is waiting.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.waiting.first().map(|(at, _)| *at)
     }
 
-    /// Takes everything that is due at `now`; from here on it is in flight.
+    /// Takes all probes that are due at `now` and marks them in flight.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut due = Vec::new();
         while let Some((at, name)) = self.waiting.pop_first() {
@@ -101,7 +103,8 @@ impl Schedule {
         due
     }
 
-    /// The probe of `name` has ended: back to the grid. Returns how many ticks passed while it was in flight.
+    /// Returns `name` to its grid after its probe has ended. Returns how many ticks passed while it
+    /// was in flight.
     pub fn finished(&mut self, name: &str, now: Timestamp) -> u64 {
         let Some(entry) = self.entries.get_mut(name).filter(|e| e.in_flight) else {
             return 0;
@@ -116,7 +119,7 @@ impl Schedule {
         skipped.unsigned_abs()
     }
 
-    /// Arranges another look at `name` at `at`, unless the grid comes first or a probe is in flight.
+    /// Schedules a recheck of `name` at `at`, unless a tick comes first or a probe is in flight.
     pub fn recheck(&mut self, name: &str, at: Timestamp) {
         let Some(entry) = self
             .entries
@@ -131,7 +134,8 @@ impl Schedule {
         self.waiting.insert((at, name.into()));
     }
 
-    /// Puts everything back on the grid after `now`: after a sleep or a stepped clock there is nothing to catch up.
+    /// Puts every endpoint back on its grid after `now`: probes missed during a sleep or a clock
+    /// change are not caught up.
     pub fn resync(&mut self, now: Timestamp) {
         for (name, entry) in &mut self.entries {
             entry.due = next_tick(name, entry.interval, now);
@@ -155,12 +159,13 @@ impl Schedule {
     }
 }
 
-/// A start probes all endpoints within this, or within the interval of those that have a shorter one.
+/// After a start, all endpoints are probed within this time, or within their interval if it is
+/// shorter.
 const STARTUP: Duration = Duration::from_secs(10);
-/// The endpoints of a small fleet are probed this far apart at a start.
+/// Time between the first probes of a small fleet.
 const STARTUP_STEP: Duration = Duration::from_millis(100);
 
-/// How long after a start the endpoint at `place` of `count` is probed.
+/// Returns how long after a start the endpoint at `place` of `count` is probed.
 fn startup_delay(place: usize, count: usize, interval: Duration) -> Duration {
     let step = STARTUP_STEP.as_secs_f64();
     let all = (step * count as f64).min(STARTUP.min(interval).as_secs_f64());
@@ -173,8 +178,8 @@ fn interval_ms(interval: Duration) -> i64 {
         .max(1)
 }
 
-/// FNV-1a with `SplitMix64`'s finaliser: stable over releases and machines, which the standard library's hasher is not
-/// promised to be, and well spread in its low bits.
+/// FNV-1a with the finalizer of `SplitMix64`. It is stable across releases and machines, unlike the
+/// standard library's hasher, and well spread in its low bits.
 fn hash(name: &str) -> u64 {
     let mut h = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
         (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
@@ -191,7 +196,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    /// Those of `names`, each probed once at the start.
+    /// A schedule of `names`, each probed once at the start.
     fn started(names: &[&str], now: i64) -> Schedule {
         let mut schedule = schedule(names, now);
         let first = Timestamp(now) + STARTUP_STEP * names.len() as u32;
