@@ -1,8 +1,10 @@
-//! Several locations, one verdict. Pure: what each location says goes in, the incidents of all come out.
+//! Combines the verdicts of several locations. Pure: each location's report goes in, the shared
+//! incidents come out.
 //!
-//! Every daemon judges its own samples. What it concludes is a [`LocationVerdict`] for each endpoint and a [`LocationReport`] with
-//! its open incidents. [`decide`] makes the incidents of all of them: an endpoint is down when as many locations say so as
-//! `[quorum]` asks for; what fewer say is an incident of these locations.
+//! Every daemon judges its own samples. It publishes a [`LocationVerdict`] for each endpoint and a
+//! [`LocationReport`] with its open incidents. [`decide`] merges them into shared incidents. An
+//! endpoint is down when as many locations agree as `[quorum]` requires. A failure that fewer see
+//! is an incident of these locations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,36 +21,37 @@ use crate::model::{
     IncidentState, LocationView, ProviderName, Scope, Snapshot, Status, Timestamp,
 };
 
-/// A location that is still undecided about an endpoint holds up the first message of another location for so long at
-/// most.
+/// The longest that a location with pending evidence delays the first message about another
+/// location's incident.
 const PENDING_LIMIT_MS: i64 = 120_000;
 
-/// What one location says of one endpoint. Times are those of the shared store's clock.
+/// The verdict of one location on one endpoint. Times are those of the shared store's clock.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LocationVerdict {
     /// The endpoint's name.
     pub endpoint: EndpointName,
     /// The location.
     pub location: String,
-    /// How the endpoint is from there.
+    /// The endpoint's status from there.
     pub status: Status,
-    /// The incident of that location that it is in.
+    /// The location's incident that the endpoint is in.
     pub incident: Option<Uuid>,
-    /// Whether it counts for the quorum: it was measured, and is not in maintenance.
+    /// Whether it counts toward the quorum: it was measured, and is not in maintenance.
     pub counts: bool,
-    /// Whether its last probes failed without enough evidence yet.
+    /// Whether its last probes failed without enough evidence for an incident.
     pub pending: bool,
     /// The start of the last probe.
     pub probed_at: Option<Timestamp>,
-    /// The verdict is stale when no probe began for so long, in milliseconds.
+    /// The verdict is stale when no probe began for this long, in milliseconds.
     pub patience_ms: i64,
     /// The endpoint as that location shows it.
     pub view: EndpointView,
 }
 
 impl LocationVerdict {
-    /// What the snapshot of a daemon says of each endpoint. `offset_ms` is how far the store's clock is ahead of the
-    /// daemon's, `patience_ms` how long a verdict of an endpoint is good for.
+    /// Returns the verdicts in a daemon's snapshot. `offset_ms` is how far the store's clock is
+    /// ahead of the daemon's. `patience_ms` returns how long the verdict on an endpoint stays
+    /// fresh.
     pub fn of_snapshot(
         snapshot: &Snapshot,
         offset_ms: i64,
@@ -79,12 +82,12 @@ impl LocationVerdict {
         snapshot.endpoints.iter().map(verdict).collect()
     }
 
-    /// Whether it counts at `now`.
+    /// Reports whether the verdict counts at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.counts && self.is_fresh(now)
     }
 
-    /// Whether that location still probed the endpoint lately.
+    /// Reports whether that location has probed the endpoint recently.
     fn is_fresh(&self, now: Timestamp) -> bool {
         self.probed_at
             .is_some_and(|at| now.since_ms(at) <= self.patience_ms)
@@ -95,25 +98,26 @@ impl LocationVerdict {
     }
 }
 
-/// What one location has concluded: its incidents, as it knows them.
+/// The incidents of one location, as it knows them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LocationReport {
     /// The location.
     pub location: String,
     /// How far the store's clock is ahead of the location's, in milliseconds.
     pub offset_ms: i64,
-    /// The incidents that are open there, and those that were resolved lately.
+    /// The incidents that are open there, and those that resolved recently.
     pub incidents: Vec<Incident>,
 }
 
-/// An incident of all locations.
+/// An incident that is shared by all locations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SharedIncident {
-    /// As people know it.
+    /// The incident as users see it.
     pub incident: Incident,
-    /// The incidents of locations that are part of it.
+    /// Ids of the locations' own incidents that are part of it, with their locations.
     pub members: BTreeMap<Uuid, String>,
-    /// Whether alerting knows of it: an incident of one location waits until the others have probed.
+    /// Whether alerting knows of it. An incident of one location waits until the others have
+    /// probed.
     pub notified: bool,
     /// When it began, by the store's clock.
     pub began_at: Timestamp,
@@ -121,12 +125,12 @@ pub struct SharedIncident {
     pub opened_at: Timestamp,
 }
 
-/// What is known when an incident is decided.
+/// Evidence for deciding the shared incidents.
 #[derive(Debug, Clone)]
 pub struct LocationEvidence<'a> {
-    /// By the store's clock.
+    /// The current time by the store's clock.
     pub now: Timestamp,
-    /// By the clock of the daemon that decides.
+    /// The current time by the clock of the deciding daemon.
     pub at: Timestamp,
     /// How many locations have to agree.
     pub agree: Agree,
@@ -134,25 +138,27 @@ pub struct LocationEvidence<'a> {
     pub verdicts: &'a [LocationVerdict],
     /// Every location's report.
     pub reports: &'a [LocationReport],
-    /// Incidents of all that were resolved lately.
+    /// Shared incidents that resolved recently.
     pub closed: &'a [SharedIncident],
 }
 
 impl LocationEvidence<'_> {
-    /// Whether `location` still probes what is in `own`: the last report of a daemon that is gone says nothing of now.
+    /// Reports whether `location` still probes an endpoint of `own`. The last report of a stopped
+    /// daemon is outdated.
     fn counts_incident(&self, location: &str, own: &Incident) -> bool {
         self.verdicts.iter().any(|v| {
             v.location == location && own.endpoints.contains(&v.endpoint) && v.is_fresh(self.now)
         })
     }
 
-    /// The id of a new incident of all that begins with `own`; `None` if `own` is what is left of one that is over.
+    /// Returns the id of a new shared incident that begins with `own`. `None` if `own` is what
+    /// remains of a resolved one.
     fn new_id(&self, own: &Incident) -> Option<Uuid> {
         let last_bad = own.evidence.samples.iter().map(|s| s.started_at).max();
         let is_part = |s: &&SharedIncident| {
             let over = &s.incident;
             let is_same = over.provider == own.provider && over.attribution == own.attribution;
-            // A daemon that was gone when it ended may not have said yet that it was in it.
+            // A daemon that was down when it resolved may not have reported its part of it yet.
             let is_left = is_same && last_bad.is_some() && last_bad <= over.resolved_at;
             s.members.contains_key(&own.id) || over.id == own.id || is_left
         };
@@ -174,19 +180,19 @@ impl LocationEvidence<'_> {
     }
 }
 
-/// A change of a shared incident, and whether alerting takes part in it.
+/// A change of a shared incident, and what alerting learns of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
-    /// What happened; `None` for new evidence alone.
+    /// The change; `None` for new evidence alone.
     pub change: Option<Change>,
-    /// Whether alerting takes it in now; with [`Change::Opened`] first where it did not know the incident.
+    /// The changes for alerting now, with [`Change::Opened`] first if it did not know the incident.
     pub alerts: Vec<Change>,
-    /// The incident from now on.
+    /// The updated incident.
     pub shared: SharedIncident,
 }
 
-/// Applies what the locations say to the `open` incidents of all; `number` gives the number of a new one. Gives every
-/// incident that changed.
+/// Applies the locations' reports to the `open` shared incidents. `number` returns the number of a
+/// new one. Returns every incident that changed.
 pub fn decide(
     open: Vec<SharedIncident>,
     evidence: &LocationEvidence<'_>,
@@ -204,7 +210,7 @@ pub fn decide(
                 draft.add(report, own);
                 continue;
             }
-            // What was notified alone is written down even if it is over.
+            // An incident that a daemon notified on its own is recorded even if it has resolved.
             if own.state != IncidentState::Open && !own.alone {
                 continue;
             }
@@ -243,8 +249,8 @@ pub fn decide(
     changed.chain(absorbed).collect()
 }
 
-/// An incident that a daemon notified alone, while the others had opened one of the same outage: a channel that was notified of
-/// it learns that it continues under the number of theirs.
+/// Closes an incident that a daemon notified on its own while the others had opened one for the
+/// same outage. Channels that were notified of it learn that it continues under the other number.
 fn absorb(
     report: &LocationReport,
     own: &Incident,
@@ -274,7 +280,7 @@ fn absorb(
     }
 }
 
-/// Incidents of several locations with the same key are one.
+/// Incidents of several locations with the same key are merged.
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
     provider: ProviderName,
@@ -304,7 +310,7 @@ struct Draft {
     is_new: bool,
     before: Incident,
     shared: SharedIncident,
-    /// What the locations say of it, open or resolved.
+    /// The locations' own incidents that are part of it, open or resolved.
     parts: Vec<(String, Incident)>,
 }
 
@@ -342,7 +348,7 @@ impl Draft {
             shared: SharedIncident {
                 incident,
                 members: BTreeMap::new(),
-                // What was decided alone was notified alone.
+                // An incident that a daemon decided on its own was also notified by it.
                 notified: own.alone,
                 began_at: Timestamp(own.started_at.0 + report.offset_ms),
                 opened_at: evidence.now,
@@ -351,7 +357,8 @@ impl Draft {
         }
     }
 
-    /// Whether another open incident of that location is part of it: what one location keeps apart stays apart.
+    /// Reports whether another open incident of that location is part of it. Incidents that one
+    /// location keeps apart stay apart.
     fn holds_another(&self, report: &LocationReport, own: &Incident) -> bool {
         report.incidents.iter().any(|other| {
             let is_part =
@@ -360,7 +367,7 @@ impl Draft {
         })
     }
 
-    /// How many endpoints are in both.
+    /// Returns the number of endpoints that are in both.
     fn overlap(&self, own: &Incident) -> usize {
         let known = &self.shared.incident.endpoints;
         own.endpoints.iter().filter(|e| known.contains(e)).count()
@@ -381,7 +388,8 @@ impl Draft {
             .filter(|(_, own)| own.state == IncidentState::Open)
             .cloned()
             .collect();
-        // A location that is gone holds nothing open while others know better.
+        // A location that has stopped probing does not keep an incident open if others have
+        // verdicts.
         let counted: Vec<_> = open
             .iter()
             .filter(|(location, own)| evidence.counts_incident(location, own))
@@ -425,7 +433,8 @@ impl Draft {
         })
     }
 
-    /// Who sees it, who reaches its endpoints, and whether that is enough for all.
+    /// Determines which locations reach its endpoints, and whether enough locations see it to meet
+    /// the quorum.
     fn judge(&mut self, evidence: &LocationEvidence<'_>, open: &[(String, Incident)]) {
         let mut reached: Option<BTreeSet<String>> = None;
         let mut is_agreed = false;
@@ -464,7 +473,8 @@ impl Draft {
         }
     }
 
-    /// Whether it is time for the first message: enough locations agree, or every other one has probed since.
+    /// Reports whether the first message is due: enough locations agree, or every other location
+    /// has probed since it began.
     fn is_confirmed(&self, evidence: &LocationEvidence<'_>) -> bool {
         let incident = &self.shared.incident;
         if incident.scope == Scope::All || incident.attribution == Attribution::Local {
@@ -488,7 +498,7 @@ impl Draft {
             })
     }
 
-    /// No location that can be asked has it any more.
+    /// Resolves the incident, which no location that still probes reports any more.
     fn resolve(
         mut self,
         evidence: &LocationEvidence<'_>,
@@ -501,7 +511,8 @@ impl Draft {
         let is_known = evidence.verdicts.iter().any(|v| {
             was.endpoints.contains(&v.endpoint) && v.is_live(evidence.now) && reporting(&v.location)
         });
-        // Endpoints that nobody has configured any more are closed by those who had them.
+        // Incidents of endpoints that nobody configures any more are closed by the daemons that had
+        // them.
         if !is_known && (is_left || self.parts.is_empty()) {
             return None;
         }
@@ -542,7 +553,7 @@ impl Draft {
             self.shared.notified = true;
             alerts.push(Change::Opened);
         }
-        // What began and ended while a daemon was alone is notified already.
+        // An incident that began and ended while a daemon was on its own has been notified already.
         if !self.is_new {
             alerts.push(Change::Resolved);
         }
@@ -555,7 +566,7 @@ impl Draft {
     }
 }
 
-/// The incident as `base` describes it, over all locations that see it.
+/// Merges the incident over all locations that see it; `base` provides the details.
 fn merge(was: &Incident, base: &Incident, open: &[(String, Incident)]) -> Incident {
     let mut endpoints = was.endpoints.clone();
     for name in open.iter().flat_map(|(_, own)| &own.endpoints) {
@@ -601,9 +612,10 @@ fn merge(was: &Incident, base: &Incident, open: &[(String, Incident)]) -> Incide
     }
 }
 
-/// What kind of change there is between two states of an open incident; `None` for new evidence alone.
+/// Returns the kind of change between two states of an open incident; `None` for new evidence
+/// alone.
 pub fn change_between(was: &Incident, now: &Incident) -> Option<Change> {
-    // One endpoint's trouble turns out to be the provider's.
+    // A problem of one endpoint has spread to the provider.
     let spreads = now.attribution == Attribution::Provider
         && was.endpoints.len() == 1
         && now.endpoints.len() > 1;
@@ -625,7 +637,8 @@ pub fn change_between(was: &Incident, now: &Incident) -> Option<Change> {
     extent.then_some(Change::Updated)
 }
 
-/// How an endpoint is probed, in a form that says nothing of it: equal where two daemons probe it in the same way.
+/// Returns a fingerprint of how an endpoint is probed, without revealing it. It is equal where two
+/// daemons probe it in the same way.
 pub fn fingerprint(endpoint: &Endpoint) -> u64 {
     let mut hasher = Sha256::new();
     let model = endpoint.model.as_deref().unwrap_or_default();
@@ -646,7 +659,8 @@ pub fn fingerprint(endpoint: &Endpoint) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// The verdict of all locations on one endpoint: the status that enough of them share, and every location's own.
+/// Returns the combined verdict on one endpoint: the status that enough locations share, and every
+/// location's own.
 pub fn verdict_of_all(
     endpoint: &str,
     verdicts: &[LocationVerdict],
@@ -689,8 +703,8 @@ pub fn verdict_of_all(
     Some((status, views))
 }
 
-/// Puts the verdict of all in the place of this daemon's own: statuses by `verdicts` as of `now` (the store's clock), and
-/// the `incidents` of all.
+/// Replaces this daemon's own verdicts with the combined ones: statuses from `verdicts` as of `now`
+/// (the store's clock), and the shared `incidents`.
 pub fn overlay(
     snapshot: &mut Snapshot,
     verdicts: &[LocationVerdict],
@@ -733,7 +747,8 @@ pub fn overlay(
     }
 }
 
-/// `snapshot`, which holds the verdict of all, as `location` sees it; `None` if no endpoint is probed from there.
+/// Returns `snapshot`, which holds the combined verdicts, as seen from `location`. `None` if no
+/// endpoint is probed from there.
 pub fn view_from(snapshot: &Snapshot, location: &str) -> Option<Snapshot> {
     let mut view = snapshot.clone();
     view.location = location.to_owned();
