@@ -1,5 +1,5 @@
-//! Where AWS keys come from: a profile file, AWS STS, a container's agent, an instance's metadata service. Requests and
-//! how their answers read. Pure.
+//! Sources of AWS keys: a profile file, AWS STS, a container's agent, an instance's metadata
+//! service. Builds the requests and parses the responses. Pure.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use url::Url;
 use super::dialect::Request;
 use crate::model::{AwsKeys, Secret, Timestamp};
 
-/// How long keys are good that do not say so.
+/// The lifetime of keys that do not say how long they are valid.
 const LIFE: Duration = Duration::from_hours(1);
-/// No keys are kept for longer, whatever their answer says.
+/// The maximum time to keep keys, whatever the response says.
 const MAX_LIFE: Duration = Duration::from_hours(24);
 /// How long a session with the metadata service lasts, in seconds.
 const SESSION_SECONDS: &str = "60";
-/// A session's token or a role's name has no more bytes.
+/// The maximum size of a session token or a role name, in bytes.
 const MAX_LINE: usize = 4096;
 
-/// The value of `key` in the section `profile` of a credentials file, or of `profile NAME` as in a configuration file.
+/// Returns the value of `key` in a profile, whose section is named `profile` in a credentials file
+/// and `profile NAME` in a configuration file.
 pub fn in_profile<'t>(text: &'t str, profile: &str, key: &str) -> Option<&'t str> {
     let mut is_in = false;
     for line in text.lines().map(str::trim) {
@@ -35,10 +36,10 @@ pub fn in_profile<'t>(text: &'t str, profile: &str, key: &str) -> Option<&'t str
     None
 }
 
-/// The keys of a profile.
+/// Returns the keys of a profile.
 ///
 /// # Errors
-/// What is missing; nothing of the file's secrets.
+/// What is missing, without any secret from the file.
 pub fn of_profile(text: &str, profile: &str) -> Result<AwsKeys, String> {
     let value = |key| in_profile(text, profile, key).filter(|value| !value.is_empty());
     if let (Some(id), Some(secret)) = (value("aws_access_key_id"), value("aws_secret_access_key")) {
@@ -67,7 +68,7 @@ pub fn of_profile(text: &str, profile: &str) -> Result<AwsKeys, String> {
     })
 }
 
-/// The request to AWS STS for the keys of a role.
+/// Builds the request to AWS STS for a role's keys.
 pub fn assume_role(sts_url: &Url, role_arn: &str, session_name: &str, token: &Secret) -> Request {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("Action", "AssumeRoleWithWebIdentity")
@@ -87,10 +88,10 @@ pub fn assume_role(sts_url: &Url, role_arn: &str, session_name: &str, token: &Se
     }
 }
 
-/// The keys in the answer of AWS STS, which is XML.
+/// Parses the keys in the XML response of AWS STS.
 ///
 /// # Errors
-/// What AWS says instead.
+/// The error message from AWS.
 pub fn of_sts(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Duration), String> {
     let (Some(id), Some(secret)) = (
         element(body, "AccessKeyId"),
@@ -107,20 +108,21 @@ pub fn of_sts(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Durat
     Ok((keys, life(element(body, "Expiration"), now)))
 }
 
-/// The text of the first element of this name; keys and times have no characters that XML escapes.
+/// Returns the text of the first element with this name. Keys and times contain no characters that
+/// XML escapes.
 fn element<'t>(xml: &'t str, name: &str) -> Option<&'t str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.trim()).filter(|text| !text.is_empty())
 }
 
-/// The request to a container's agent.
+/// Builds the request to a container's agent.
 pub fn of_container(url: &Url, token: Option<&Secret>) -> Request {
     let header = token.map(|token| ("authorization".to_owned(), token.expose().to_owned()));
     get(url.clone(), header.into_iter().collect())
 }
 
-/// The request that begins a session with an instance's metadata service.
+/// Builds the request that starts a session with an instance's metadata service.
 pub fn session(base: &Url) -> Request {
     Request {
         method: "PUT".to_owned(),
@@ -134,12 +136,12 @@ pub fn session(base: &Url) -> Request {
     }
 }
 
-/// The request for the name of the instance's role.
+/// Builds the request for the name of the instance's role.
 pub fn role(base: &Url, session: &str) -> Request {
     get(at(base, ROLES), with(session))
 }
 
-/// The request for the keys of the instance's role.
+/// Builds the request for the keys of the instance's role.
 pub fn of_role(base: &Url, session: &str, role: &str) -> Request {
     get(at(base, &format!("{ROLES}{role}")), with(session))
 }
@@ -165,10 +167,10 @@ fn get(url: Url, headers: Vec<(String, String)>) -> Request {
     }
 }
 
-/// An answer of the metadata service that is one line.
+/// Returns a response of the metadata service that is a single line.
 ///
 /// # Errors
-/// When it is none.
+/// When the response is not a single line.
 pub fn one_line(status: u16, body: &str) -> Result<String, String> {
     let line = body.lines().next().unwrap_or_default().trim();
     let is_line =
@@ -182,10 +184,10 @@ pub fn one_line(status: u16, body: &str) -> Result<String, String> {
     }
 }
 
-/// The keys in an answer of a metadata service or a container's agent.
+/// Parses the keys in a response of a metadata service or a container's agent.
 ///
 /// # Errors
-/// When there are none.
+/// When there are no keys.
 pub fn of_json(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Duration), String> {
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
     let text = |key: &str| value[key].as_str().filter(|text| !text.is_empty());

@@ -1,5 +1,5 @@
-//! Tokens of Microsoft Entra ID, which stand for a key on Azure: the request for one and its answer (OAuth 2.0 client
-//! credentials, RFC 6749 §4.4).
+//! Microsoft Entra ID tokens, used in place of a key on Azure: the token request and its response
+//! (OAuth 2.0 client credentials, RFC 6749 §4.4).
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::dialect::Request;
 use crate::model::{Entra, Fault, Secret};
 
-/// How long a token is good that does not say so.
+/// The lifetime of a token that does not say how long it is valid.
 const LIFE: Duration = Duration::from_hours(1);
-/// No token is kept for longer, whatever its answer says.
+/// The maximum time to keep a token, whatever the response says.
 const MAX_LIFE: Duration = Duration::from_hours(24);
 
-/// The request for a token.
+/// Builds the token request.
 pub fn request(entra: &Entra) -> Request {
     let form = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("client_id", &entra.client_id)
@@ -35,11 +35,11 @@ pub fn request(entra: &Entra) -> Request {
     }
 }
 
-/// The token in an answer and how long it is good, or why there is none.
+/// Parses the token and its lifetime from a response, or returns why there is none.
 pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, String)> {
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
     if let Some(token) = value["access_token"].as_str().filter(|t| !t.is_empty()) {
-        // A number, or its digits.
+        // A number, or a string of digits.
         let seconds = value["expires_in"]
             .as_u64()
             .or_else(|| value["expires_in"].as_str()?.parse().ok());

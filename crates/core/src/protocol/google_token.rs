@@ -1,5 +1,6 @@
-//! Access tokens of Google: for a service account (RFC 7523), for a person who has signed in, and for a machine at Google.
-//! The answers are those of OAuth 2.0 and are read by [`entra_token::read`](super::entra_token::read).
+//! Google access tokens: for a service account (RFC 7523), a signed-in user, or a machine on Google
+//! Cloud. The responses follow OAuth 2.0 and are parsed by
+//! [`entra_token::read`](super::entra_token::read).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,12 +11,13 @@ use super::dialect::Request;
 use crate::model::{Secret, Timestamp};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// The longest life that Google allows for a signed request, in seconds.
+/// The maximum lifetime that Google allows for a signed assertion, in seconds.
 const LIFE: i64 = 3600;
-/// Clocks may differ by so much, in seconds: a request from the future is refused.
+/// How far to backdate an assertion, in seconds, because Google rejects one from the future when
+/// clocks differ.
 const BEFORE: i64 = 30;
 
-/// The part of a signed request that is signed: header and claims.
+/// Returns the signed part of an assertion: header and claims.
 pub fn unsigned(client_email: &str, key_id: &str, token_url: &Url, now: Timestamp) -> String {
     let issued = now.0 / 1000 - BEFORE;
     let header = json!({"alg": "RS256", "typ": "JWT", "kid": key_id});
@@ -30,7 +32,7 @@ pub fn unsigned(client_email: &str, key_id: &str, token_url: &Url, now: Timestam
     format!("{}.{}", encoded(&header), encoded(&claims))
 }
 
-/// The request that exchanges a signed request for a token.
+/// Builds the request that exchanges a signed assertion for a token.
 pub fn exchange(token_url: &Url, assertion: &str) -> Request {
     form(
         token_url,
@@ -41,7 +43,7 @@ pub fn exchange(token_url: &Url, assertion: &str) -> Request {
     )
 }
 
-/// The request for a token of a person who has signed in.
+/// Builds the token request for a signed-in user.
 pub fn refresh(
     token_url: &Url,
     client_id: &str,
@@ -59,7 +61,7 @@ pub fn refresh(
     )
 }
 
-/// The request for a token of this machine's own service account.
+/// Builds the token request for this machine's own service account.
 pub fn of_metadata(base: &Url) -> Request {
     let mut url = base.clone();
     url.set_path("/computeMetadata/v1/instance/service-accounts/default/token");

@@ -1,7 +1,7 @@
 //! AWS Signature Version 4: the headers that sign a request. Pure; the time is an argument.
 //!
-//! AWS's own crates for this would add 17 others to the build, so these hundred lines are ours. The tests compare them
-//! with the signatures of botocore, AWS's Python client.
+//! AWS's crates for this would add 17 others to the build, so these hundred lines are our own.
+//! Tests compare them with the signatures of botocore, AWS's Python client.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -11,10 +11,10 @@ use super::request::Request;
 use crate::model::{AwsKeys, Timestamp};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Headers that are signed where they are there; a proxy may change others.
+/// Headers to sign if present; a proxy may change others.
 const SIGNED: [&str; 2] = ["content-type", "host"];
 
-/// What a signature is for.
+/// The scope of a signature.
 #[derive(Debug, Clone, Copy)]
 pub struct SigningScope<'a> {
     /// The region, such as `eu-central-1`.
@@ -23,7 +23,7 @@ pub struct SigningScope<'a> {
     pub service: &'a str,
 }
 
-/// The headers to add to `request` so that it is signed with `keys` at the time `now`.
+/// Returns the headers that sign `request` with `keys` at the time `now`.
 pub fn headers(
     request: &Request,
     keys: &AwsKeys,
@@ -82,7 +82,7 @@ pub fn headers(
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of every length.
+    // HMAC accepts keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Vec::new();
     };
@@ -90,12 +90,12 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The path as it is sent, encoded once more: every service but S3 wants it so.
+/// Returns the path as sent, encoded a second time, as every service except S3 requires.
 fn canonical_path(url: &Url) -> String {
     encoded(url.path(), b"/")
 }
 
-/// The parameters, encoded and sorted.
+/// Returns the query parameters, encoded and sorted.
 fn canonical_query(url: &Url) -> String {
     let mut pairs: Vec<(String, String)> = url
         .query_pairs()
@@ -106,7 +106,8 @@ fn canonical_query(url: &Url) -> String {
     pairs.join("&")
 }
 
-/// `text` with everything percent-encoded that is neither unreserved (RFC 3986) nor in `also`.
+/// Percent-encodes everything in `text` except unreserved characters (RFC 3986) and those in
+/// `also`.
 pub(super) fn encoded(text: &str, also: &[u8]) -> String {
     let is_kept = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || also.contains(&b);
     text.bytes()
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
     use crate::model::Secret;
 
-    /// Signed by botocore 1.44 at the same moment with the same keys.
+    /// Signed by botocore 1.44 at the same time with the same keys.
     #[test]
     fn signatures_are_those_of_botocore() {
         let keys = |token: Option<&str>| AwsKeys {

@@ -27,7 +27,7 @@ const OPTIONAL: [&str; 17] = [
     "encoding_format",
     "provider",
 ];
-/// Efforts from the least to the most.
+/// Effort levels, lowest first.
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 /// Texts that reject a parameter.
 const COMPLAINTS: [&str; 16] = [

@@ -41,7 +41,7 @@ pub enum McpStep {
 /// One session with a server.
 #[derive(Debug, Clone, Default)]
 pub struct Session {
-    /// What is asked next.
+    /// The next request.
     pub step: McpStep,
     id: Option<String>,
     server: Server,

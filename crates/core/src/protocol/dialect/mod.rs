@@ -628,7 +628,7 @@ const MAX_JSON_NODES: usize = 50_000;
 
 /// Parses a document or event as JSON; `None` if it is invalid or too large for a probe's answer.
 fn parse_json(text: &str) -> Option<Value> {
-    // Every value follows one of these. Those inside strings are counted too, which does no harm.
+    // These characters open or separate values. Those inside strings count too, which does no harm.
     let nodes = text
         .bytes()
         .filter(|b| matches!(b, b',' | b'[' | b'{'))

@@ -8,7 +8,7 @@ use super::bounded::{Code, Id, List, Moment, Name};
 use super::{MAX_COMPONENTS, MAX_INCIDENTS, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// More updates of an event are left out.
+/// The maximum number of updates per event; others are dropped.
 const MAX_UPDATES: usize = 200;
 
 /// The events.
@@ -32,7 +32,7 @@ pub(super) struct Event {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AwsUpdate {
-    /// A number, or its digit.
+    /// A number, or a string with one digit.
     status: serde_json::Value,
     timestamp: serde_json::Value,
 }
@@ -44,7 +44,7 @@ struct Impact {
     current: Code,
 }
 
-/// What the events say about the wanted services, such as `bedrock` or `bedrock-us-east-1`.
+/// Returns the page status for the relevant services, such as `bedrock` or `bedrock-us-east-1`.
 pub(super) fn page(events: &AwsEvents, wanted: Wanted<'_>) -> VendorPage {
     let incidents = events
         .iter()
@@ -83,7 +83,7 @@ fn incident(event: &Event, wanted: Wanted<'_>) -> Option<VendorIncident> {
         .max()
         .filter(|code| !code.is_empty())
         .unwrap_or(latest);
-    // 0 is over; 1 informs, 2 is degraded, 3 is an outage.
+    // 0 is resolved, 1 is informational, 2 is degraded, 3 is an outage.
     let status = match code {
         "0" => return None,
         "3" => Status::Outage,
@@ -114,7 +114,7 @@ fn incident(event: &Event, wanted: Wanted<'_>) -> Option<VendorIncident> {
     })
 }
 
-/// The document as UTF-8: AWS writes UTF-16 with a byte order mark.
+/// Converts the document to UTF-8: AWS sends UTF-16 with a byte order mark.
 pub(super) fn utf8(body: &[u8]) -> Vec<u8> {
     let decoded = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes

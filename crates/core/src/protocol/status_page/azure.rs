@@ -1,5 +1,5 @@
-//! Azure's status feed: RSS 2.0 with an item per broad outage, and none when all is well. `lastBuildDate` always
-//! changes, and dates end in a bare `Z`, which RFC 2822 does not know.
+//! Azure's status feed: RSS 2.0 with one item per broad outage, and none otherwise. `lastBuildDate`
+//! always changes, and dates end in a bare `Z`, which RFC 2822 does not allow.
 
 use chrono::DateTime;
 
@@ -7,7 +7,7 @@ use super::xml::{self, XmlItem};
 use super::{MAX_INCIDENTS, Unreadable, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// Reads the feed. An item is wanted when its title has one of the wanted words.
+/// Parses the feed. An item is relevant if its title contains one of the wanted words.
 pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let channel = xml::channel(text)?;
     let incidents = channel
@@ -31,7 +31,7 @@ fn is_over(item: &XmlItem) -> bool {
         .any(|phase| title.contains(phase))
 }
 
-/// A title reads "Azure OpenAI Service - Sweden Central - Investigating".
+/// Parses a title such as "Azure OpenAI Service - Sweden Central - Investigating".
 fn incident(item: &XmlItem) -> VendorIncident {
     let title = &item.title;
     let phase = title.rsplit_once(" - ").map_or("", |(_, phase)| phase);

@@ -1,4 +1,4 @@
-//! Better Stack: `/index.json`, a JSON:API document of the page with its resources and reports.
+//! Better Stack: `/index.json`, a JSON:API document with the page, its resources and reports.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::bounded::{Address, Code, Id, List, Moment, Name};
 use super::{MAX_COMPONENTS, Unreadable, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// More resources, reports and updates are left out.
+/// The maximum number of resources, reports and updates; others are dropped.
 const MAX_INCLUDED: usize = 2000;
 
 /// The document.
@@ -48,7 +48,7 @@ struct BetterstackAffected {
     status: Code,
 }
 
-/// What the document says: of the wanted resources, or of the entire page.
+/// Returns the status of the relevant resources, or of the entire page.
 pub(super) fn page(
     document: &BetterstackDocument,
     wanted: Wanted<'_>,

@@ -1,5 +1,6 @@
-//! Pieces of a vendor's document as they are read: every text and every list has a limit, and a value of another type
-//! than expected is an empty one. Vendors write null for empty lists, and omit or retype fields without notice.
+//! Bounded parts of a vendor's document: every text and every list has a limit, and a value of an
+//! unexpected type is read as empty. Vendors write null for empty lists, and omit or retype fields
+//! without notice.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,33 +8,33 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A text of at most `MAX` characters; what is longer is cut, what is no text is empty.
+/// A text of at most `MAX` characters. A longer one is truncated, and any other type is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text<const MAX: usize>(Box<str>);
 
-/// An id, as a platform gives it.
+/// A platform's ID.
 pub(super) type Id = Text<100>;
 /// The name of a component, product or incident.
 pub(super) type Name = Text<200>;
 /// One of the platform's own codes, such as `degraded_performance`.
 pub(super) type Code = Text<50>;
-/// A point in time as it is written.
+/// A time, unparsed.
 pub(super) type Moment = Text<40>;
-/// An address, cut one character behind the longest that is kept, so that a longer one is recognized.
+/// A URL. The limit is one above the maximum, so that a longer URL can be recognized.
 pub(super) type Address = Text<501>;
 
 impl<const MAX: usize> Text<MAX> {
-    /// The first `MAX` characters of `text`.
+    /// Returns the first `MAX` characters of `text`.
     pub(super) fn new(text: &str) -> Self {
         Self(text.chars().take(MAX).collect::<String>().into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text; `None` when it is empty.
+    /// Returns the text; `None` if it is empty.
     pub(super) fn some(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(&self.0)
     }
@@ -95,11 +96,12 @@ impl<'de, const MAX: usize> Visitor<'de> for TextVisitor<MAX> {
     }
 }
 
-/// A list of at most `MAX` items; further ones are skipped without being kept, and null is an empty list.
+/// A list of at most `MAX` items. Others are skipped without being stored, and null is an empty
+/// list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct List<T, const MAX: usize> {
     items: Vec<T>,
-    /// Whether the document has the field at all.
+    /// Whether the document has the field.
     pub(super) given: bool,
 }
 

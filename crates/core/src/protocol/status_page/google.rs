@@ -1,5 +1,6 @@
-//! Google Cloud's `incidents.json` (<https://status.cloud.google.com/incidents.schema.json>): a list of the past year's
-//! incidents, of which those without an end are open. Only these are kept while it is read.
+//! Google Cloud's `incidents.json` (<https://status.cloud.google.com/incidents.schema.json>): the
+//! incidents of the past year. Those without an end are open, and only these are kept while
+//! parsing.
 
 use std::fmt;
 
@@ -10,12 +11,12 @@ use super::bounded::{Address, Code, Id, List, Moment, Name};
 use super::{MAX_COMPONENTS, MAX_INCIDENTS, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// More products or regions of one incident are left out.
+/// The maximum number of products or regions per incident; others are dropped.
 const MAX_AFFECTED: usize = 500;
-/// More open incidents are left out before those that matter are chosen.
+/// The maximum number of open incidents before the relevant ones are selected; others are dropped.
 const MAX_OPEN: usize = 1000;
 
-/// The list, without the incidents that are over.
+/// The list, without resolved incidents.
 #[derive(Debug)]
 pub(super) struct GoogleDocument(Vec<GoogleIncident>);
 
@@ -48,14 +49,15 @@ struct GoogleAffected {
 }
 
 impl GoogleIncident {
-    /// The status of the last update.
+    /// Returns the status of the last update.
     fn latest(&self) -> &str {
         self.most_recent_update
             .as_ref()
             .map_or("", |update| update.status.as_str())
     }
 
-    /// The last update may say that it is over before the end is written.
+    /// Reports whether the incident is open. The last update may say that it is resolved before
+    /// `end` is set.
     fn is_open(&self) -> bool {
         self.end.some().is_none() && self.latest() != "AVAILABLE"
     }
@@ -107,7 +109,7 @@ impl<'de> Visitor<'de> for OpenIncidents {
     }
 }
 
-/// What the list says. Its links are relative to `address`.
+/// Returns the page status. Links in the list are relative to `address`.
 pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str) -> VendorPage {
     let base = url::Url::parse(address)
         .ok()
@@ -123,7 +125,7 @@ pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str)
             name: (&incident.external_desc).into(),
             status: incident.status(),
             phase: incident.latest().to_lowercase(),
-            // `begin` is the start of the trouble, found out afterwards.
+            // `begin` is the start of the problem, determined afterwards.
             published_at: Timestamp::parse(incident.created.as_str()).ok(),
             url: link(incident.uri.as_str()),
             components: incident

@@ -1,4 +1,4 @@
-//! Instatus: `/summary.json` has the page's state and the current incidents.
+//! Instatus: `/summary.json` has the page's status and the current incidents.
 
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ struct InstatusMaintenance {
     status: Code,
 }
 
-/// What the summary says. It names no components, so an incident counts whatever components are wanted.
+/// Returns the page status. The summary has no components, so every incident counts.
 pub(super) fn page(document: &InstatusDocument, _: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let page = document
         .page

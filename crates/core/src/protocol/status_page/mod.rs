@@ -1,8 +1,9 @@
-//! The vendors' own status pages: what they admit, and when they admitted it.
+//! The vendors' status pages: which incidents they post, and when.
 //!
-//! [`read`] turns the documents of several platforms into one shape, purely; `feeds` fetches them, politely, and informs
-//! the pipeline. What a page says is shown beside what we measure and never counted as health: pages are late, and
-//! `incident.lead_s` is the figure that shows by how much.
+//! [`read`] converts the documents of several platforms into one type, without I/O; `feeds` fetches
+//! them within rate limits and informs the pipeline. A page's status is shown next to our
+//! measurements but never counts as health, because pages lag behind. `incident.lead_s` shows by
+//! how much.
 
 mod aws;
 mod azure;
@@ -21,42 +22,42 @@ use serde::de::DeserializeOwned;
 use crate::config::FeedKind;
 use crate::model::{Status, VendorPage};
 
-/// The largest XML document that is read, in bytes. Azure's feed has a few kilobytes.
+/// The maximum size of an XML document, in bytes. Azure's feed has a few kilobytes.
 pub const MAX_XML_BYTES: usize = 1024 * 1024;
-/// The largest JSON document that is read, in bytes. Summaries of large vendors have about 100 kB.
+/// The maximum size of a JSON document, in bytes. Summaries of large vendors have about 100 kB.
 pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
-/// The largest list of Google Cloud's incidents that is read, in bytes. It holds a year, and people report about 1 MB;
-/// only open incidents are kept of it, so that its size costs nothing but the transfer.
+/// The maximum size of Google Cloud's list of incidents, in bytes. It covers a year and has about 1
+/// MB according to users. Only open incidents are kept, so its size costs only the transfer.
 pub const MAX_GOOGLE_BYTES: usize = 8 * 1024 * 1024;
 
-/// More open incidents than this are not worth showing.
+/// The maximum number of open incidents.
 const MAX_INCIDENTS: usize = 50;
-/// More components of one incident are not worth showing.
+/// The maximum number of components per incident.
 const MAX_COMPONENTS: usize = 20;
-/// Longer titles and names of components are cut, in characters.
+/// The maximum length of titles and component names, in characters; longer ones are truncated.
 const MAX_NAME: usize = 200;
-/// Longer ids are cut, in characters.
+/// The maximum length of IDs, in characters; longer ones are truncated.
 const MAX_ID: usize = 100;
-/// Longer phases are cut, in characters.
+/// The maximum length of phases, in characters; longer ones are truncated.
 const MAX_PHASE: usize = 50;
-/// A longer address is none.
+/// The maximum length of a URL; a longer one is dropped.
 const MAX_URL: usize = 500;
 
-/// The document is not what the platform publishes.
+/// The document is not in the platform's format.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A challenge page, an error page, something cut off.
+    /// A challenge page, an error page, or a truncated document.
     #[error("it is not {0}")]
     Syntax(&'static str),
-    /// Well-formed, but of some other make.
+    /// Well-formed, but in another format.
     #[error("it has none of the fields of {0}: is `kind` right?")]
     Shape(&'static str),
-    /// Larger than any real one.
+    /// Larger than any genuine document.
     #[error("it has more than {1} {0}")]
     TooMuch(&'static str, usize),
 }
 
-/// The largest document of `kind` that is read, in bytes.
+/// Returns the maximum size of a document of `kind`, in bytes.
 pub fn max_bytes(kind: FeedKind) -> usize {
     match kind {
         FeedKind::AzureRss | FeedKind::Rss => MAX_XML_BYTES,
@@ -69,13 +70,13 @@ pub fn max_bytes(kind: FeedKind) -> usize {
     }
 }
 
-/// Reads a status document of `kind`. `components` is the separate list of components, where a platform has one that
-/// says more than the summary; `wanted` names the components that matter (parts of their names, or their ids), all if
-/// it is empty. `address` stands in where the page does not give its own. The time is linear in the bytes, of which the
-/// caller has a limit.
+/// Parses a status document of `kind`. `components` is the separate list of components, on
+/// platforms where it has more detail than the summary. `wanted` selects the relevant components by
+/// ID or part of the name; empty means all. `address` is used if the page does not give its own
+/// URL. Runs in time linear in the size, which the caller limits.
 ///
 /// # Errors
-/// When `body` is not such a document.
+/// When `body` is not a document of `kind`.
 pub fn read(
     kind: FeedKind,
     body: &[u8],
@@ -132,7 +133,7 @@ pub fn read(
     Ok(page)
 }
 
-/// The components that matter.
+/// The relevant components.
 #[derive(Debug, Clone, Copy)]
 struct Wanted<'a>(&'a [String]);
 
@@ -141,7 +142,7 @@ impl Wanted<'_> {
         self.0.is_empty()
     }
 
-    /// Whether one of these names (or ids) is meant.
+    /// Reports whether one of these names or IDs is relevant.
     fn has<'n>(self, names: impl IntoIterator<Item = &'n str>) -> bool {
         self.0.is_empty()
             || names.into_iter().map(str::to_lowercase).any(|name| {
@@ -153,27 +154,27 @@ impl Wanted<'_> {
     }
 }
 
-/// The words of Statuspage and incident.io for a component. Partly out still answers now and then, which is degraded in
-/// our words.
+/// Maps the component status of Statuspage and incident.io. A partial outage still answers
+/// sometimes, so it counts as degraded.
 fn component_status(word: &str) -> Status {
     match word {
         "operational" => Status::Operational,
         "under_maintenance" => Status::Maintenance,
         "degraded_performance" | "partial_outage" => Status::Degraded,
         "major_outage" | "full_outage" => Status::Outage,
-        // A word that they invent tomorrow.
+        // A status that may be added later.
         other if other.contains("outage") || other.contains("degraded") => Status::Degraded,
         _ => Status::Operational,
     }
 }
 
-/// Their words for an entire page, and for how bad an incident is.
+/// Maps the status of an entire page, or the impact of an incident.
 fn impact_status(word: &str) -> Status {
     match word {
         "maintenance" => Status::Maintenance,
         "minor" | "major" => Status::Degraded,
         "critical" => Status::Outage,
-        // `none`, or a word that they invent tomorrow.
+        // `none`, or a value that may be added later.
         _ => Status::Operational,
     }
 }
@@ -197,7 +198,7 @@ fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).into_owned()
 }
 
-/// One line of at most `max` characters.
+/// Returns `text` on one line, with at most `max` characters.
 fn line(text: &str, max: usize) -> String {
     let parts = text
         .split(|c: char| c.is_control() || c.is_whitespace())
@@ -206,7 +207,7 @@ fn line(text: &str, max: usize) -> String {
     line.chars().take(max).collect()
 }
 
-/// Only such an address may become a link.
+/// Reports whether the URL may be used as a link.
 fn is_web(url: &str) -> bool {
     url.len() <= MAX_URL
         && url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"))

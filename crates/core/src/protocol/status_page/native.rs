@@ -1,5 +1,5 @@
-//! incident.io's own page feed (`/proxy/HOST`): it says which components an incident concerns, and when it was
-//! published. It is undocumented; the shape was read from captures.
+//! incident.io's own feed (`/proxy/HOST`). It has the affected components of an incident and when
+//! it was published. It is undocumented; the format was derived from captures.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::bounded::{Address, Code, Id, List, Moment, Name};
 use super::{MAX_COMPONENTS, Wanted, component_status, is_over, ulid};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// More components of a page are left out.
+/// The maximum number of components per page; others are dropped.
 const MAX_PAGE_COMPONENTS: usize = 5000;
-/// More incidents of a page are left out.
+/// The maximum number of incidents per page; others are dropped.
 const MAX_PAGE_INCIDENTS: usize = 100;
-/// More groups of components are left out, and more components of one group.
+/// The maximum number of component groups, and of components per group; others are dropped.
 const MAX_GROUPS: usize = 200;
-/// More components and updates of one incident are left out.
+/// The maximum number of components and updates per incident; others are dropped.
 const MAX_AFFECTED: usize = 200;
 
 /// The document's `summary`.
@@ -97,7 +97,7 @@ impl NativeAffected {
     }
 }
 
-/// What the summary says.
+/// Returns the page status.
 pub(super) fn page(summary: &NativeSummary, wanted: Wanted<'_>) -> VendorPage {
     let directory = Directory::new(summary);
     let is_ours =
@@ -147,7 +147,8 @@ pub(super) fn page(summary: &NativeSummary, wanted: Wanted<'_>) -> VendorPage {
     }
 }
 
-/// `start_at` of the impacts is dated back and says nothing about this.
+/// Returns when the incident was published. `start_at` of the impacts may be backdated, so it is
+/// not used.
 fn published_at(incident: &NativeIncident) -> Option<Timestamp> {
     let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
     moment(&incident.published_at)
@@ -161,7 +162,7 @@ fn published_at(incident: &NativeIncident) -> Option<Timestamp> {
         })
 }
 
-/// The names by which a component can be meant: its own, and those of its group.
+/// The names of each component: its own, and those of its group.
 struct Directory<'a> {
     names: BTreeMap<&'a str, &'a str>,
     groups: BTreeMap<&'a str, [&'a str; 2]>,

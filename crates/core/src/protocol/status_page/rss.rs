@@ -1,4 +1,5 @@
-//! Any status page's feed, RSS 2.0 or Atom: an item whose title and text do not say that it is over is open.
+//! The RSS 2.0 or Atom feed of any status page. An item is open unless its title or text says that
+//! it is resolved.
 
 use chrono::DateTime;
 
@@ -6,11 +7,11 @@ use super::xml::{self, XmlItem};
 use super::{MAX_INCIDENTS, Unreadable, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// Feeds keep their history; older items than these are over, whatever they say.
+/// Feeds keep their history: items beyond this number count as resolved.
 const MAX_RECENT: usize = 10;
-/// An item may be so much older than the newest one, in milliseconds.
+/// Items this much older than the newest one, in milliseconds, count as resolved.
 const MAX_AGE_MS: i64 = 3 * 24 * 3600 * 1000;
-/// Words for an end.
+/// Words that mean resolved.
 const OVER: [&str; 6] = [
     "resolved",
     "completed",
@@ -20,7 +21,7 @@ const OVER: [&str; 6] = [
     "has been fixed",
 ];
 
-/// Reads the feed. An item is wanted when its title or text has one of the wanted words.
+/// Parses the feed. An item is relevant if its title or text contains one of the wanted words.
 pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let channel = xml::channel(text)?;
     let newest = channel.items.iter().filter_map(published).max();

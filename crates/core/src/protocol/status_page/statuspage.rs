@@ -1,5 +1,6 @@
-//! Atlassian Statuspage's v2 API (<https://status.atlassian.com/api>), and incident.io's imitation of it: null for empty
-//! lists, incidents without components, a summary that leaves components out.
+//! Atlassian Statuspage's v2 API (<https://status.atlassian.com/api>), and incident.io's version of
+//! it, which has null for empty lists, incidents without components and a summary that omits
+//! components.
 
 use serde::Deserialize;
 
@@ -7,14 +8,15 @@ use super::bounded::{Address, Code, Id, List, Moment, Name};
 use super::{MAX_COMPONENTS, Wanted, component_status, impact_status, is_over, native, ulid};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// More components of a page are left out.
+/// The maximum number of components per page; others are dropped.
 const MAX_PAGE_COMPONENTS: usize = 5000;
-/// More incidents of a page are left out. Statuspage lists 50.
+/// The maximum number of incidents per page; others are dropped. Statuspage lists 50.
 const MAX_PAGE_INCIDENTS: usize = 100;
-/// More updates of one incident, and more components of one update, are left out.
+/// The maximum number of updates per incident, and of components per update; others are dropped.
 const MAX_UPDATES: usize = 50;
 
-/// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, recognized by its `summary`.
+/// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, identified
+/// by its `summary` field.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StatuspageDocument {
@@ -42,7 +44,7 @@ struct Indicator {
 #[serde(default)]
 struct StatuspageComponent {
     id: Id,
-    /// The id in the list of an update.
+    /// The ID, as in an update's list of components.
     code: Id,
     name: Name,
     status: Code,
@@ -70,14 +72,14 @@ struct StatuspageUpdate {
 }
 
 impl StatuspageDocument {
-    /// Whether it has a field of a Statuspage at all.
+    /// Reports whether it has any field of a Statuspage.
     fn is_statuspage(&self) -> bool {
         self.status.is_some() || self.incidents.given || self.components.given
     }
 }
 
-/// What `summary.json` (or `incidents.json`) says; `list` is `components.json`, if it was fetched too. `None` when it is
-/// neither.
+/// Returns the status from `summary.json` or `incidents.json`; `None` if the document is neither.
+/// `list` is `components.json`, if it was fetched too.
 pub(super) fn page(
     document: &StatuspageDocument,
     list: Option<&StatuspageDocument>,
@@ -99,7 +101,7 @@ pub(super) fn page(
     let concerns_us = |incident: &StatuspageIncident| {
         let affected = components_of(incident);
         if affected.is_empty() {
-            // It names none: then the state of ours decides, as far as it is known.
+            // The incident names no components. Use the status of ours, if known.
             wanted.is_everything() || ours.is_empty() || of_components != Status::Operational
         } else {
             wanted.has(affected.iter().flat_map(|(id, name)| [*id, *name]))
@@ -118,7 +120,7 @@ pub(super) fn page(
         .iter()
         .filter(|m| matches!(m.status.as_str(), "in_progress" | "verifying"))
         .any(concerns_us);
-    // The indicator is of the entire page, and at times `none` while an incident is open.
+    // The indicator is for the entire page, and is sometimes `none` during an incident.
     let mut status = of_components;
     if let (true, Some(page)) = (wanted.is_everything(), &document.status) {
         status = status.worse(impact_status(page.indicator.as_str()));
@@ -151,7 +153,8 @@ fn vendor_incident(incident: &StatuspageIncident, base: &str) -> VendorIncident 
     }
 }
 
-/// When it appeared: what the id carries, else when the record was made. Its start may be dated back.
+/// Returns when the incident was posted: the time in its ID, or when the record was created. Its
+/// start may be backdated.
 fn published_at(incident: &StatuspageIncident) -> Option<Timestamp> {
     let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
     let first_update = || {
@@ -166,7 +169,7 @@ fn published_at(incident: &StatuspageIncident) -> Option<Timestamp> {
         .or_else(first_update)
 }
 
-/// Ids and names of the components that an incident names, there or in its updates.
+/// Returns the IDs and names of the components that an incident or its updates name.
 fn components_of(incident: &StatuspageIncident) -> Vec<(&str, &str)> {
     let direct = incident
         .components

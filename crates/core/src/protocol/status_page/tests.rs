@@ -1,4 +1,4 @@
-//! The captured documents, read as their vendors mean them.
+//! Tests that captured documents are interpreted as their vendors intend.
 
 use proptest::prelude::*;
 
@@ -506,7 +506,7 @@ fn aws_health_is_read_in_utf_16() {
     assert_eq!(all(FeedKind::AwsHealth, b"[]").status, Status::Operational);
 }
 
-/// JSON of any shape, with the keys that the readers look for.
+/// Generates JSON of any shape, with the keys that the parsers look for.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

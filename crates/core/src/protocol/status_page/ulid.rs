@@ -1,15 +1,15 @@
-//! The moment that a ULID carries: its first ten characters are milliseconds since the epoch
-//! (<https://github.com/ulid/spec>). incident.io's ids show by that when something was really published.
+//! The time in a ULID: its first ten characters are milliseconds since the Unix epoch
+//! (<https://github.com/ulid/spec>). incident.io's IDs reveal when something was really published.
 
 use crate::model::Timestamp;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// 2014: no status page of today is older, so an earlier moment means that the id is no ULID.
+/// 2014. No current status page is older, so an earlier time means that the ID is not a ULID.
 const EARLIEST_MS: i64 = 1_388_534_400_000;
 /// 2100.
 const LATEST_MS: i64 = 4_102_444_800_000;
 
-/// When the id was made; `None` when it is no ULID.
+/// Returns when the ID was created; `None` if it is not a ULID.
 pub(super) fn made_at(id: &str) -> Option<Timestamp> {
     if id.len() != 26 {
         return None;

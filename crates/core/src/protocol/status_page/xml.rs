@@ -1,6 +1,6 @@
-//! RSS and Atom in time linear in its bytes: one pass over the events of the document, which keeps the few texts that are wanted
-//! and counts everything else against a limit. No entity but the five predefined ones is expanded, and a document type
-//! is refused.
+//! Parses RSS and Atom in linear time: one pass over the document, which keeps only the needed
+//! texts and counts everything else against a limit. Only the five predefined entities are
+//! expanded, and a document type declaration is rejected.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
@@ -8,25 +8,26 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::Unreadable;
 
-/// More elements, texts, comments and the like than this are refused. A feed of a hundred items has about a thousand.
+/// The maximum number of nodes (elements, texts, comments); larger documents are rejected. A feed
+/// of a hundred items has about a thousand.
 const MAX_NODES: usize = 50_000;
-/// More attributes on one element are refused.
+/// The maximum number of attributes per element; more are rejected.
 const MAX_ATTRIBUTES: usize = 64;
-/// Elements nested deeper are refused. RSS needs four.
+/// The maximum nesting depth; deeper documents are rejected. RSS needs four.
 const MAX_DEPTH: usize = 32;
-/// More items of a feed are left out.
+/// The maximum number of items per feed; others are dropped.
 const MAX_ITEMS: usize = 1000;
-/// A text is cut here, in bytes.
+/// The maximum length of a text, in bytes; longer ones are truncated.
 const MAX_TEXT: usize = 2048;
 
-/// What is kept of an RSS channel.
+/// The fields kept of an RSS channel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct XmlChannel {
     pub(super) link: String,
     pub(super) items: Vec<XmlItem>,
 }
 
-/// What is kept of an item.
+/// The fields kept of an item.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct XmlItem {
     pub(super) title: String,
@@ -36,7 +37,7 @@ pub(super) struct XmlItem {
     pub(super) description: String,
 }
 
-/// Reads an RSS 2.0 or Atom document.
+/// Parses an RSS 2.0 or Atom document.
 pub(super) fn channel(text: &str) -> Result<XmlChannel, Unreadable> {
     let mut reader = Reader::from_str(text);
     let mut tree = Tree::default();
@@ -69,19 +70,19 @@ pub(super) fn channel(text: &str) -> Result<XmlChannel, Unreadable> {
     Err(Unreadable::TooMuch("XML elements", MAX_NODES))
 }
 
-/// Where in the document the reader is, and what was kept so far.
+/// The parser's position in the document, and the fields kept so far.
 #[derive(Debug, Default)]
 struct Tree {
     /// The names of the open elements.
     path: Vec<ElementKind>,
     channel: Option<XmlChannel>,
-    /// A second `<channel>` is not read.
+    /// Whether the first `<channel>` has ended; a second one is ignored.
     is_over: bool,
-    /// The root is Atom's `<feed>`, which stands for the channel as well.
+    /// Whether the root is Atom's `<feed>`, which is also the channel.
     is_atom: bool,
 }
 
-/// The elements that matter.
+/// The relevant elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ElementKind {
     Channel,
@@ -109,7 +110,7 @@ impl ElementKind {
     }
 }
 
-/// The address of an Atom link to the page for people.
+/// Returns the URL of an Atom link to the HTML page.
 fn link_of(element: &BytesStart<'_>) -> Option<String> {
     let value = |name: &str| {
         let mut attributes = element.attributes();
@@ -127,7 +128,7 @@ fn link_of(element: &BytesStart<'_>) -> Option<String> {
 impl Tree {
     fn open(&mut self, element: &BytesStart<'_>) -> Result<(), Unreadable> {
         let mut attributes = element.attributes();
-        // The check for duplicates takes quadratic time, and none of them is used.
+        // Checking for duplicates takes quadratic time and is not needed.
         let attributes = attributes.with_checks(false);
         if attributes.take(MAX_ATTRIBUTES + 1).count() > MAX_ATTRIBUTES {
             return Err(Unreadable::TooMuch(
@@ -138,9 +139,9 @@ impl Tree {
         if self.path.len() == MAX_DEPTH {
             return Err(Unreadable::TooMuch("nested elements", MAX_DEPTH));
         }
-        // A prefixed name, such as `atom:link`, is none of RSS.
+        // A prefixed name, such as `atom:link`, does not belong to RSS.
         let kind = ElementKind::of(element.name().into_inner());
-        // Atom has its entries right below the root, and links in an attribute.
+        // Atom has its entries directly below the root, and links in an attribute.
         if self.path.is_empty() && element.name().into_inner() == "feed" {
             self.path.push(ElementKind::Other);
             self.path.push(ElementKind::Channel);
@@ -191,7 +192,7 @@ impl Tree {
                     ElementKind::Title => &mut item.title,
                     ElementKind::Guid => &mut item.guid,
                     ElementKind::Link => &mut item.link,
-                    // Atom has both; the first is kept.
+                    // Atom has both dates; keep the first.
                     ElementKind::Published if self.is_atom && item.published.len() > 9 => return,
                     ElementKind::Published => &mut item.published,
                     ElementKind::Description => &mut item.description,
@@ -205,7 +206,7 @@ impl Tree {
     }
 
     fn finish(mut self) -> Result<XmlChannel, Unreadable> {
-        // A document that was cut off in the middle.
+        // The document is truncated.
         if !self.path.is_empty() {
             return Err(Unreadable::Syntax("XML"));
         }
