@@ -1,4 +1,4 @@
-//! Drills: starting one, its receipts, confirming it. The middleware has seen the token.
+//! Drills: starting, receipts and confirmations. The middleware has checked the token.
 
 use axum::Json;
 use axum::body::Bytes;

@@ -22,9 +22,9 @@ use llmwatch_core::model::EndpointView;
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Outcome, Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, floor};
 
-/// The most points of a series.
+/// The most points in a series.
 const POINTS: u128 = 2000;
-/// About how many points a series has if no step is asked for.
+/// The approximate number of points if no step is given.
 const USUAL_POINTS: u128 = 300;
 /// The longest range of a series.
 const LONGEST: Duration = Duration::from_hours(24 * 1000);
@@ -217,7 +217,7 @@ pub(super) async fn samples(
     let before_seq = cursor(ask.cursor.as_deref())?.map(u64::cast_signed);
     known(&view, &name).await?;
     let found = view.store.run_blocking(move |store| {
-        // One more than wanted says whether there is a next page.
+        // One extra sample shows whether there is a next page.
         store.samples(SamplePage {
             endpoint: &name,
             location: ask.location.as_deref(),
@@ -441,7 +441,7 @@ pub(super) async fn series(
     }))
 }
 
-/// The shortest step of a round length that makes no more than `points`.
+/// Returns the shortest round step that makes at most `points`.
 fn round_step(range: Duration, points: u128) -> Duration {
     let minutes = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map(Duration::from_mins);
     let fits = |step: &Duration| range.as_millis() / step.as_millis() <= points;
@@ -451,7 +451,7 @@ fn round_step(range: Duration, points: u128) -> Duration {
         .unwrap_or(Duration::from_hours(24 * 7))
 }
 
-/// An endpoint that is configured, or of which there are still samples.
+/// Checks that the endpoint is configured or still has samples.
 async fn known(view: &View, name: &str) -> Result<(), Problem> {
     if view
         .snapshot

@@ -1,4 +1,5 @@
-//! Acknowledgements and notes. The middleware has seen the token; the pipeline records a change before it is answered.
+//! Acknowledgements and notes. The middleware has checked the token; the pipeline records a change
+//! before the response is sent.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -89,13 +90,13 @@ pub(super) async fn note(
         .ok_or_else(|| not_open(number))
 }
 
-/// Commits everything that waits to be written. Only over the control socket.
+/// Commits all pending writes. Only over the control socket.
 pub(super) async fn flush(_: LocalOnly, State(view): State<View>) -> Result<StatusCode, Problem> {
     ask(&view, Command::Flush).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reads the configuration anew. Only over the control socket.
+/// Reloads the configuration. Only over the control socket.
 pub(super) async fn reload(_: LocalOnly, State(view): State<View>) -> Result<StatusCode, Problem> {
     match view.reload.ask().await {
         Some(Ok(())) => Ok(StatusCode::NO_CONTENT),

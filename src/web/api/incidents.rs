@@ -112,7 +112,7 @@ pub(super) async fn one(
     Ok(Json(incident).into_response())
 }
 
-/// The incident of a stored row; an open one is as the snapshot has it, since that is newer.
+/// Returns the incident of a stored row. An open one comes from the snapshot, which is newer.
 pub(super) fn read(row: &IncidentRow, snapshot: &Snapshot) -> Result<Incident, Problem> {
     if let Some(now) = snapshot.incidents.iter().find(|i| i.number == row.number) {
         return Ok(now.clone());

@@ -20,7 +20,7 @@ use super::reader::Reader;
 use super::{View, events, summary};
 use llmwatch_core::model::Snapshot;
 
-/// The most items of a page, and how many come unasked.
+/// The most items per page, and the default.
 const MOST: u32 = 1000;
 const USUAL: u32 = 100;
 
@@ -80,7 +80,7 @@ async fn status(
     Ok(Json(&*snapshot).into_response())
 }
 
-/// How many items are wanted.
+/// Checks the requested number of items.
 fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     match asked.unwrap_or(USUAL) {
         n @ 1..=MOST => Ok(n),
@@ -90,7 +90,7 @@ fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// The cursor of the page before, as it was given out.
+/// Parses the cursor of the previous page.
 fn cursor(given: Option<&str>) -> Result<Option<u64>, Problem> {
     let parse = |text: &str| {
         let number = text

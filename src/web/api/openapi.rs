@@ -1,4 +1,4 @@
-//! The description of the API, made from the types that it serves.
+//! The OpenAPI description of the API, generated from its types.
 
 use std::sync::LazyLock;
 
@@ -54,7 +54,7 @@ static DESCRIPTION: LazyLock<String> = LazyLock::new(|| {
     description.to_string()
 });
 
-/// Adds what holds for every operation, and what the types cannot say.
+/// Adds what applies to every operation, and what the types cannot express.
 fn complete(description: &mut Value) {
     let problem = json!({
         "description": "What is wrong, and what to do about it.",
@@ -74,11 +74,11 @@ fn complete(description: &mut Value) {
             }
         }
     }
-    // Reading needs the token where one is configured.
+    // Reading requires the token if one is configured.
     description["security"] = json!([{}, {"token": []}]);
     description["components"]["securitySchemes"] =
         json!({"token": {"type": "http", "scheme": "bearer"}});
-    // Either the one or the other.
+    // Exactly one of the two.
     let given = |this: &str, other: &str| json!({"required": [this], "properties": {this: {"type": "string"}, other: {"type": "null"}}});
     description["components"]["schemas"]["NewSilence"]["oneOf"] =
         json!([given("until", "for"), given("for", "until")]);
@@ -90,7 +90,7 @@ fn objects(of: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
         .flat_map(|map| map.values_mut())
 }
 
-/// The description itself.
+/// Serves the description.
 pub(super) async fn describe() -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "application/json")],

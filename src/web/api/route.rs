@@ -1,4 +1,5 @@
-//! Which endpoint to use now, from memory: an application may ask before each of its calls.
+//! The endpoint to use now, answered from memory: an application may call this before each LLM
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,7 +178,7 @@ fn summary(ranking: &Ranking, weight: impl Fn(&str) -> u32) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Stands for the choice, so that it changes only when the choice does.
+/// Computes an `ETag` of the choice, which changes only when the choice does.
 fn tag(group: Option<&str>, endpoint: Option<&str>) -> String {
     let text = format!("{group:?} {endpoint:?}");
     let hash = digest::digest(&digest::SHA256, text.as_bytes());

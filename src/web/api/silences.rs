@@ -1,4 +1,5 @@
-//! Silences. The middleware has seen the token; the pipeline records a change before it is answered.
+//! Silences. The middleware has checked the token; the pipeline records a change before the
+//! response is sent.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
 use llmwatch_core::model::{EndpointName, Provider, Silence, Timestamp};
 
-/// The longest name and note that is kept, in bytes.
+/// The length limit of names and notes, in bytes.
 const LONGEST: usize = 1000;
 
 /// A new silence. Without endpoints, providers and groups it covers everything.
@@ -156,7 +157,7 @@ pub(super) async fn unsilence_which(
     end(&view, which.id).await
 }
 
-/// The body as JSON; an empty one is the default.
+/// Parses the body as JSON; an empty one is the default.
 pub(super) fn body_of<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Ok(T::default());
@@ -170,7 +171,7 @@ pub(super) fn body_of<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Resu
     })
 }
 
-/// One line of bounded length without control characters.
+/// Returns one line of limited length without control characters.
 pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()

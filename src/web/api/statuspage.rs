@@ -1,7 +1,9 @@
-//! The same in the form of Atlassian Statuspage (`/api/v2/*.json`), so that tools which read vendors' pages read ours.
+//! The status in the format of Atlassian Statuspage (`/api/v2/*.json`), for tools that read
+//! vendors' status pages.
 //!
-//! Statuspage knows no "unknown": what could not be measured is not claimed to be broken, and its description says why.
-//! Incidents of the account and of this machine have the impact `none`.
+//! Statuspage has no "unknown" status. An endpoint that could not be measured is not reported as
+//! broken, and its description says why. Incidents of the account and of this machine have the
+//! impact `none`.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,7 +25,7 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::text;
 
-/// Statuspage lists the last 50.
+/// Statuspage lists the last 50 incidents.
 const INCIDENTS: u32 = 50;
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -215,7 +217,7 @@ pub(super) async fn incidents(
     }))
 }
 
-/// What all of them are made from.
+/// The common input of all documents.
 struct Site {
     snapshot: std::sync::Arc<Snapshot>,
     config: std::sync::Arc<Settings>,
@@ -414,7 +416,8 @@ impl Site {
     }
 }
 
-/// The status of an endpoint; Statuspage has no word for one that is pending, which must not look healthy.
+/// Returns the displayed status. Statuspage has no status for a pending alert, which must not look
+/// healthy.
 fn shown(endpoint: &EndpointView) -> Status {
     match (endpoint.status, endpoint.alert.state) {
         (Status::Operational, AlertState::Pending) => Status::Degraded,
@@ -431,7 +434,7 @@ fn component_status(status: Status) -> &'static str {
     }
 }
 
-/// Twelve characters, as Statuspage's ids have, that are always the same for the same thing.
+/// Returns a stable id of twelve characters, like those of Statuspage.
 fn short_id(parts: &[&str]) -> String {
     let digest = digest::digest(&digest::SHA256, parts.join("\n").as_bytes());
     let number = digest
