@@ -1,4 +1,4 @@
-//! What the page of a one-click link says.
+//! The content of the page behind a one-click link.
 
 use askama::Template;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -19,7 +19,7 @@ struct LinkPage {
     button: Option<&'static str>,
 }
 
-/// What a page of a link says.
+/// The content of a link's page.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) class: &'static str,
@@ -39,7 +39,7 @@ impl Answer {
         }
     }
 
-    /// A sentence and a detail that name nothing, in the reader's language.
+    /// Creates an answer with a fixed sentence and detail, in the reader's language.
     pub(super) fn fixed(
         status: StatusCode,
         locale: &Locale,
@@ -80,7 +80,7 @@ impl Answer {
         )
     }
 
-    /// The same with a button that acts.
+    /// Adds a button that performs the action.
     pub(super) fn with_button(self, button: &'static str) -> Self {
         Self {
             button: Some(button),
@@ -92,7 +92,7 @@ impl Answer {
         let snapshot = view.snapshot.borrow().clone();
         let status = self.status;
         let page = LinkPage {
-            // The link shows what the page says and nothing else.
+            // The page of a link shows nothing beyond the answer.
             frame: Frame::new(view, &snapshot, "Link", Reader::Public).into_link(),
             class: self.class,
             sentence: self.sentence,

@@ -1,5 +1,6 @@
-//! Numbers as SVG paths. Pure: the same numbers give the same bytes. Nothing here is text from outside, so nothing needs
-//! escaping; labels stand beside the drawings, in HTML, where they stay legible at every width.
+//! Draws numbers as SVG paths. Pure: the same numbers give the same bytes. No text from outside is
+//! included, so nothing needs escaping. Labels are in HTML beside the drawings, so that they are
+//! legible at every width.
 
 use std::fmt::Write as _;
 
@@ -9,29 +10,30 @@ use super::history::{Day, MedianAndP95};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Timestamp;
 
-/// The width of one bar in units of its drawing; the rightmost one is the gap.
+/// The width of one bar in drawing units; the rightmost unit is the gap.
 pub(crate) const BAR: usize = 4;
 /// The height of the bars.
 const BAR_HEIGHT: usize = 20;
-/// From this share of slow probes on, a day is drawn as slow.
+/// The share of slow probes from which a day is drawn as slow.
 const SLOW_SHARE: f64 = 0.1;
 
-/// A row of bars, one a day: one path per level, since 200 endpoints × 90 days would be heavy as elements.
+/// A row of bars, one per day. There is one path per level, since 200 endpoints × 90 days of
+/// elements would be slow.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bars {
-    /// Something was measured.
+    /// Days with measurements.
     pub(crate) good: String,
-    /// Below 99.9% available, or many were slow.
+    /// Days below 99.9% availability, or with many slow probes.
     pub(crate) minor: String,
-    /// Below 99%.
+    /// Days below 99%.
     pub(crate) partial: String,
-    /// Below 95%.
+    /// Days below 95%.
     pub(crate) major: String,
-    /// Nothing was measured.
+    /// Days without measurements.
     pub(crate) none: String,
 }
 
-/// How bad a day was.
+/// The severity level of a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Good,
@@ -52,7 +54,7 @@ impl Level {
         })
     }
 
-    /// How much of the bar is drawn in its color, so that the level is visible without color too.
+    /// Returns the colored height of the bar, so that the level is visible without color too.
     fn height(self) -> usize {
         match self {
             Self::Good | Self::Major => BAR_HEIGHT,
@@ -62,7 +64,7 @@ impl Level {
     }
 }
 
-/// The bars of `count` days from `first` on.
+/// Draws the bars of `count` days, starting with `first`.
 pub(crate) fn bars(days: &[Day], first: Timestamp, count: usize) -> Bars {
     let mut bars = Bars::default();
     let first = first.0.div_euclid(DAY_MS);
@@ -73,7 +75,7 @@ pub(crate) fn bars(days: &[Day], first: Timestamp, count: usize) -> Bars {
             *level = Level::of(*day);
         }
     }
-    // What stands behind: runs of measured and unmeasured days are one rectangle each.
+    // The background: each run of measured or unmeasured days is one rectangle.
     let mut start = 0;
     while start < count {
         let is_measured = levels[start].is_some();
@@ -107,7 +109,7 @@ pub(crate) fn bars(days: &[Day], first: Timestamp, count: usize) -> Bars {
     bars
 }
 
-/// The gaps between `count` bars, drawn over them in the colour of the ground.
+/// Draws the gaps between `count` bars over them, in the background color.
 pub(crate) fn gaps(count: usize) -> String {
     let mut path = String::new();
     for place in 1..=count {
@@ -116,16 +118,17 @@ pub(crate) fn gaps(count: usize) -> String {
     path
 }
 
-/// A line with the room between the median and the 95th percentile around it.
+/// A median line with a band up to the 95th percentile.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrendLine {
     /// The median.
     pub(crate) line: String,
-    /// From the median to the 95th percentile.
+    /// The band from the median to the 95th percentile.
     pub(crate) band: String,
 }
 
-/// Draws `points` over so many units, `top` being the value at the upper edge. Missing points interrupt the line.
+/// Draws `points` at the given size; `top` is the value at the upper edge. Missing points interrupt
+/// the line.
 pub(crate) fn course(
     points: &[Option<MedianAndP95>],
     (width, height): (usize, usize),
@@ -139,7 +142,7 @@ pub(crate) fn course(
     while place < points.len() {
         let run: Vec<_> = points[place..].iter().map_while(|p| *p).collect();
         if let [only] = run.as_slice() {
-            // One point alone is a short dash.
+            // Draws an isolated point as a short dash.
             let _ = write!(course.line, "M{} {}h2", (x(place) - 1).max(0), y(only.p50));
         } else if !run.is_empty() {
             let mut upper = String::new();
@@ -159,7 +162,7 @@ pub(crate) fn course(
     course
 }
 
-/// Columns standing on each other: one path per layer, over so many units.
+/// Draws stacked columns at the given size, one path per layer.
 pub(crate) fn stacked(
     columns: &[Vec<f64>],
     layers: usize,
@@ -178,7 +181,7 @@ pub(crate) fn stacked(
             let upper =
                 height as i64 - ((sum / top).clamp(0.0, 1.0) * height as f64).round() as i64;
             if *value > 0.0 {
-                // What is there is seen, however small its share.
+                // Anything above zero is visible, however small its share.
                 let upper = upper.min(base - 1).max(0);
                 let _ = write!(paths[layer], "M{left} {base}V{upper}H{right}V{base}z");
                 base = upper;
@@ -188,20 +191,20 @@ pub(crate) fn stacked(
     paths
 }
 
-/// Round moments below a chart.
+/// Axis ticks below a chart, at round times.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticks {
-    /// Where, in percent of the width, and what it is called.
+    /// The position, in percent of the width, and the label.
     pub(crate) marks: Vec<(String, String)>,
-    /// The lines above them, in units of the drawing.
+    /// The lines above them, in drawing units.
     pub(crate) lines: String,
 }
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// The round moments of a period as the clock and the calendar of the reader have them: quarters of an hour, hours, days, weeks
-/// or halves of a month, whatever gives a handful.
+/// Returns a handful of ticks at round times in the reader's time zone: quarters of an hour, hours,
+/// days, weeks or half months.
 pub(crate) fn ticks(
     (since, until): (Timestamp, Timestamp),
     locale: &Locale,
@@ -247,7 +250,7 @@ pub(crate) fn ticks(
     let mut ticks = Ticks::default();
     for at in moments {
         let place = at.since_ms(since) as f64 / length as f64;
-        // At the very edges a label would hang over.
+        // A label near an edge would overflow.
         if (0.02..=0.98).contains(&place) {
             ticks
                 .marks
@@ -258,7 +261,7 @@ pub(crate) fn ticks(
     ticks
 }
 
-/// A round number at or above `value`, for the upper edge of a scale whose half is worth a label too.
+/// Rounds `value` up to a round number for the top of a scale, whose half must be a good label too.
 pub(crate) fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;

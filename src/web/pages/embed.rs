@@ -1,4 +1,5 @@
-//! A banner for an iframe on a page of one's own: one sentence without a script. Only `[web] cors_origins` may frame it.
+//! A banner for an iframe on another site: one sentence without a script. Only `[web] cors_origins`
+//! may frame it.
 
 use askama::Template;
 use axum::extract::State;
@@ -10,7 +11,7 @@ use crate::web::format;
 use crate::web::reader::Reader;
 use crate::web::summary;
 
-/// How often a browser fetches it again, in seconds.
+/// The refresh interval of the browser, in seconds.
 const REFRESH_S: &str = "60";
 
 #[derive(Template)]

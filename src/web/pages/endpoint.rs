@@ -1,4 +1,5 @@
-//! One endpoint: its history over a chosen range, what was learned about it, and its last failed probes in full.
+//! The page of an endpoint: its history over a chosen range, its learned baseline, and its last
+//! failed probes in full.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,15 +29,15 @@ use llmwatch_core::model::{
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use llmwatch_core::text;
 
-/// The size of a chart's drawing; the page scales it.
+/// The size of a chart in drawing units; the page scales it.
 const CHART: (usize, usize) = (720, 120);
-/// How many bad probes are shown.
+/// The number of bad probes shown.
 const BAD: u32 = 10;
-/// Samples of the shortest range at the shortest interval.
+/// The number of samples in the shortest range at the shortest interval.
 const MOST_SAMPLES: u32 = 3600;
 const MINUTE_MS: i64 = 60_000;
 
-/// What stands after the `?`.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct EndpointQuery {
     range: Option<String>,
@@ -44,7 +45,7 @@ pub(super) struct EndpointQuery {
     until: Option<String>,
 }
 
-/// A range that can be chosen.
+/// A selectable range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     name: &'static str,
@@ -92,9 +93,10 @@ const RANGES: [Range; 6] = [
     },
 ];
 
-/// The range that is shown when none is asked for.
+/// The default range.
 const USUAL: Range = RANGES[2];
-/// The steps of a range that was chosen freely: the finest that gives at most this many columns.
+/// The possible steps of a custom range. The finest one that gives at most this many columns is
+/// used.
 const STEPS_MS: [i64; 7] = [
     MINUTE_MS,
     5 * MINUTE_MS,
@@ -105,7 +107,7 @@ const STEPS_MS: [i64; 7] = [
     DAY_MS,
 ];
 const MOST_COLUMNS: i64 = 120;
-/// The incidents among which those of a range are looked for.
+/// The number of incidents that are searched for those within a range.
 const INCIDENTS: u32 = 200;
 
 #[derive(Template)]
@@ -137,7 +139,7 @@ struct EndpointPage {
     ticks: Ticks,
     marks: String,
     marked: Vec<Marked>,
-    /// The notes within the range, as lines of the charts.
+    /// The notes within the range, as lines in the charts.
     notes: String,
     noted: Vec<Noted>,
     since_ms: i64,
@@ -146,7 +148,7 @@ struct EndpointPage {
     buckets: Vec<HistoryRow>,
     bad: Vec<BadProbe>,
     facts: Vec<(&'static str, String)>,
-    /// The group of alternatives that it belongs to.
+    /// The group that it belongs to.
     group: Option<String>,
 }
 
@@ -165,29 +167,29 @@ struct Marked {
     ended_at: Option<Timestamp>,
 }
 
-/// A latency over time.
+/// A latency chart.
 struct LineChart {
     course: TrendLine,
-    /// What is usual at each time, and from there up to where a probe counts as slow.
+    /// The learned baseline.
     typical: Option<Learned>,
-    /// Whether peaks are higher than the chart.
+    /// Whether peaks exceed the top of the chart.
     is_cut: bool,
     top: String,
     middle: String,
     empty: bool,
 }
 
-/// What is learned of a latency, drawn.
+/// The learned baseline of a latency, drawn.
 struct Learned {
-    /// What is usual.
+    /// The typical latency.
     line: String,
-    /// From there up to where a probe counts as slow.
+    /// From the typical latency up to the threshold of a slow probe.
     band: String,
 }
 
-/// Columns over time, layer on layer.
+/// A chart of stacked columns over time.
 struct StackChart {
-    /// Name, colour class, path, and the sum over the range in words.
+    /// Name, color class, path, and the total over the range as text.
     layers: Vec<(String, String, String, String)>,
     top: String,
     middle: String,
@@ -204,7 +206,7 @@ struct HistoryRow {
     total: String,
 }
 
-/// A probe that was not good.
+/// A failed or slow probe.
 struct BadProbe {
     at: Timestamp,
     class: &'static str,
@@ -278,7 +280,7 @@ pub(super) async fn page(
     }
 }
 
-/// The days and the hours of the days that were not perfect, for the detail of the bars.
+/// Serves the days, with the hours of imperfect days, for the details of the bars.
 pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> Response {
     let now = view.snapshot.borrow().at;
     let first = first_day(now);
@@ -309,7 +311,7 @@ pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> 
         .into_response()
 }
 
-/// The window that was asked for, and whether it ends before now.
+/// Returns the requested window, and whether it ends before now.
 fn window_of(asked: &EndpointQuery, now: Timestamp) -> (ChartWindow, bool) {
     let parse = |text: &Option<String>| {
         let at = text.as_deref().and_then(|t| Timestamp::parse(t).ok());
@@ -326,7 +328,7 @@ fn window_of(asked: &EndpointQuery, now: Timestamp) -> (ChartWindow, bool) {
         Some((since, until)) => free_range(until.since_ms(since)),
         None => named.unwrap_or(USUAL),
     };
-    // The step that holds the end is complete.
+    // Includes the entire step that contains the end.
     let end = until.unwrap_or(now).0;
     let until_ms = end.div_euclid(range.step_ms) * range.step_ms + range.step_ms;
     let window = ChartWindow {
@@ -337,7 +339,7 @@ fn window_of(asked: &EndpointQuery, now: Timestamp) -> (ChartWindow, bool) {
     (window, until.is_some())
 }
 
-/// A range of about `length_ms`, at most 90 days.
+/// Returns a range of about `length_ms`, at most 90 days.
 fn free_range(length_ms: i64) -> Range {
     let length_ms = length_ms.clamp(10 * MINUTE_MS, DAYS as i64 * DAY_MS);
     let step_ms = STEPS_MS
@@ -352,7 +354,7 @@ fn free_range(length_ms: i64) -> Range {
     }
 }
 
-/// The incidents of `endpoint` within the window, oldest first.
+/// Returns the incidents of `endpoint` within the window, oldest first.
 fn incidents_in(
     store: &Store,
     endpoint: &str,
@@ -388,7 +390,7 @@ fn rollups_of(
     Ok(store.rollups(query)?.remove(endpoint).unwrap_or_default())
 }
 
-/// The steps of the window. Those that are shorter than the finest rollup are made from the samples themselves.
+/// Returns the steps of the window. Steps shorter than the finest rollup are computed from samples.
 fn steps(store: &Store, endpoint: &str, window: ChartWindow) -> Result<Vec<Rollup>, StoreError> {
     let step = Duration::from_millis(window.range.step_ms.unsigned_abs());
     if step >= Resolution::FiveMinutes.length() {
@@ -429,7 +431,7 @@ fn last_good(store: &Store, endpoint: &str) -> Result<Option<Sample>, StoreError
     Ok(store.samples(page)?.pop().map(|(_, sample)| sample))
 }
 
-/// The range that is shown.
+/// The displayed range.
 #[derive(Clone, Copy)]
 struct ChartWindow {
     range: Range,
@@ -449,7 +451,7 @@ impl ChartWindow {
     }
 }
 
-/// What was read of the endpoint.
+/// The history read from the store.
 struct EndpointHistory {
     days: Vec<Rollup>,
     steps: Vec<Rollup>,
@@ -559,7 +561,7 @@ fn total(rollups: &[Rollup]) -> Rollup {
     total
 }
 
-/// Name, value and a note of each.
+/// Returns name, value and note of each figure.
 fn figures(
     view: &EndpointView,
     endpoint: &Endpoint,
@@ -625,7 +627,8 @@ fn figures(
     ]
 }
 
-/// The cause before the counts: "server error (http.5xx) since 09:12 UTC, 9 of the last 10 probes failed".
+/// The cause, before any counts: "server error (http.5xx) since 09:12 UTC, 9 of the last 10 probes
+/// failed".
 fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> String {
     let locale = &frame.locale;
     if let Some(counts) = pending(view, locale) {
@@ -652,7 +655,7 @@ fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> St
         .unwrap_or_else(|| locale.say("Correct answers in the usual time.").to_owned())
 }
 
-/// The incidents as areas of the charts, at least two units wide.
+/// Draws the incidents as areas of the charts, at least two units wide.
 fn marks(incidents: &[Incident], window: ChartWindow, now: Timestamp) -> String {
     let length = window.until.since_ms(window.since) as f64;
     let x = |at: Timestamp| {
@@ -667,7 +670,7 @@ fn marks(incidents: &[Incident], window: ChartWindow, now: Timestamp) -> String 
     areas.collect()
 }
 
-/// The notes of the incidents, as far as they are within the window, oldest first.
+/// Returns the notes of the incidents within the window, oldest first.
 fn noted(incidents: &[Incident], window: ChartWindow) -> Vec<Noted> {
     let all = incidents.iter().flat_map(|i| &i.notes);
     let mut noted: Vec<_> = all
@@ -700,7 +703,7 @@ fn marked(incident: &Incident, locale: &Locale) -> Marked {
     }
 }
 
-/// What is usual for a latency.
+/// The learned baseline of a latency.
 struct Usual<'a> {
     typical_ms: f64,
     slow_factor: f64,
@@ -708,7 +711,7 @@ struct Usual<'a> {
 }
 
 impl Usual<'_> {
-    /// What is usual in a column, in milliseconds: the mean of its hours.
+    /// Returns the baseline of a column, in milliseconds: the mean of its hours.
     fn at(&self, window: ChartWindow, place: usize) -> f64 {
         let from = window.since.0 + place as i64 * window.range.step_ms;
         let hours = (window.range.step_ms / HOUR_MS).max(1);
@@ -761,7 +764,7 @@ fn line_chart(
             points[place] = MedianAndP95::of(of(step));
         }
     }
-    // A few peaks do not flatten the rest: the scale ends above the 95th percentile of what is drawn.
+    // A few peaks must not flatten the rest: the scale ends above the 95th percentile of the peaks.
     let mut peaks: Vec<f64> = points.iter().flatten().map(|s| s.p95).collect();
     peaks.sort_by(f64::total_cmp);
     let usual_peak = peaks.get(peaks.len() * 19 / 20).copied().unwrap_or(0.0);
@@ -779,7 +782,8 @@ fn line_chart(
     }
 }
 
-/// The classes of faults, the first part of their codes, most frequent first; what is rare is put together.
+/// Counts errors by class (the first part of the fault's code), most frequent first. Rare classes
+/// are combined.
 fn errors(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart {
     const MOST: usize = 5;
     let class_of = |fault: Fault| {
@@ -833,7 +837,8 @@ fn errors(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart 
     }
 }
 
-/// Where the time of a good probe goes: means of the connection's stages below the median of the rest.
+/// Breaks down the time of a good probe: means of the connection's stages below the median of the
+/// rest.
 fn stages(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart {
     let names = [
         "DNS",
@@ -970,7 +975,7 @@ fn facts(
             locale.say("Provider"),
             text!(locale, "{title}, API {api}", title, api),
         ),
-        // Neither query nor credentials: a URL can carry keys.
+        // Without query or credentials, because a URL can contain keys.
         (
             locale.say("Address"),
             format!(

@@ -1,4 +1,5 @@
-//! A group of alternatives: which endpoint to use now, and what the group saves beside its first choice alone.
+//! The page of a group of alternatives: which endpoint to use now, and what failover saves compared
+//! with the first choice alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,24 +21,24 @@ use llmwatch_core::model::{EndpointView, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Rank, rank};
 use llmwatch_core::text;
 
-/// What is replayed. The replay reads every sample of this time.
+/// The replayed period. The replay reads all of its samples.
 const SPAN: Duration = Duration::from_hours(7 * 24);
-/// How long a replay is good enough.
+/// How long a replay is cached.
 const FRESH: Duration = Duration::from_mins(10);
-/// Groups whose replays are kept.
+/// The most groups whose replays are cached.
 const MOST_KEPT: usize = 64;
 
-/// A smaller difference in cost is not worth a figure.
+/// Smaller cost differences are not shown.
 const LEAST_USD: f64 = 0.001;
 
-/// Per group, when it was replayed, and what came out.
+/// The replay of each group, with its time.
 type KeptReplays = BTreeMap<String, (Timestamp, Arc<Failover>)>;
 
 /// The last replay of each group. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayCache {
     kept: Arc<Mutex<KeptReplays>>,
-    /// Held by the request that replays: one at a time, however many visitors there are.
+    /// Held while replaying, so that there is only one replay at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -102,7 +103,7 @@ struct GroupPage {
     failover: Option<Saved>,
 }
 
-/// An endpoint of the group.
+/// An endpoint in the group.
 struct GroupMember {
     name: String,
     is_chosen: bool,
@@ -113,14 +114,14 @@ struct GroupMember {
     reasons: String,
 }
 
-/// What the group saved.
+/// What failover within the group saved.
 struct Saved {
     figures: Vec<(&'static str, String, String)>,
     basis: String,
     pairs: Vec<PairLine>,
 }
 
-/// The first choice with another endpoint.
+/// The first choice paired with another endpoint.
 struct PairLine {
     with: String,
     availability: String,
@@ -139,7 +140,7 @@ pub(super) async fn page(
     let Ok(Path(name)) = name else {
         return missing.page(&view, &request, reader);
     };
-    // What it shows is more than the summary: latencies and the reasons of the ranking.
+    // This page shows more than the summary: latencies and the reasons for the ranking.
     if !reader.sees_all() || rank(&snapshot, Some(&name)).is_none() {
         return missing.page(&view, &request, reader);
     }
@@ -210,7 +211,8 @@ fn render(
     }
 }
 
-/// Why it stands there, beside what the other columns show: the cause of its incident, else what the routing says.
+/// The reason for the rank, unless other columns show it: the cause of the incident, otherwise the
+/// reason from the routing.
 fn why(view: &EndpointView, place: &Rank, snapshot: &Snapshot, locale: &Locale) -> String {
     let incident = snapshot
         .incidents
@@ -313,7 +315,8 @@ fn pair_line(pair: &Pair, locale: &Locale) -> PairLine {
     }
 }
 
-/// How often two endpoints fail in the same minute: "3.1× chance (1.2 to 8): they are not independent".
+/// Describes how often two endpoints fail in the same minute: "3.1× chance (1.2 to 8): they are not
+/// independent".
 pub(crate) fn together(independence: Option<Independence>, locale: &Locale) -> String {
     let Some(i) = independence else {
         return locale.say("too little data").to_owned();

@@ -1,6 +1,7 @@
-//! What the index page shows of the past. It changes slowly and costs many rows, so it is read at most every few seconds,
-//! however many visitors there are; they get the previous reading meanwhile. One endpoint is read at a time and reduced to
-//! counts at once, so the memory does not grow with the fleet, and finished days are kept.
+//! The history on the index page. It changes slowly and spans many rows, so it is read at most
+//! every few seconds, regardless of the number of visitors; meanwhile they get the previous
+//! reading. Endpoints are read one at a time and reduced to counts, so memory does not grow with
+//! the fleet. Finished days are cached.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,29 +11,30 @@ use crate::store::{RollupQuery, Store, StoreError};
 use llmwatch_core::model::{EndpointName, Incident, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
 
-/// The days that the bars show.
+/// The number of days in the bars.
 pub(crate) const DAYS: usize = 90;
-/// One day.
+/// One day, in milliseconds.
 pub(crate) const DAY_MS: i64 = 86_400_000;
-/// One hour.
+/// One hour, in milliseconds.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
-/// How often finished days are read again.
+/// How often finished days are re-read.
 const ALL_DAYS_EVERY: Duration = Duration::from_mins(10);
-/// The incidents that the index page lists.
+/// The number of incidents on the index page.
 const INCIDENTS: u32 = 6;
-/// How long what was read is good enough.
+/// How long a reading is fresh.
 const FRESH: Duration = Duration::from_secs(10);
-/// How long it is shown while it is read again; a later visitor waits for the new reading.
+/// How long a stale reading is shown while it is being refreshed. After that, visitors wait for the
+/// new reading.
 const STALE: Duration = Duration::from_mins(2);
 
-/// What the index page shows of the past.
+/// The history on the index page.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// When it was read.
     read_at: Timestamp,
     /// The first day of the bars.
     pub(crate) first_day: Timestamp,
-    /// When all days were read, not only the last two.
+    /// When all days were last read, not only the last two.
     full_at: Timestamp,
     /// Per endpoint, its days in order.
     pub(crate) days: BTreeMap<EndpointName, Vec<Day>>,
@@ -45,9 +47,9 @@ pub(crate) struct History {
 pub(crate) struct Day {
     /// Days since the Unix epoch, in UTC.
     pub(crate) number: i64,
-    /// Answered correctly, slow ones included.
+    /// Good probes, slow ones included.
     pub(crate) good: u32,
-    /// Of these, slow.
+    /// Good probes that were slow.
     pub(crate) slow: u32,
     /// Failed because of the provider.
     pub(crate) failed: u32,
@@ -68,27 +70,27 @@ impl Day {
         self.good + self.failed
     }
 
-    /// Share of good probes; `None` without one that counts.
+    /// Share of good probes; `None` if no probe counts.
     pub(crate) fn availability(self) -> Option<f64> {
         (self.counted() > 0).then(|| f64::from(self.good) / f64::from(self.counted()))
     }
 
-    /// Midnight at its beginning.
+    /// Midnight (UTC) at its start.
     pub(crate) fn start(self) -> Timestamp {
         Timestamp(self.number * DAY_MS)
     }
 }
 
-/// The last reading of the history. Clones share it.
+/// The cached history. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryCache {
     history: Arc<Mutex<Arc<History>>>,
-    /// Held by the request that reads it anew, so that a crowd reads it once.
+    /// Held while reading, so that concurrent visitors cause only one reading.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl HistoryCache {
-    /// The history as of about `now`.
+    /// Returns the history at about `now`.
     pub(crate) async fn get(
         &self,
         store: &Store,
@@ -110,13 +112,13 @@ impl HistoryCache {
         } else {
             self.turn.clone().lock_owned().await
         };
-        // Another request has read it meanwhile, perhaps a moment later than this look.
+        // Another request may have read it meanwhile, perhaps with a slightly later `now`.
         let newest = self.lock().clone();
         if now.since_ms(newest.read_at).abs() < FRESH.as_millis() as i64 {
             return Ok(newest);
         }
         let (memory, store) = (self.clone(), store.clone());
-        // A task of its own: it ends even if who asked for it goes away.
+        // A separate task finishes even if the client disconnects.
         let reading = tokio::spawn(async move {
             let read = store
                 .run_blocking(move |store| read(store, now, &newest))
@@ -131,7 +133,7 @@ impl HistoryCache {
         if good_enough {
             return Ok(known);
         }
-        // It ends early only with the daemon.
+        // It is aborted only when the daemon stops.
         reading.await.unwrap_or(Ok(known))
     }
 
@@ -140,7 +142,8 @@ impl HistoryCache {
     }
 }
 
-/// The last incidents, newest first. What another release wrote in another form is left out rather than fatal.
+/// Returns the last incidents, newest first. Rows that another release wrote in an incompatible
+/// form are left out.
 pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError> {
     let rows = store
         .run_blocking(|store| store.last_incidents(None, INCIDENTS))
@@ -151,14 +154,14 @@ pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError
         .collect())
 }
 
-/// How quickly an endpoint answered in the last 24 hours.
+/// The latency of an endpoint over the last 24 hours.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Pace {
-    /// First token of the good probes per hour, oldest first.
+    /// First-token latency of good probes per hour, oldest first.
     pub(crate) hours: Vec<(Timestamp, MedianAndP95)>,
-    /// First token over all of them.
+    /// First-token latency over all hours.
     pub(crate) first_token: Option<MedianAndP95>,
-    /// Total over all of them.
+    /// Total latency over all hours.
     pub(crate) total: Option<MedianAndP95>,
 }
 
@@ -182,13 +185,13 @@ impl Pace {
     }
 }
 
-/// The first day of the bars at `now`.
+/// Returns the first day of the bars at `now`.
 pub(crate) fn first_day(now: Timestamp) -> Timestamp {
     Timestamp((now.0.div_euclid(DAY_MS) - (DAYS as i64 - 1)) * DAY_MS)
 }
 
-/// Reads the history at `now`. Of what is in `known` only the last two days are read again, until it is too old: a sample of
-/// an earlier day changes only when it is attributed again.
+/// Reads the history at `now`. While `known` is recent, only the last two days are re-read: a
+/// sample of an earlier day changes only when it is reattributed.
 fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, StoreError> {
     let first_day = first_day(now);
     let is_full = !(0..ALL_DAYS_EVERY.as_millis() as i64).contains(&now.since_ms(known.full_at));
@@ -245,7 +248,7 @@ pub(crate) struct MedianAndP95 {
 }
 
 impl MedianAndP95 {
-    /// That of a sketch; `None` when it holds nothing.
+    /// Computes them from a sketch; `None` if it is empty.
     pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
         Some(Self {
             p50: sketch.quantile(0.5)?,

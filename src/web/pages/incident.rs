@@ -1,4 +1,4 @@
-//! The incidents: the list, and the page of one with its timeline, figures and evidence.
+//! The incident pages: the list, and the page of one with its timeline, figures and evidence.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::text;
 
-/// Incidents on one page of the list.
+/// Incidents per page of the list.
 const PAGE: u32 = 50;
-/// The first failed probes that are shown.
+/// The number of first failed probes shown.
 const FIRST: usize = 3;
-/// They are looked for this long after its start.
+/// They are searched within this time after its start.
 const FIRST_WITHIN: Duration = Duration::from_mins(10);
-/// The endpoints among whose probes they are looked for.
+/// The number of endpoints whose probes are searched.
 const FIRST_OF: usize = 10;
 
-/// What stands after the `?`.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct PastIncidentsQuery {
     before: Option<String>,
@@ -87,7 +87,7 @@ pub(super) async fn list(
     html(&page, &request)
 }
 
-/// An open incident as the snapshot has it: its length and figures are of this moment.
+/// Returns an open incident from the snapshot, which has its current duration and figures.
 fn current(incident: &Incident, snapshot: &Snapshot) -> Incident {
     snapshot
         .incidents
@@ -130,7 +130,7 @@ struct TimelineDay {
 struct Moment {
     at: Timestamp,
     time: String,
-    /// Since the first failed probe.
+    /// The time since the first failed probe.
     after: String,
     class: &'static str,
     what: String,
@@ -199,7 +199,8 @@ pub(super) async fn page(
     }
 }
 
-/// The first failed or slow probes of the incident's endpoints, oldest first, as far as they are still stored.
+/// Returns the first failed or slow probes of the incident's endpoints, oldest first, if they are
+/// still stored.
 fn first_bad(store: &Store, incident: &Incident) -> Result<Vec<Sample>, StoreError> {
     let outcome = if incident.cause.is_slow() {
         Outcome::Slow
@@ -224,7 +225,7 @@ fn first_bad(store: &Store, incident: &Incident) -> Result<Vec<Sample>, StoreErr
     Ok(found)
 }
 
-/// What the page of an incident shows, and to whom.
+/// The data of an incident's page, and its reader.
 struct Shown<'a> {
     incident: Incident,
     notified: &'a [NotificationRow],
@@ -369,7 +370,7 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What the vendor's own page said, and where.
+/// What the vendor's status page said, with its URL.
 fn official(incident: &Incident, locale: &Locale) -> Option<(String, Option<String>)> {
     let official = &incident.official;
     let status = locale.status(official.status?);
@@ -402,7 +403,8 @@ fn between(from: Timestamp, to: Timestamp, locale: &Locale) -> String {
     locale.duration(to.since_ms(from).max(0) as f64 / 1000.0)
 }
 
-/// What happened, in order and grouped by day: here, at the receivers and on the vendor's page.
+/// Returns the events in order, grouped by day: our decisions, deliveries, and updates of the
+/// vendor's page.
 fn timeline(
     incident: &Incident,
     notified: &[NotificationRow],
@@ -486,7 +488,7 @@ fn timeline(
         let detail = text!(locale, "after {lasted}", lasted);
         moments.push(moment(at, "ok", what, detail));
     }
-    // Stable: what happened in one moment stays in the order of the decisions.
+    // The sort is stable: simultaneous events stay in decision order.
     moments.sort_by_key(|m| m.at);
     let mut days: Vec<TimelineDay> = Vec::new();
     for moment in moments {
@@ -502,7 +504,8 @@ fn timeline(
     days
 }
 
-/// One notification: its mark, what became of it, and with the token who got it and what the receiver answered.
+/// Describes one notification: its mark and result. Readers with the token also see the recipient
+/// and the receiver's answer.
 fn delivery(
     one: &NotificationRow,
     frame: &Frame,
@@ -538,7 +541,7 @@ fn delivery(
     (class, what, details.join(": "))
 }
 
-/// Who gets the messages of an email channel.
+/// Returns the recipients of an email channel.
 fn recipients(channel: &str, frame: &Frame) -> Option<String> {
     let channel = frame.config.channels.iter().find(|c| c.name == channel)?;
     match &channel.kind {
@@ -556,7 +559,7 @@ fn recipients(channel: &str, frame: &Frame) -> Option<String> {
     }
 }
 
-/// Why it is attributed so.
+/// Explains an attribution.
 fn why(attribution: Attribution, locale: &Locale) -> &'static str {
     locale.say(match attribution {
         Attribution::Provider => {

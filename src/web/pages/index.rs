@@ -1,4 +1,5 @@
-//! The index page: the state in one sentence, the problems worst first, then every endpoint with its last 90 days.
+//! The index page: the state in one sentence, the current problems, worst first, then every
+//! endpoint with its last 90 days.
 
 use std::collections::BTreeMap;
 
@@ -26,31 +27,31 @@ use llmwatch_core::model::{
 use llmwatch_core::report::routing::rank;
 use llmwatch_core::text;
 
-/// The hours that a sparkline shows.
+/// The number of hours in a sparkline.
 const HOURS: usize = 24;
-/// The size of a sparkline's drawing.
+/// The size of a sparkline, in drawing units.
 const SPARK: (usize, usize) = (96, 24);
-/// Bad days that are read out one by one to those who cannot see the bars.
+/// The most bad days that are listed for people who cannot see the bars.
 const DAYS_IN_TEXT: usize = 5;
-/// With so few endpoints nothing is collapsed.
+/// With at most this many endpoints, nothing is collapsed.
 const ALL_OPEN: usize = 8;
-/// A provider with more endpoints shows only those with problems until it is chosen.
+/// A provider with more endpoints shows only those with problems until the visitor selects it.
 const LONG: usize = 15;
-/// The same where there are more endpoints than fit on a few screens.
+/// The same limit if there are more endpoints than fit on a few screens.
 const LONG_AMONG_MANY: usize = 6;
-/// From so many endpoints on.
+/// The number of endpoints from which that limit applies.
 const MANY: usize = 40;
-/// Rows of one provider that are sent at all; beyond that the filter finds them.
+/// The most rows sent for one provider; the filter finds the rest.
 const MOST_ROWS: usize = 300;
-/// Problems that are listed before the rest is collapsed.
+/// The number of problems listed before the rest is collapsed.
 const FIRST_PROBLEMS: usize = 6;
-/// The longest filter that is used, in bytes.
+/// The longest filter that is accepted, in bytes.
 const LONGEST_FILTER: usize = 100;
 
-/// What stands after the `?`.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct IndexQuery {
-    /// A part of a name.
+    /// Part of a name.
     q: Option<String>,
     /// `problems` shows only endpoints with a problem.
     show: Option<String>,
@@ -64,7 +65,7 @@ pub(super) struct IndexQuery {
 #[template(path = "pages/index.html")]
 struct IndexPage {
     frame: Frame,
-    /// The locations that can be chosen, and whether each is the chosen one.
+    /// The selectable locations, and whether each is selected.
     places: Vec<(String, bool)>,
     matrix: Vec<MatrixRow>,
     headline: Headline,
@@ -97,7 +98,7 @@ struct GroupLine {
     detail: String,
 }
 
-/// One thing that is wrong now.
+/// A current problem.
 struct ProblemLine {
     class: &'static str,
     href: String,
@@ -112,7 +113,7 @@ struct ProblemLine {
 
 /// The endpoints of one failure domain.
 struct ProviderBlock {
-    /// Its title in an `id`: browsers keep what the visitor opened.
+    /// Its title as an `id`, so that browsers remember what the visitor opened.
     id: String,
     title: String,
     class: &'static str,
@@ -122,14 +123,14 @@ struct ProviderBlock {
     bars_text: String,
     official: Option<VendorStatus>,
     is_open: bool,
-    /// Whether the headings of its columns repeat those of the provider above.
+    /// Whether its column headings repeat those of the provider above.
     repeats_head: bool,
     rows: Vec<Row>,
-    /// How many endpoints are not shown, and the link that shows them.
+    /// The number of hidden endpoints, and the link that shows them.
     hidden: Option<(String, String)>,
 }
 
-/// The status on the vendor's own page.
+/// The status on the vendor's status page.
 struct VendorStatus {
     status: &'static str,
     url: String,
@@ -139,7 +140,7 @@ struct Row {
     name: String,
     class: &'static str,
     state: &'static str,
-    /// Why it is not operational, else the model.
+    /// Why it is not operational; otherwise the model.
     note: String,
     /// The incident that it is part of.
     incident: Option<u64>,
@@ -186,7 +187,7 @@ impl IncidentLine {
         Self {
             number: incident.number,
             open,
-            // A summary, and what was removed from the configuration, is what its title says.
+            // A summary, or an incident whose endpoints were removed, has only its title.
             subject: if cause.is_empty() || incident.removed {
                 incident.title.clone()
             } else {
@@ -206,7 +207,7 @@ impl IncidentLine {
     }
 }
 
-/// The days of several endpoints together.
+/// The combined days of several endpoints.
 #[derive(Debug, Default)]
 struct Sum(Vec<Day>);
 
@@ -226,7 +227,7 @@ impl Sum {
     }
 }
 
-/// The share of good probes over all days.
+/// Share of good probes over all days.
 pub(super) fn availability(days: &[Day]) -> Option<f64> {
     let good: u64 = days.iter().map(|d| u64::from(d.good)).sum();
     let all: u64 = days.iter().map(|d| u64::from(d.counted())).sum();
@@ -288,7 +289,7 @@ fn render(
         .into_iter()
         .map(|p| problem_line(p, &frame.root, &locale))
         .collect();
-    // One alternative for everything stands in the headline.
+    // A single alternative for all problems is already in the headline.
     if let [first, rest @ ..] = problems.as_mut_slice()
         && rest.iter().all(|p| p.instead == first.instead)
     {
@@ -348,7 +349,7 @@ fn render(
     }
 }
 
-/// Each group of at least two endpoints, and the one to use now.
+/// Returns each group of at least two endpoints, with the one to use now.
 fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for group in snapshot.endpoints.iter().filter_map(|e| e.group.as_deref()) {
@@ -369,7 +370,7 @@ fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
     sizes.into_iter().map(line).collect()
 }
 
-/// Days are UTC's wherever the reader is.
+/// Days are in UTC, regardless of the reader's time zone.
 pub(super) fn utc(locale: &Locale) -> Locale {
     Locale {
         timezone: chrono_tz::UTC,
@@ -377,7 +378,7 @@ pub(super) fn utc(locale: &Locale) -> Locale {
     }
 }
 
-/// An endpoint and its status from each location, in the order of the columns.
+/// An endpoint and its status from each location, in column order.
 struct MatrixRow {
     name: String,
     cells: Vec<(&'static str, &'static str)>,
@@ -433,7 +434,7 @@ fn problem_line(problem: format::CurrentProblem, root: &str, locale: &Locale) ->
     }
 }
 
-/// What the visitor wants to see.
+/// The visitor's selection.
 struct Selection<'a> {
     filter: String,
     only_problems: bool,
@@ -461,7 +462,7 @@ fn is_pending(endpoint: &EndpointView) -> bool {
     endpoint.alert.state == AlertState::Pending
 }
 
-/// Worst first; what is only pending before what works.
+/// Sorts worst first; pending alerts rank before working endpoints.
 fn row_rank(endpoint: &EndpointView) -> u8 {
     match endpoint.status {
         Status::Outage => 0,
@@ -473,7 +474,7 @@ fn row_rank(endpoint: &EndpointView) -> u8 {
     }
 }
 
-/// The failure domains, worst first, otherwise in the order of the configuration.
+/// Returns the failure domains, worst first, otherwise in configuration order.
 fn providers(
     frame: &Frame,
     snapshot: &Snapshot,
@@ -498,7 +499,7 @@ fn providers(
         .into_iter()
         .map(|(title, members)| block(frame, snapshot, selection, history, title, &members))
         .collect();
-    // The columns stand one below the other: one heading says what they are.
+    // Columns are aligned across providers, so one row of headings is enough.
     let with_rows = blocks
         .iter_mut()
         .filter(|b| b.is_open && !b.rows.is_empty());
@@ -652,13 +653,13 @@ fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &
     }
 }
 
-/// Why it is not operational, the cause before any count; else the model.
+/// Why it is not operational, the cause before any count; otherwise the model.
 fn note(endpoint: &EndpointView, incident: Option<&Incident>, locale: &Locale) -> String {
     if let Some(counts) = pending(endpoint, locale) {
         return text!(locale, "checking: {counts}", counts);
     }
     let of_incident = incident.map(|i| cause(i, locale)).filter(|c| !c.is_empty());
-    // The heading above names the provider.
+    // The heading above already names the provider.
     let reason = endpoint.reason.as_ref().map(|r| {
         r.strip_prefix(&format!("{}: ", endpoint.title))
             .unwrap_or(r)
@@ -683,7 +684,7 @@ fn spark(steps: &[(Timestamp, MedianAndP95)], now: Timestamp) -> TrendLine {
     chart::course(&points, SPARK, top.max(1.0) * 1.05)
 }
 
-/// The bars as text, for those who cannot see them.
+/// Describes the bars for people who cannot see them.
 pub(super) fn bars_text(days: &[Day], locale: &Locale) -> String {
     let bad: Vec<_> = days.iter().filter(|d| d.failed > 0).collect();
     let measured = days.iter().filter(|d| d.counted() > 0).count();

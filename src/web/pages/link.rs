@@ -1,4 +1,5 @@
-//! The pages of one-click links: GET shows one button and changes nothing, since mail scanners follow links; POST acts.
+//! The pages of one-click links. GET shows a button and changes nothing, because mail scanners
+//! follow links; POST acts.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -17,7 +18,7 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident};
 use llmwatch_core::text;
 
-/// What is written as the name of somebody who used a link.
+/// The recorded name of a person who used a link.
 const BY_LINK: &str = "link";
 
 pub(super) async fn show(
@@ -60,7 +61,7 @@ fn read(
     view.links.read(&token, (view.wall)())
 }
 
-/// The incident as it is now; `None` if there is none of this id.
+/// Returns the current state of the incident; `None` if there is none with this id.
 async fn incident(view: &View, id: Uuid) -> Result<Option<Incident>, StoreError> {
     let snapshot = view.snapshot.borrow().clone();
     if let Some(open) = snapshot.incidents.iter().find(|i| i.id == id) {
@@ -90,7 +91,7 @@ async fn show_incident(view: &View, id: Uuid, locale: &Locale) -> Answer {
     }
 }
 
-/// The answer about an incident that cannot be acknowledged any more.
+/// Returns the answer for an incident that can no longer be acknowledged.
 fn described(incident: &Incident, locale: &Locale) -> Option<Answer> {
     let (number, title) = (incident.number, &incident.title);
     if let Some(done) = &incident.acknowledged {

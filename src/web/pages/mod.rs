@@ -1,5 +1,5 @@
-//! The pages for people, rendered on the server from the snapshot and the store. They work without a script; a small
-//! one keeps them live. Templates escape everything that comes from outside.
+//! The HTML pages, rendered on the server from the snapshot and the store. They work without
+//! JavaScript; a small script keeps them live. Templates escape everything that comes from outside.
 
 mod answer;
 mod chart;
@@ -34,13 +34,13 @@ use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Status, Timestamp};
 use llmwatch_core::text;
 
-/// Nothing but our own style, script, images and events.
+/// Allows only our own style sheet, script, images and events.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-/// Smaller answers are not worth compressing.
+/// Smaller responses are not worth compressing.
 const WORTH_COMPRESSING: usize = 2048;
 
-/// The paths of the pages.
+/// The routes of the pages.
 pub(super) fn routes() -> Router<View> {
     Router::new()
         .route("/", get(index::page))
@@ -66,7 +66,7 @@ async fn nowhere(
     request: HeaderMap,
 ) -> Response {
     if uri.path().starts_with("/api/") {
-        // Programs get a problem document.
+        // API clients get a problem document.
         return StatusCode::NOT_FOUND.into_response();
     }
     PageError::Missing("There is no such page.").page(&view, &request, reader)
@@ -76,25 +76,25 @@ async fn nowhere(
 struct Frame {
     /// The site's title.
     site: String,
-    /// The title of the tab: the state first.
+    /// The tab's title, starting with the state.
     title: String,
-    /// What search engines and messengers show.
+    /// The description for search engines and link previews.
     description: String,
-    /// The path of the menu entry that is current.
+    /// The path of the current menu entry.
     here: &'static str,
     location: String,
-    /// The state that the icon shows.
+    /// The state shown by the icon.
     state: &'static str,
     /// When it was rendered.
     now: Timestamp,
-    /// The reader's language and zone.
+    /// The reader's language and time zone.
     locale: Locale,
     config: Arc<Settings>,
-    /// The path of `public_url`, without a slash at its end: every link begins with it.
+    /// The path of `public_url` without a trailing slash, prepended to every link.
     root: String,
     /// Whether the visitor sees more than the summary.
     sees_all: bool,
-    /// Whether the page follows the events.
+    /// Whether the page follows live events.
     is_live: bool,
     version: &'static str,
     css: &'static str,
@@ -140,7 +140,7 @@ impl Frame {
         }
     }
 
-    /// The page of one thing, whose own state the tab shows.
+    /// Turns this into the page of one thing, whose state the tab shows.
     fn with_state(mut self, title: &str, status: &str, class: &'static str) -> Self {
         self.title = format!("{title}: {status} · {}", self.site);
         self.description = format!("{title}: {status}.");
@@ -149,7 +149,7 @@ impl Frame {
         self
     }
 
-    /// The page of a one-click link, which says nothing about the state of anything else.
+    /// Turns this into the page of a one-click link, which reveals nothing about the overall state.
     fn into_link(mut self) -> Self {
         self.title = self.site.clone();
         self.description.clear();
@@ -157,12 +157,12 @@ impl Frame {
         self
     }
 
-    /// A fixed text in the reader's language.
+    /// Translates a fixed text.
     fn say(&self, english: &'static str) -> &'static str {
         self.locale.say(english)
     }
 
-    /// The `lang` of the page.
+    /// The `lang` attribute of the page.
     fn lang(&self) -> &'static str {
         self.locale.lang()
     }
@@ -196,12 +196,13 @@ impl Frame {
         }
     }
 
-    /// That the peaks of a chart are cut.
+    /// "; peaks above 2 s are cut".
     fn cut(&self, top: &str) -> String {
         text!(&self.locale, "; peaks above {top} are cut", top)
     }
 
-    /// The parts of a headline, and whether each is a name, which is broken only where it is longer than a line.
+    /// Splits a headline into words, each with whether it is a name, which is broken only if it
+    /// does not fit on a line.
     #[expect(clippy::unused_self, reason = "templates call it so")]
     fn parts<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
         headline
@@ -235,7 +236,7 @@ impl Frame {
     }
 }
 
-/// The path of `public_url`, without a slash at its end: "" or "/llmwatch".
+/// Returns the path of `public_url` without a trailing slash: "" or "/llmwatch".
 pub(super) fn root_of(config: &Settings) -> String {
     let url = config.monitor.public_url.as_deref();
     let url = url.and_then(|url| url::Url::parse(url).ok());
@@ -245,7 +246,7 @@ pub(super) fn root_of(config: &Settings) -> String {
 
 /// Why a page cannot be shown.
 enum PageError {
-    /// There is no such thing: the sentence that says so.
+    /// Not found; with the sentence that says so.
     Missing(&'static str),
     /// The store cannot be read.
     Store(StoreError),
@@ -279,7 +280,7 @@ impl PageError {
                 ),
             ),
             Self::Store(error) => {
-                // The cause names a path of this machine: it is for the log and not for a visitor.
+                // The error contains a local path: it belongs in the log, not on the page.
                 let message = format!("cannot show a page: {error}");
                 log::store_failed("pages", &message, &error);
                 (
@@ -301,7 +302,8 @@ impl PageError {
     }
 }
 
-/// A page as a response: compressed where the reader takes it, and forbidden to load or run anything from elsewhere.
+/// Renders a page: compressed if the client accepts it, and with a policy against external
+/// resources and scripts.
 fn html(page: &impl Template, request: &HeaderMap) -> Response {
     let Ok(body) = page.render() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -328,7 +330,7 @@ fn html(page: &impl Template, request: &HeaderMap) -> Response {
     (headers, compressed(body.into_bytes(), request)).into_response()
 }
 
-/// The body, compressed if the request allows that and it is worth it.
+/// Compresses the body if the client accepts it and it is worthwhile.
 pub(super) fn compressed(body: Vec<u8>, request: &HeaderMap) -> Response {
     let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
     if body.len() >= WORTH_COMPRESSING && assets::takes_gzip(request) {
@@ -338,7 +340,7 @@ pub(super) fn compressed(body: Vec<u8>, request: &HeaderMap) -> Response {
     ([vary], body).into_response()
 }
 
-/// The name of a status as a class of the style sheet.
+/// The CSS class of a status.
 fn class(status: Status) -> &'static str {
     match status {
         Status::Operational => "ok",
@@ -349,7 +351,7 @@ fn class(status: Status) -> &'static str {
     }
 }
 
-/// A link that came from outside, if it is one that a browser may follow.
+/// Returns a link from outside if browsers may follow it.
 fn web_url(url: &str) -> Option<String> {
     (url.starts_with("https://") || url.starts_with("http://")).then(|| url.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Notices on a page: trouble of the monitor itself, maintenance, silences, and advice.
+//! Notices on a page: problems of the monitor itself, maintenance, silences, and advice.
 
 use super::Frame;
 use super::history::DAY_MS;
@@ -9,13 +9,13 @@ use llmwatch_core::text;
 
 /// Undelivered notifications are shown for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;
-/// The names that are listed one by one.
+/// The most names that are listed individually.
 const NAMES: usize = 3;
 
-/// One line: the class of its mark, and the text.
+/// One notice: the class of its mark, and the text.
 pub(super) type Notice = (&'static str, String);
 
-/// Those of the index page.
+/// The notices of the index page.
 pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let locale = &frame.locale;
     let mut notices = of_the_monitor(snapshot, frame);
@@ -43,14 +43,14 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     notices
 }
 
-/// The same advice about several endpoints.
+/// Equal advice about several endpoints.
 pub(super) struct AdviceGroup {
     kind: AdviceKind,
     pub(super) text: String,
     pub(super) endpoints: Vec<EndpointName>,
 }
 
-/// The advice, grouped by its kind and text: what is true of a model is true of each endpoint that uses it.
+/// Groups advice by kind and text: advice about a model applies to each endpoint that uses it.
 pub(super) fn advice(snapshot: &Snapshot) -> Vec<AdviceGroup> {
     let mut groups: Vec<AdviceGroup> = Vec::new();
     for advice in &snapshot.advice {
@@ -75,14 +75,14 @@ fn capitalized(text: &str) -> String {
     first.into_iter().flatten().chain(chars).collect()
 }
 
-/// The sentence without the endpoint's name in front.
+/// Strips the endpoint's name from the start of the sentence.
 fn without_name<'a>(text: &'a str, endpoint: &str) -> &'a str {
     text.strip_prefix(endpoint)
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(text)
 }
 
-/// Those of the page of one endpoint.
+/// The notices of an endpoint's page.
 pub(super) fn of_endpoint(snapshot: &Snapshot, name: &str, frame: &Frame) -> Vec<Notice> {
     let config = frame.config.as_ref();
     let silences = snapshot
@@ -173,7 +173,7 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     notices
 }
 
-/// When each channel that was drilled was last confirmed to reach a person.
+/// When a person last confirmed a drill, for each drilled channel.
 fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let drills = &snapshot.drills;
     let mut channels: Vec<_> = drills.messages.iter().map(|m| &m.channel).collect();

@@ -1,5 +1,5 @@
-//! Subscribing by mail: the form, and the one-click link that ends a subscription. The answer to a sign-up is the same
-//! whether the address is known or not.
+//! Email subscriptions: the form, and the one-click link that unsubscribes. The answer to a sign-up
+//! does not reveal whether the address is already known.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +19,7 @@ use crate::subscriptions::{self, SignUp, Subscription, SubscriptionReply, Subscr
 use crate::web::reader::Reader;
 use llmwatch_core::message::values::Locale;
 
-/// A longer form is not one of ours.
+/// The size limit of the form, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
 
 #[derive(Template)]
@@ -106,7 +106,7 @@ pub(super) async fn sign_up(
     answer.render(&view, &headers)
 }
 
-/// The address of the form, or of a JSON object.
+/// Extracts the address from the form, or from a JSON object.
 fn fields(body: Option<axum::body::Bytes>, headers: &HeaderMap) -> Option<String> {
     let body = body?;
     let kind = headers.get(header::CONTENT_TYPE);
@@ -121,20 +121,20 @@ fn fields(body: Option<axum::body::Bytes>, headers: &HeaderMap) -> Option<String
     subscriptions::address(&email)
 }
 
-/// Who asks. A proxy on this machine puts the address it was asked from at the end of the list.
+/// Returns the client's address. A proxy on this machine appends it to the end of the list.
 fn client(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
     let last = forwarded
         .filter(|_| peer.is_loopback())
         .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     match last.unwrap_or(peer) {
-        // A customer gets an entire network of them.
+        // A customer gets an entire IPv6 network.
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
         ip @ IpAddr::V4(_) => ip,
     }
 }
 
-/// What a link that confirms a subscription shows.
+/// Shows the page of a link that confirms a subscription.
 pub(super) async fn show_confirmation(view: &View, id: Uuid, locale: &Locale) -> Answer {
     match view
         .subscriptions
@@ -155,7 +155,7 @@ pub(super) async fn show_confirmation(view: &View, id: Uuid, locale: &Locale) ->
     }
 }
 
-/// What a link that confirms a subscription does.
+/// Confirms a subscription by its link.
 pub(super) async fn confirm(view: &View, id: Uuid, locale: &Locale) -> Answer {
     match view
         .subscriptions
@@ -233,7 +233,7 @@ pub(super) async fn unsubscribe(
     answer.render(&view, &request)
 }
 
-/// What the link of `token` answers: `answer` where `ask` finds a subscription.
+/// Handles an unsubscribe link with this `token`: returns `answer` if `ask` finds a subscription.
 async fn unsubscribing(
     view: &View,
     token: Result<Path<String>, PathRejection>,
