@@ -61,7 +61,7 @@ pub struct IncidentTracker {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     incident: Incident,
-    /// What is failing; endpoints of one domain with the same kind share an incident.
+    /// What fails. Endpoints of one domain with the same kind share an incident.
     kind: IncidentKind,
     /// The endpoints that have not recovered yet.
     bad: BTreeSet<EndpointName>,
@@ -77,7 +77,7 @@ struct Open {
     /// The latest start of a recovery among the endpoints that have recovered.
     #[serde(default)]
     recovered_at: Option<Timestamp>,
-    /// What confirms that the provider rejects valid accounts.
+    /// The evidence that the provider rejects valid accounts.
     #[serde(default)]
     confirmation: Option<Confirmation>,
     /// Failing endpoints for which the detector has no event, and their consecutive good probes.
@@ -234,11 +234,11 @@ pub trait Environment {
     fn has_worked(&self, name: &str) -> bool;
     /// Typical values of an endpoint that the detector does not learn.
     fn usual(&self, name: &str) -> Usual;
-    /// What the vendor's status page says about an incident.
+    /// The official status of an incident, from the vendor's status page.
     fn official(&self, incident: &Incident) -> Official;
     /// The fault of the endpoint's last probe.
     fn last_fault(&self, name: &str) -> Option<Fault>;
-    /// What confirms that the provider wrongly rejects the account of the current sample.
+    /// The evidence that the provider wrongly rejects the account of the current sample.
     fn confirmation(&self) -> Option<Confirmation>;
 }
 

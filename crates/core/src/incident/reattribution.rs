@@ -183,8 +183,8 @@ impl IncidentTracker {
         (Change::Escalated, open.incident.id)
     }
 
-    /// Reports whether `endpoint` is in a provider incident about rejected accounts. A further
-    /// rejection is then the same problem, whoever is at fault in the end.
+    /// Reports whether `endpoint` is in a provider incident about rejected accounts. Its next
+    /// rejection is then part of the same problem, whatever the final attribution.
     pub(super) fn is_suspicion(&self, endpoint: &str) -> bool {
         self.open
             .iter()
