@@ -82,7 +82,7 @@ pub(super) enum Delivery {
 }
 
 impl ChannelState {
-    /// Creates the state of an incident that concerns the channel since then.
+    /// Creates the state of an incident that has concerned the channel since `since`.
     pub(super) fn new(since: Timestamp) -> Self {
         Self {
             since,

@@ -1,4 +1,4 @@
-//! Reports channels that fail to deliver through the other channels.
+//! Uses the other channels to report a channel that fails to deliver.
 
 use std::time::Duration;
 

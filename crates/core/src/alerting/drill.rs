@@ -1,4 +1,5 @@
-//! Drills of the channels: who gets one, who confirmed it, and which were not confirmed in time.
+//! Drills of the notification channels: who gets one, who confirmed it, and which were not
+//! confirmed in time.
 
 use std::time::Duration;
 

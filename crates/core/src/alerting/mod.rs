@@ -41,7 +41,7 @@ use crate::model::{
     Snapshot, Timestamp,
 };
 
-/// What was sent, what is pending, and the requests of users.
+/// Notification state: messages sent and pending, silences, reports and drills.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationScheduler {

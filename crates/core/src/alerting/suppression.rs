@@ -28,7 +28,7 @@ impl Suppressions {
         self.beyond_silence()
     }
 
-    /// Returns the first reason that applies besides a silence.
+    /// Returns the first reason other than a silence that applies.
     pub(super) fn beyond_silence(self) -> Option<Suppression> {
         if self.maintenance {
             return Some(Suppression::Maintenance);
