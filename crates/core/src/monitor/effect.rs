@@ -30,7 +30,7 @@ pub enum Effect {
     Recheck {
         /// The endpoint's name.
         endpoint: EndpointName,
-        /// When.
+        /// When to probe it.
         at: Timestamp,
     },
     /// Pause all probing until then: the day's budget is used up.
@@ -74,9 +74,9 @@ pub enum Fact {
         endpoint: EndpointName,
         /// Its provider.
         provider: Provider,
-        /// The status before.
+        /// The previous status.
         was: Status,
-        /// The status from now on.
+        /// The new status.
         now: Status,
     },
     /// Probes were bad, and there is not enough evidence for an alert yet.
@@ -115,7 +115,8 @@ pub enum Fact {
         /// The end of the pause.
         until: Timestamp,
     },
-    /// An endpoint is paused: its provider reports more usage than the bytes allow.
+    /// An endpoint is paused: its provider reports more usage than the bytes sent and received
+    /// allow.
     EndpointPaused {
         /// The endpoint's name.
         endpoint: EndpointName,
@@ -229,7 +230,7 @@ impl Effects {
         })
     }
 
-    /// Returns the end of the pause of all probing.
+    /// Returns the end of the probing pause.
     pub fn pause_until(&self) -> Option<Timestamp> {
         self.iter().find_map(|effect| match effect {
             Effect::PauseProbing { until } => Some(*until),

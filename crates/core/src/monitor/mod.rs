@@ -48,12 +48,12 @@ use crate::model::{
 };
 use crate::schedule::budget::MAX_ADDED_TOKENS;
 
-/// Interval between checkpoints. They only speed up a restart: the samples after one lead to the
-/// same state. So an outage of hundreds of endpoints does not write all their state hundreds of
-/// times.
+/// Interval between checkpoints. A checkpoint only speeds up a restart: later samples lead to the
+/// same state. The interval keeps an outage of hundreds of endpoints from writing all their state
+/// hundreds of times.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
 
-/// The state that the samples so far have led to, with the configuration that evaluates them.
+/// The state derived from the samples so far, with the configuration that evaluates them.
 #[derive(Debug)]
 pub struct MonitorState {
     config: Arc<Config>,
@@ -68,7 +68,7 @@ pub struct MonitorState {
     checkpoint_at: Timestamp,
     /// The end of the last sample in `recents`.
     remembered: Option<Timestamp>,
-    /// What other daemons that share the budget have spent today, in US dollars and tokens.
+    /// Usage today by other daemons that share the budget, in US dollars and tokens.
     spent_elsewhere: (f64, u64),
 }
 
@@ -85,7 +85,7 @@ struct CheckpointView<'a> {
     recents: &'a BTreeMap<EndpointName, Recent>,
 }
 
-/// The state that the samples so far have led to.
+/// The state derived from the samples so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     detector: Detector,
@@ -111,7 +111,7 @@ struct State {
     latest: Option<Timestamp>,
 }
 
-/// What probing has cost on one local day.
+/// Usage of probing on one local day.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Spent {
     day: NaiveDate,
@@ -124,7 +124,7 @@ struct Spent {
 }
 
 /// Usage reported for one endpoint beyond what its probes should use. Tokens are capped at what the
-/// request and answer sizes allow.
+/// bytes of a request and the answer limit allow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Excess {
     usd: f64,
@@ -410,7 +410,7 @@ impl MonitorState {
         step
     }
 
-    /// Returns the state of everything at `now`.
+    /// Returns a snapshot as of `now`.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let windows = maintenance::active(&self.config, now);
         Snapshot {
@@ -650,7 +650,7 @@ impl MonitorState {
             return unknown("this machine is offline");
         }
         if let Some(incident) = self.state.incidents.of(&endpoint.name) {
-            // A refused key or a broken resolver says nothing about the provider.
+            // A rejected key or a broken resolver says nothing about the provider.
             let measured = incident.attribution == Attribution::Provider;
             return (
                 if measured {
@@ -691,7 +691,8 @@ impl MonitorState {
         }
     }
 
-    /// Builds the log event of a pending alert that cleared. Operators tune their settings with it.
+    /// Builds the log event of a pending alert that cleared, so that operators can tune the
+    /// settings on their own history.
     fn detection_cleared(&self, endpoint: &Endpoint, blip: Blip) -> Fact {
         let mut faults: BTreeMap<Fault, u32> = BTreeMap::new();
         for bad in self
@@ -751,9 +752,9 @@ impl MonitorState {
         }
     }
 
-    /// Returns what a sample adds to the shared budget, in US dollars and tokens. Of implausible
-    /// usage, only the expected part counts. The rest counts for the endpoint alone and may pause
-    /// it until midnight.
+    /// Returns what a sample adds to the shared budget, in US dollars and tokens. If its usage is
+    /// implausible, only the expected part counts. The rest counts against the endpoint alone and
+    /// may pause it until midnight.
     fn believable_use(&mut self, step: &mut Effects, sample: &Sample) -> (f64, u64) {
         let usd = sample.cost_usd.unwrap_or(0.0);
         let tokens = u64::from(sample.input_tokens.unwrap_or(0))

@@ -1,5 +1,5 @@
 //! Simulates the outage of a drill. A fictitious endpoint fails in a separate monitor, in simulated
-//! time. The real detector with its real settings decides when an alert is due. The real state is
+//! time. The real detector with the real settings decides when an alert is due. The real state is
 //! not affected.
 
 use std::sync::Arc;
@@ -65,7 +65,8 @@ fn private_config(config: &Config, template: &Endpoint) -> Option<Config> {
     })
 }
 
-/// Feeds a monitor good probes, then failing ones from the first tick after `from` on, until it opens an incident.
+/// Feeds a monitor good probes, then failing ones from the first tick after `from`, until it opens
+/// an incident.
 fn run(config: &Arc<Config>, from: Timestamp) -> Option<Incident> {
     let outage = next_tick(NAME, INTERVAL, from);
     let mut monitor = MonitorState::new(config.clone(), 1.0);

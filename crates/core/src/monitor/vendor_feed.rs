@@ -152,7 +152,8 @@ pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<St
     )
 }
 
-/// Returns the display names of what a feed covers: the vendor, or servers without any other name.
+/// Returns the display names of what a feed covers: the vendor, or the failure domains of servers
+/// without a vendor.
 fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
     let mut titles: BTreeSet<_> = config
         .endpoints
