@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::model::Endpoint;
 
 const DAY_S: f64 = 86_400.0;
-/// Tokens that a provider may add to those of a request or an answer: tools, images, hidden prompts.
+/// Tokens that a provider may add to those of a request or an answer: tools, images, hidden
+/// prompts.
 pub const MAX_ADDED_TOKENS: u32 = 4096;
 
 /// Usage per day.

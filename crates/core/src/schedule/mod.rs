@@ -162,7 +162,7 @@ impl Schedule {
 /// After a start, all endpoints are probed within this time, or within their interval if it is
 /// shorter.
 const STARTUP: Duration = Duration::from_secs(10);
-/// Time between the first probes of a small fleet.
+/// Delay between the first probes of consecutive endpoints in a small fleet.
 const STARTUP_STEP: Duration = Duration::from_millis(100);
 
 /// Returns how long after a start the endpoint at `place` of `count` is probed.
