@@ -180,7 +180,7 @@ impl LocationEvidence<'_> {
     }
 }
 
-/// A change of a shared incident, and what alerting learns of it.
+/// A change of a shared incident, with the changes for alerting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     /// The change; `None` for new evidence alone.
@@ -498,7 +498,7 @@ impl Draft {
             })
     }
 
-    /// Resolves the incident, which no location that still probes reports any more.
+    /// Resolves the incident because no location that still probes reports it any more.
     fn resolve(
         mut self,
         evidence: &LocationEvidence<'_>,
