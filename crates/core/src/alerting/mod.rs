@@ -2,9 +2,9 @@
 //! the time go in, notifications come out.
 //!
 //! Each channel has a [`ChannelState`] for each incident: what was sent, and what is pending.
-//! Messages wait for others to join them (`group_wait`), for their escalation delay (`after`), or
-//! for the end of a silence, a maintenance window or quiet hours. Reminders repeat on their own
-//! interval, and a storm becomes a digest. The stages are in [`dispatch`].
+//! Messages wait for others to join them (`group_wait`) or for their escalation delay (`after`).
+//! Silences, maintenance windows and quiet hours hold them back until they end. Reminders repeat on
+//! their own interval, and a storm becomes a digest. The stages are in [`dispatch`].
 //!
 //! Unlike the incidents, this state is not a fold over samples, because it depends on time and on
 //! people. It is stored separately, in the transaction that puts the notifications into the outbox.

@@ -1,8 +1,8 @@
 //! Reattribution between account and provider.
 //!
 //! When a provider rejects the keys of several endpoints at once, their account incidents become
-//! provider incidents or join the provider incident that is open already. Once no other account is
-//! rejected, an endpoint that still is has an account fault again.
+//! provider incidents or join an open one. Once no other account is rejected, an endpoint that
+//! still is has an account fault again.
 
 use std::collections::BTreeSet;
 
