@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// How long to wait when the system has no descriptors left, before asking again.
+/// How long to wait before retrying when no file descriptors are left.
 const BREATHER: Duration = Duration::from_millis(50);
 
-/// Most connections served at once; more wait in the kernel's queue.
+/// The maximum number of concurrent connections; others wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
 
-/// Serves each connection in a task of its own. Dropping the future closes the listener and every connection.
+/// Serves each connection in its own task. Dropping the future closes the listener and all
+/// connections.
 pub(crate) async fn accept<F, S>(listener: TcpListener, mut serve: F)
 where
     F: FnMut(TcpStream) -> S,

@@ -1,40 +1,40 @@
-//! What an answer is made of: bytes with the moment they are due, and the ways to break off.
+//! The steps of a response: bytes with the time they are due, and ways to break off.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// One step of an answer. After the last one the connection is closed in an orderly way.
+/// One step of a response. After the last one the connection is closed normally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Write these bytes.
     Write {
-        /// Not before this much after the request's arrival.
+        /// The earliest time, counted from the request's arrival.
         due: Duration,
-        /// What they are.
+        /// The kind of bytes.
         kind: WriteKind,
-        /// Exactly as on the wire, chunk framing included.
+        /// The bytes as sent, chunk framing included.
         bytes: Vec<u8>,
     },
-    /// Write the same bytes again and again.
+    /// Write the same bytes repeatedly.
     Repeat {
-        /// The block; small, for it is all that is ever held of an endless body.
+        /// The block. It is small, because it is all that is held in memory of an endless body.
         bytes: Vec<u8>,
         /// How many times.
         times: u64,
-        /// The pause after each.
+        /// The pause after each block.
         every: Duration,
     },
-    /// Say nothing more until the client hangs up.
+    /// Send nothing more until the client hangs up.
     Stall,
     /// Break the connection with a TCP reset.
     Reset {
-        /// Not before this much after the request's arrival.
+        /// The earliest time, counted from the request's arrival.
         due: Duration,
     },
 }
 
-/// What a group of bytes is, for the log.
+/// The kind of a group of bytes, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteKind {
@@ -56,6 +56,6 @@ pub enum WriteKind {
     Error,
     /// Any other complete body.
     Body,
-    /// What no healthy server sends: comments without end, bombs, garbage.
+    /// Bytes that no healthy server sends: endless comments, bombs, garbage.
     Hostile,
 }

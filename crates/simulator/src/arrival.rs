@@ -1,8 +1,8 @@
-//! When bytes arrived, by the kernel's receive timestamps (`SO_TIMESTAMPNS`).
+//! Records when bytes arrived, by the kernel's receive timestamps (`SO_TIMESTAMPNS`).
 //!
-//! A busy machine reads a request late. Delays that a scenario promises count from the arrival of the request, so the
-//! simulator asks the kernel when it came. The prober has its own implementation: the product does not depend on its
-//! test bench. A test compares the two.
+//! A busy machine may read a request late. A scenario's delays count from the arrival of the
+//! request, so the simulator asks the kernel for it. The prober has its own implementation, because
+//! the product must not depend on its test tools. A test compares the two.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,8 +22,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// While this lives, the kernel timestamps everything that it receives. It begins only a moment after the first socket
-/// has asked for it, so a first connection could otherwise arrive without a timestamp.
+/// Keeps the kernel timestamping everything it receives. Timestamping begins a moment after the
+/// first socket requests it, so the first connection could otherwise arrive without a timestamp.
 #[derive(Debug)]
 pub(crate) struct TimestampingSocket {
     _socket: Option<OwnedFd>,
@@ -43,7 +43,7 @@ impl TimestampingSocket {
     }
 }
 
-/// A TCP stream that records when the last bytes arrived.
+/// A TCP stream that records when its last bytes arrived.
 #[derive(Debug)]
 pub struct TimestampedStream {
     stream: TcpStream,
@@ -55,7 +55,7 @@ pub struct TimestampedStream {
 impl TimestampedStream {
     /// Starts recording on `stream`.
     pub fn new(stream: TcpStream) -> Self {
-        // Without the option, the time of each read is used.
+        // If the option cannot be set, the time of each read is used.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
         Self {
             stream,
@@ -64,7 +64,8 @@ impl TimestampedStream {
         }
     }
 
-    /// The stream itself, and when the last bytes arrived; the time of [`Self::new`] if none have.
+    /// Returns the stream and when its last bytes arrived, or the time of [`Self::new`] if none
+    /// have.
     pub fn into_parts(self) -> (TcpStream, Instant) {
         (self.stream, self.last)
     }
@@ -100,7 +101,7 @@ impl AsyncRead for TimestampedStream {
     }
 }
 
-/// Reads what has arrived: how many bytes, and how long ago the last of them came.
+/// Reads available bytes. Returns how many, and how long ago the last of them arrived.
 fn receive(
     stream: &TcpStream,
     space: &mut [u8],

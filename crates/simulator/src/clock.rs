@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use llmwatch_core::model::Timestamp;
 
-/// The longest age that [`age`] believes: more means that the clock was set meanwhile.
+/// The maximum plausible age for [`age`]: a greater one means that the clock was set.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// The time since the Unix epoch.
+/// Returns the time since the Unix epoch.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that asks the time"
@@ -18,12 +18,12 @@ fn since_epoch() -> Duration {
         .unwrap_or_default()
 }
 
-/// The system's wall clock.
+/// Returns the system's wall clock time.
 pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
 }
 
-/// How long ago the wall clock read `at`; zero for a moment in the future or more than ten seconds ago.
+/// Returns how long ago `at` was; zero if it is in the future or more than ten seconds ago.
 pub(crate) fn age(at: Duration) -> Duration {
     let age = since_epoch().saturating_sub(at);
     if age > MAX_AGE { Duration::ZERO } else { age }

@@ -1,5 +1,5 @@
-//! What the clouds say: Bedrock's Converse with its binary framing and its signatures, Vertex AI's `generateContent`, and
-//! the tokens that Google issues.
+//! Responses of the clouds: Bedrock's Converse with its binary framing and signatures, Vertex AI's
+//! `generateContent`, and Google's access tokens.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -9,7 +9,7 @@ use llmwatch_core::model::{AwsKeys, Secret, Timestamp};
 use llmwatch_core::protocol::dialect;
 use llmwatch_core::protocol::sigv4;
 
-/// One message of AWS's event stream: an event of this name, or an exception.
+/// Encodes one message of AWS's event stream: an event with this name, or an exception.
 pub(crate) fn message(name: &str, payload: &Value, is_exception: bool) -> Vec<u8> {
     let (message_type, name_header) = if is_exception {
         ("exception", ":exception-type")
@@ -24,14 +24,14 @@ pub(crate) fn message(name: &str, payload: &Value, is_exception: bool) -> Vec<u8
     ] {
         headers.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
         headers.extend_from_slice(key.as_bytes());
-        // A text.
+        // Header type: string.
         headers.push(7);
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         headers.extend_from_slice(&length.to_be_bytes());
         headers.extend_from_slice(value.as_bytes());
     }
     let payload = payload.to_string().into_bytes();
-    // Two lengths, a checksum of both, headers, payload, a checksum of all.
+    // Two lengths, their checksum, headers, payload, and a checksum of everything.
     let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&length(16 + headers.len() + payload.len()));
@@ -43,7 +43,7 @@ pub(crate) fn message(name: &str, payload: &Value, is_exception: bool) -> Vec<u8
     bytes
 }
 
-/// Whether a request to Bedrock is signed with `secret`.
+/// Reports whether a request to Bedrock is signed with `secret`.
 pub(crate) fn is_signed_with(request: &Request, secret: &Secret) -> bool {
     let repeated = || {
         let shown = request.header("authorization")?;
@@ -84,27 +84,27 @@ pub(crate) fn is_signed_with(request: &Request, secret: &Secret) -> bool {
     repeated().unwrap_or(false)
 }
 
-/// The events of an answer to `ConverseStream` before, during and after its text.
+/// Returns the event of a `ConverseStream` response that precedes its text.
 pub(crate) fn converse_start() -> Value {
     json!({"messageStart": {"role": "assistant"}})
 }
 
-/// A piece of the text.
+/// Returns an event with a piece of the text.
 pub(crate) fn converse_delta(text: &str) -> Value {
     json!({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": text}}})
 }
 
-/// The end of the text.
+/// Returns the event that ends the text.
 pub(crate) fn converse_stop(reason: &str) -> Value {
     json!({"messageStop": {"stopReason": converse_reason(reason)}})
 }
 
-/// The token counts.
+/// Returns the event with the token counts.
 pub(crate) fn converse_metadata(usage: &Value) -> Value {
     json!({"metadata": {"usage": usage, "metrics": {"latencyMs": 120}}})
 }
 
-/// A complete answer of Converse.
+/// Returns a complete response of Converse.
 pub(crate) fn converse(text: &str, reason: &str, usage: &Value) -> Value {
     json!({
         "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
@@ -114,7 +114,7 @@ pub(crate) fn converse(text: &str, reason: &str, usage: &Value) -> Value {
     })
 }
 
-/// OpenAI's reasons, in which scenarios are written, as Bedrock says them.
+/// Maps OpenAI's finish reasons, which scenarios use, to Bedrock's.
 fn converse_reason(reason: &str) -> &str {
     match reason {
         "stop" => "end_turn",
@@ -124,7 +124,8 @@ fn converse_reason(reason: &str) -> &str {
     }
 }
 
-/// A complete answer of `generateContent`, or a part of a stream: `reason` and `usage` stand in the last one only.
+/// Returns a complete response of `generateContent`, or a chunk of a stream; only the last has
+/// `reason` and `usage`.
 pub(crate) fn generate(model: &str, text: &str, reason: Option<&str>, usage: &Value) -> Value {
     let mut candidate =
         json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": 0});
@@ -142,7 +143,7 @@ pub(crate) fn generate(model: &str, text: &str, reason: Option<&str>, usage: &Va
     answer
 }
 
-/// What Google answers to a request for a token.
+/// Returns Google's response to a token request.
 pub(crate) fn token(key: Option<&Secret>) -> Value {
     let token = key.map_or("simulated-token", Secret::expose);
     json!({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})

@@ -1,4 +1,5 @@
-//! Decides what is answered to a request: pure, from the request and the rule's orders to a list of acts.
+//! Decides the response to a request. Pure: from the request and the rule's instructions to a list
+//! of acts.
 
 use std::time::Duration;
 
@@ -19,22 +20,22 @@ use crate::status_page::StatusPage;
 use crate::websocket;
 use llmwatch_core::model::Secret;
 
-/// A request and everything that decides its answer.
+/// A request and everything that determines its response.
 pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     /// The request's body; null if it isn't JSON.
     pub(crate) asked: &'a Value,
-    /// The key that must be shown.
+    /// The required key.
     pub(crate) api_key: Option<&'a Secret>,
     pub(crate) manner: &'a Manner,
     pub(crate) fault: &'a Fault,
     /// The rule's own headers, which override all others.
     pub(crate) headers: &'a [(String, String)],
-    /// The status page, and with it the time.
+    /// The status page, which also holds the time.
     pub(crate) page: StatusPage<'a>,
 }
 
-/// What there is at the path that was asked.
+/// The resource at the requested path.
 enum Resource {
     Chat(Box<Completion>),
     Reply(Reply),
@@ -44,7 +45,7 @@ const SSE: &str = "text/event-stream; charset=utf-8";
 const JSON: &str = "application/json";
 
 impl Order<'_> {
-    /// The answer, step by step.
+    /// Returns the response, step by step.
     pub(crate) fn compose(&self, rng: &mut Rng) -> Vec<Act> {
         let mut acts = match self.fault {
             Fault::Reply(reply) => self.complete(reply, rng),
@@ -167,7 +168,7 @@ impl Order<'_> {
         }
     }
 
-    /// The refusal of a key that is missing or wrong.
+    /// Returns the rejection of a missing or wrong key.
     fn refusal(&self) -> Option<Preset> {
         let wanted = self.api_key?.expose();
         let shown = self.request.shown_key();
@@ -190,7 +191,7 @@ impl Order<'_> {
         model(&self.request.path, self.asked).unwrap_or("gpt-simulated")
     }
 
-    /// A streamed answer, event by event, broken off where the fault says so.
+    /// Builds a streamed response, event by event, and breaks off as the fault says.
     fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let mut headers_due = self.manner.headers_after + self.jitter(rng);
         let dialect = completion.dialect();
@@ -212,7 +213,7 @@ impl Order<'_> {
             acts.push(event(headers_due, kind, &data));
         }
         for n in 0..completion.tokens() {
-            // Never before its predecessor, whatever the jitter.
+            // An event is never due before its predecessor, whatever the jitter.
             headers_due = headers_due.max(self.token_due(n) + self.jitter(rng));
             acts.push(event(
                 headers_due,
@@ -279,14 +280,15 @@ impl Order<'_> {
                     } => Some(bytes),
                     _ => None,
                 });
-                // The length stays: chunk framing counts it.
+                // The length must not change, because chunk framing counts it.
                 tokens.take(1).for_each(|bytes| spoil(bytes));
             }
             _ => {}
         }
     }
 
-    /// Takes away everything after as many tokens as the fault lets pass, and says when the next was due.
+    /// Removes everything after the tokens that the fault allows, and returns when the next one was
+    /// due.
     fn cut(&self, acts: &mut Vec<Act>) -> Duration {
         let passing = self.passing_tokens();
         let mut tokens = 0;
@@ -311,7 +313,7 @@ impl Order<'_> {
         }
     }
 
-    /// An answer that isn't streamed: it is sent at once when its last token would have come.
+    /// Builds a response without streaming, sent at once when its last token would be due.
     fn at_once(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let last = completion.tokens().saturating_sub(1);
         let due = self.manner.headers_after.max(self.token_due(last)) + self.jitter(rng);
@@ -319,12 +321,13 @@ impl Order<'_> {
         self.body_at(due, &reply(200, body), completion.tokens(), rng)
     }
 
-    /// Any other reply.
+    /// Builds any other reply.
     fn complete(&self, reply: &Reply, rng: &mut Rng) -> Vec<Act> {
         self.body_at(self.manner.headers_after + self.jitter(rng), reply, 1, rng)
     }
 
-    /// A reply with a plain body, worth so many tokens, broken off where the fault says so.
+    /// Builds a reply with a plain body that counts as `tokens` tokens, and breaks off as the fault
+    /// says.
     fn body_at(&self, due: Duration, reply: &Reply, tokens: usize, rng: &mut Rng) -> Vec<Act> {
         let mut body = reply.body.clone().into_bytes();
         let kind = if reply.status >= 400 {
@@ -332,7 +335,7 @@ impl Order<'_> {
         } else {
             WriteKind::Body
         };
-        // A part of the body in the proportion of the tokens, but never all of it.
+        // Send a part of the body in proportion to the tokens, but never the entire body.
         let part = (body.len().saturating_mul(self.passing_tokens()) / tokens.max(1))
             .min(body.len().saturating_sub(1));
         let mut promised = body.len();
@@ -407,7 +410,8 @@ impl Order<'_> {
         std::iter::once(head).chain(acts).collect()
     }
 
-    /// Status line and headers: ours, the vendor's (or, from the edge, the front end's), then the rule's.
+    /// Builds the status line and headers: ours, the vendor's (or the front end's, from the edge),
+    /// then the rule's.
     fn head(
         &self,
         status: u16,
@@ -447,7 +451,7 @@ impl Order<'_> {
         self.manner.jitter.mul_f64(rng.f64())
     }
 
-    /// The tokens that come before the fault strikes.
+    /// Returns the number of tokens before the fault.
     fn passing_tokens(&self) -> usize {
         match *self.fault {
             Fault::StreamError { after_tokens, .. }
@@ -486,7 +490,7 @@ fn chunked() -> (String, String) {
     ("transfer-encoding".to_owned(), "chunked".to_owned())
 }
 
-/// An embedding for each input.
+/// Returns one embedding per input.
 fn embeddings(asked: &Value) -> Value {
     let inputs = asked["input"].as_array().map_or(1, Vec::len).clamp(1, 100);
     let data: Vec<Value> = (0..inputs)
@@ -498,7 +502,7 @@ fn embeddings(asked: &Value) -> Value {
     })
 }
 
-/// What a scripted body looks like.
+/// Guesses the content type of a scripted body.
 fn content_type(body: &str) -> &'static str {
     match body.trim_start().chars().next() {
         Some('{' | '[') => JSON,
@@ -507,7 +511,8 @@ fn content_type(body: &str) -> &'static str {
     }
 }
 
-/// Overwrites one byte of the model's text, or of the middle if there is none, with one that no UTF-8 has.
+/// Replaces one byte of the model's text (or the middle byte, if there is none) with one that is
+/// invalid in UTF-8.
 fn spoil(bytes: &mut [u8]) {
     const TEXT: &[u8] = br#""content":""#;
     let at = bytes
@@ -519,7 +524,7 @@ fn spoil(bytes: &mut [u8]) {
     }
 }
 
-/// A head without the empty line that ends it.
+/// Removes the empty line that ends a head.
 fn without_head_end(act: Act) -> Act {
     match act {
         Act::Write {

@@ -1,4 +1,4 @@
-//! The record of what was really answered, and when: the yardstick for the monitor's own measurements.
+//! The log of what was really sent and when, to verify the monitor's own measurements.
 
 use std::time::Duration;
 
@@ -7,44 +7,44 @@ use serde::{Serialize, Serializer};
 use crate::act::WriteKind;
 use llmwatch_core::model::Timestamp;
 
-/// One connection and what was done to it.
+/// One connection and its response.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Exchange {
     /// When the connection was accepted.
     pub at: Timestamp,
     /// The label of the listener.
     pub vendor: String,
-    /// The request's method; empty if none could be read.
+    /// The request's method; empty if no request could be read.
     pub method: String,
-    /// Its path, without the query.
+    /// The request's path, without the query.
     pub path: String,
-    /// The model that was asked.
+    /// The requested model.
     pub model: Option<String>,
-    /// Whether an answer in pieces was asked for.
+    /// Whether streaming was requested.
     pub streaming: bool,
-    /// Whether a key was shown; the key itself is never kept.
+    /// Whether the request had a key; the key itself is never stored.
     pub authorization_present: bool,
-    /// The rule that applied: its name, else its number from 1.
+    /// The rule that applied: its name, or else its number from 1.
     pub rule: Option<String>,
-    /// From accepting the connection to having read the complete request.
+    /// From accepting the connection to reading the complete request.
     #[serde(rename = "request_us", serialize_with = "microseconds")]
     pub request_after: Duration,
-    /// What was written.
+    /// The bytes that were written.
     pub writes: Vec<Write>,
-    /// How it ended.
+    /// How the exchange ended.
     pub end: End,
 }
 
 /// One group of bytes that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Write {
-    /// What they are.
+    /// The kind of bytes.
     pub kind: WriteKind,
-    /// From the request's arrival (all of it) to handing the first of these bytes to the system, taken just
-    /// before the call, so that no client can have seen them sooner.
+    /// The time from the complete request's arrival to passing the first of these bytes to the
+    /// system. It is taken just before the call, so that no client can have seen them sooner.
     #[serde(rename = "after_us", serialize_with = "microseconds")]
     pub after: Duration,
-    /// How many.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
@@ -52,16 +52,16 @@ pub struct Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// We closed the connection, having written all that we meant to.
+    /// The simulator closed the connection after writing everything.
     Closed,
-    /// We reset the connection.
+    /// The simulator reset the connection.
     Reset,
     /// The client hung up first.
     ClientGone,
 }
 
 impl Exchange {
-    /// When the first write of this kind happened, counted from the request's arrival.
+    /// Returns when the first write of this kind happened, counted from the request's arrival.
     pub fn first(&self, kind: WriteKind) -> Option<Duration> {
         self.writes
             .iter()

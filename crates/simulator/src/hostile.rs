@@ -1,13 +1,13 @@
-//! Bytes that no healthy server sends, in blocks small enough to repeat for ever.
+//! Bytes that no healthy server sends, in blocks small enough to repeat forever.
 
 use std::time::Duration;
 
 use crate::act::{Act, WriteKind};
 
-/// A repeated block is about this long, so that the system's calls, not our memory, set the pace.
+/// The size of a repeated block, large enough that our overhead does not limit the rate.
 const BLOCK: usize = 16 * 1024;
 
-/// What a client that begins a TLS handshake gets instead of one.
+/// Returns the response to a client that begins a TLS handshake.
 pub(crate) fn not_tls() -> Act {
     let bytes = b"220 this port does not speak TLS\r\n".to_vec();
     Act::Write {
@@ -17,27 +17,29 @@ pub(crate) fn not_tls() -> Act {
     }
 }
 
-/// `bytes` spaces, which every JSON reader skips patiently.
+/// Returns `bytes` spaces, which every JSON parser skips.
 pub(crate) fn spaces(bytes: u64) -> Vec<Act> {
     filler(&[b' '; BLOCK], bytes)
 }
 
-/// Header lines of about `bytes` in total, without the end of the head.
+/// Returns header lines of about `bytes` in total, without the end of the head.
 pub(crate) fn header_lines(bytes: u64) -> Vec<Act> {
     let line = format!("x-padding: {}\r\n", "x".repeat(1000));
     filler(line.repeat(BLOCK / line.len()).as_bytes(), bytes)
 }
 
-/// A gzip stream that swells to at least `bytes` spaces; it never ends properly, for nobody should get that far.
+/// Returns a gzip stream that decompresses to at least `bytes` spaces. It has no valid end, because
+/// no client should read that far.
 ///
-/// One deflate block (RFC 1951 §3.2.6, the fixed codes): the literal space, then copies of 258 bytes at distance 1.
-/// A copy takes 13 bits, 8 bits for length symbol 285 and 5 for distance symbol 0, so 8 copies are exactly 13 bytes.
-/// The head, 3 bits of block header, 8 of the literal and one copy, is 24 bits: what is repeated starts on a byte.
+/// It is one deflate block (RFC 1951 §3.2.6, fixed codes): the literal space, then copies of 258
+/// bytes at distance 1. A copy takes 13 bits, 8 for length symbol 285 and 5 for distance symbol 0,
+/// so 8 copies are exactly 13 bytes. The start (3 bits of block header, 8 of the literal and one
+/// copy) is 24 bits, so the repeated part begins on a byte boundary.
 pub(crate) fn gzip_bomb(bytes: u64) -> Vec<Act> {
     const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     const COPY: (u16, u32) = (0b1_1000_1010_0000, 13);
     const SPACE: (u16, u32) = (0b0101_0000, 8);
-    // The header's bits, as they go: the last block, then "fixed codes" (01), whose lower bit goes first.
+    // The block header's bits in order: final block, then "fixed codes" (01), lower bit first.
     const BLOCK_HEAD: (u16, u32) = (0b110, 3);
 
     let mut start = GZIP_HEAD.to_vec();
@@ -59,7 +61,8 @@ pub(crate) fn gzip_bomb(bytes: u64) -> Vec<Act> {
     ]
 }
 
-/// Codes as (bits, how many), the highest bit going first, packed from the lowest bit of each byte as deflate does.
+/// Packs codes (bits, count) as deflate does: the highest bit of a code first, from the lowest bit
+/// of each byte.
 fn pack(codes: &[(u16, u32)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let bits = codes
@@ -76,7 +79,7 @@ fn pack(codes: &[(u16, u32)]) -> Vec<u8> {
     bytes
 }
 
-/// `block` as often as fits into `bytes`, then what is missing.
+/// Repeats `block` as often as it fits into `bytes`, then adds the remainder.
 fn filler(block: &[u8], bytes: u64) -> Vec<Act> {
     let rest = (bytes % block.len() as u64) as usize;
     vec![

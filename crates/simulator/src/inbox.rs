@@ -1,14 +1,14 @@
-//! A bounded list that others can wait on: what a sink received, what the simulator answered.
+//! A bounded list to wait on: what a sink received, or what the simulator answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// How many items are kept: enough for hours of a demo, small enough never to matter.
+/// The number of items to keep: enough for hours of a demo, at little memory.
 const KEPT: usize = 10_000;
 
-/// The newest [`KEPT`] items, counted from the first. Clones share one list.
+/// The newest [`KEPT`] items, numbered from the first ever. Clones share one list.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     list: Arc<watch::Sender<List<T>>>,
@@ -38,7 +38,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Adds an item and wakes who waits.
+    /// Adds an item and wakes waiting tasks.
     pub(crate) fn push(&self, item: T) {
         self.list.send_modify(|list| {
             list.items.push_back(Arc::new(item));
@@ -49,7 +49,7 @@ impl<T> Inbox<T> {
         });
     }
 
-    /// Everything that is kept, oldest first.
+    /// Returns all kept items, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<T>> {
         self.list.borrow().items.iter().cloned().collect()
     }
@@ -63,8 +63,8 @@ impl<T> Inbox<T> {
             .await;
     }
 
-    /// Waits for the item with this number (from 0) or, if it is forgotten already, gives the oldest one kept; with it,
-    /// the number to ask for next.
+    /// Waits for the item with this number (from 0), or returns the oldest kept item if that one is
+    /// no longer kept. Also returns the number to ask for next.
     pub(crate) async fn nth(&self, number: usize) -> (Arc<T>, usize) {
         loop {
             self.reached(number + 1).await;

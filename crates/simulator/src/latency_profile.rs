@@ -1,4 +1,4 @@
-//! How an answer is given: its delays, its length and its text.
+//! The delays, length and text of an answer.
 
 use std::time::Duration;
 
@@ -6,31 +6,32 @@ use serde::{Deserialize, Deserializer};
 
 use crate::quantity::{duration, some_duration};
 
-/// How an answer is given: its pace and its text.
+/// The pace and text of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Manner {
-    /// From the request's arrival to status line and headers.
+    /// The delay from the request's arrival to the status line and headers.
     #[serde(deserialize_with = "duration")]
     pub headers_after: Duration,
-    /// From the request's arrival to the first token; the headers come first in any case.
+    /// The delay from the request's arrival to the first token; the headers always come first.
     #[serde(deserialize_with = "duration")]
     pub first_token_after: Duration,
-    /// From one token to the next.
+    /// The delay between tokens.
     #[serde(deserialize_with = "duration")]
     pub token_gap: Duration,
-    /// Each of these waits is longer by a random share of this.
+    /// The maximum random delay added to each of these.
     #[serde(deserialize_with = "duration")]
     pub jitter: Duration,
-    /// If set, the bytes after the headers trickle out one by one, this far apart.
+    /// If set, the bytes after the headers are sent one by one at this interval.
     #[serde(deserialize_with = "some_duration")]
     pub drip: Option<Duration>,
-    /// How many tokens the answer has. Its text is cut into as many pieces and repeated if it is too short for that.
+    /// The number of tokens. The text is cut into that many pieces, and repeated if it is too
+    /// short.
     #[serde(deserialize_with = "tokens")]
     pub tokens: usize,
-    /// What the model says.
+    /// The text of the answer.
     pub answer: String,
-    /// Why it stops: `stop`, `length`, `content_filter`, …
+    /// The finish reason: `stop`, `length`, `content_filter`, …
     pub finish_reason: String,
 }
 
@@ -49,10 +50,10 @@ impl Default for Manner {
     }
 }
 
-/// Most tokens of an answer: more than any model gives, and still only some megabytes.
+/// The maximum number of tokens: more than any model sends, but still only a few megabytes.
 const TOKENS_LIMIT: usize = 100_000;
 
-/// Reads a count of tokens.
+/// Parses a token count.
 pub(crate) fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let count = usize::deserialize(deserializer)?;
     if count <= TOKENS_LIMIT {

@@ -1,13 +1,14 @@
-//! A provider that fails on command, and sinks for what the monitor then sends.
+//! A provider that fails on command, and sinks for the monitor's notifications.
 //!
-//! Tests, benchmarks, the demo and the `simulate` verb share it. [`Simulator`] speaks OpenAI chat completions, Azure's
-//! variant and a status page over plain HTTP/1.1; a [`Scenario`] says what goes wrong, where and when; a log keeps when
-//! each byte was really written, so that the monitor's own accuracy can be measured. [`MailSink`] and [`WebhookSink`]
-//! receive notifications over the real protocols, or refuse them in the ways that real receivers do.
+//! Tests, benchmarks, the demo and the `simulate` subcommand share it. [`Simulator`] serves OpenAI
+//! chat completions, other vendors' variants and a status page over plain HTTP/1.1. A [`Scenario`]
+//! defines which requests fail, how and when. A log records when each byte was really written, so
+//! that the monitor's accuracy can be measured. [`MailSink`] and [`WebhookSink`] receive
+//! notifications over the real protocols, or reject them as real receivers do.
 //!
-//! Everything is written to raw TCP streams: most of the faults (a reset between two tokens, a body that is one byte
-//! short, garbage instead of TLS) are exactly what an HTTP server framework exists to prevent. What is answered is
-//! decided purely, as a list of [`Act`]s; `perform` only carries them out.
+//! Everything is written to raw TCP streams. HTTP frameworks exist to prevent most of these faults:
+//! a reset between two tokens, a body that is one byte short, garbage instead of TLS. A pure
+//! function turns the response into a list of [`Act`]s, and `perform` executes them.
 //!
 //! ```text
 //! connection ─► request ─► scenario: which rule? ─► compose: acts ─► perform ─► exchange log

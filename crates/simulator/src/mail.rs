@@ -1,4 +1,4 @@
-//! What a mail server keeps, and how it fails: shared by the sink and its sessions.
+//! The stored mails and the fault of a mail server, shared by the sink and its sessions.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,53 +7,53 @@ use llmwatch_core::model::{Secret, Timestamp};
 
 use crate::inbox::Inbox;
 
-/// One mail that was accepted.
+/// An accepted mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// The envelope's sender; empty for `<>`.
+    /// The envelope sender; empty for `<>`.
     pub from: String,
-    /// The envelope's recipients that were accepted.
+    /// The envelope recipients that were accepted.
     pub to: Vec<String>,
     /// Headers and body as sent, dots unstuffed.
     pub data: Vec<u8>,
-    /// When its last line came.
+    /// When its last line arrived.
     pub received_at: Timestamp,
 }
 
 /// How the server fails.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum MailFault {
-    /// It doesn't.
+    /// No fault.
     #[default]
     None,
     /// Connections are reset before the greeting.
     Refuse,
-    /// Silence after the greeting.
+    /// No response after the greeting.
     HangAfterBanner,
-    /// 4xx: try later.
+    /// 4xx: retry later.
     Transient(MailStage),
-    /// 5xx: don't try again.
+    /// 5xx: do not retry.
     Permanent(MailStage),
-    /// 550 for this recipient; the others are fine.
+    /// 550 for this recipient; others are accepted.
     RejectRecipient(String),
-    /// Every answer comes byte by byte, with this long after each.
+    /// Replies are sent byte by byte, with this delay after each.
     Drip(Duration),
-    /// The connection is closed when the first line of the message has come.
+    /// The connection is closed after the first line of the message.
     DisconnectInData,
 }
 
-/// Where in the dialogue.
+/// The stage of the dialogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailStage {
-    /// In answer to `MAIL FROM`.
+    /// In response to `MAIL FROM`.
     Mail,
-    /// In answer to each `RCPT TO`.
+    /// In response to each `RCPT TO`.
     Rcpt,
-    /// In answer to the message, when all of it has arrived.
+    /// In response to the message, once it has arrived completely.
     Data,
 }
 
-/// What all sessions share.
+/// The state that all sessions share.
 #[derive(Debug)]
 pub(crate) struct PostOffice {
     pub(crate) mails: Inbox<Mail>,
@@ -61,7 +61,7 @@ pub(crate) struct PostOffice {
     pub(crate) login: Mutex<Option<Login>>,
 }
 
-/// A name and password.
+/// A user name and password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) user: String,

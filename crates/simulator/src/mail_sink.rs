@@ -1,4 +1,4 @@
-//! A mail server that keeps what it gets, or fails in the ways that mail servers do.
+//! A mail server that stores what it receives, or fails as mail servers do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::perform::reset;
 use crate::smtp::Session;
 use llmwatch_core::model::Secret;
 
-/// A running SMTP server for loopback. It stops when this is dropped: then connections are truly refused.
+/// A running SMTP server for loopback. Dropping it stops it, and its address refuses connections.
 #[derive(Debug)]
 pub struct MailSink {
     addr: SocketAddr,
@@ -24,31 +24,31 @@ pub struct MailSink {
     task: AbortOnDropHandle<()>,
 }
 
-/// How the server encrypts, with which certificate.
+/// How the server encrypts, and with which certificate.
 #[derive(Clone, Default)]
 pub enum MailTls {
-    /// It doesn't.
+    /// No encryption.
     #[default]
     None,
-    /// When the client asks for it.
+    /// STARTTLS, when the client asks for it.
     StartTls(Arc<rustls::ServerConfig>),
-    /// From the first byte on.
+    /// TLS from the first byte.
     Implicit(Arc<rustls::ServerConfig>),
 }
 
 impl MailSink {
-    /// Serves every connection to `listener`, from within a tokio runtime.
+    /// Serves every connection to `listener`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the listener cannot say its address.
+    /// When the listener has no local address.
     pub fn start(listener: TcpListener) -> io::Result<Self> {
         Self::start_with(listener, MailTls::None)
     }
 
-    /// The same, encrypting as `tls` says.
+    /// Like [`Self::start`], with encryption as in `tls`.
     ///
     /// # Errors
-    /// When the listener cannot say its address.
+    /// When the listener has no local address.
     pub fn start_with(listener: TcpListener, tls: MailTls) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let post_office = Arc::new(PostOffice {
@@ -68,19 +68,19 @@ impl MailSink {
         })
     }
 
-    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    /// Stops the server. Afterwards its address refuses connections and can be reused.
     pub async fn stop(self) {
         self.task.abort();
-        // An error only says that it was aborted.
+        // The error only says that the task was aborted.
         let _ = self.task.await;
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Fails in this way from now on, in sessions under way as well.
+    /// Sets the fault from now on, also for sessions in progress.
     pub fn set_fault(&self, fault: MailFault) {
         *self
             .post_office
@@ -89,7 +89,7 @@ impl MailSink {
             .unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    /// Takes mail only after `AUTH PLAIN` or `AUTH LOGIN` with this name and password.
+    /// Accepts mail only after `AUTH PLAIN` or `AUTH LOGIN` with this user name and password.
     pub fn require_login(&self, user: impl Into<String>, password: Secret) {
         let login = Login {
             user: user.into(),
@@ -102,14 +102,14 @@ impl MailSink {
             .unwrap_or_else(PoisonError::into_inner) = Some(login);
     }
 
-    /// The next mail that this method has not given yet, once it is here.
+    /// Waits for the next mail that this method has not returned yet.
     pub async fn next(&mut self) -> Arc<Mail> {
         let (mail, next) = self.post_office.mails.nth(self.next).await;
         self.next = next;
         mail
     }
 
-    /// Everything received, in order; the last 10,000.
+    /// Returns all received mails in order, at most the last 10,000.
     pub fn messages(&self) -> Vec<Arc<Mail>> {
         self.post_office.mails.all()
     }
@@ -119,7 +119,7 @@ async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<PostOffice>) {
     if post_office.fault() == MailFault::Refuse {
         return reset(&stream);
     }
-    // What drips is on its way at once. Without it, it only comes in larger pieces.
+    // Send dripped bytes at once; otherwise they would be combined into larger packets.
     let _ = stream.set_nodelay(true);
     let session = match tls {
         MailTls::None => Session::new(Box::new(stream), None, &post_office),
@@ -130,10 +130,10 @@ async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<PostOffice>) {
         ),
         MailTls::Implicit(config) => match TlsAcceptor::from(config).accept(stream).await {
             Ok(stream) => Session::new(Box::new(stream), None, &post_office),
-            // A client that does not trust us hangs up.
+            // A client that does not trust the certificate hangs up.
             Err(_) => return,
         },
     };
-    // An I/O error ends this session and concerns nobody else.
+    // An I/O error ends only this session.
     let _ = session.run().await;
 }

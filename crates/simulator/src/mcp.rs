@@ -1,10 +1,10 @@
-//! An MCP server with two tools: `echo`, which says what the model would, and `get_time`.
+//! An MCP server with two tools: `echo`, which returns the model's answer, and `get_time`.
 
 use serde_json::{Value, json};
 
 use crate::reply::Reply;
 
-/// The answer to one JSON-RPC message.
+/// Returns the response to one JSON-RPC message.
 pub(crate) fn reply(message: &Value, answer: &str) -> Reply {
     let id = &message["id"];
     let result = match message["method"].as_str().unwrap_or_default() {

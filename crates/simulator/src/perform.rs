@@ -1,4 +1,4 @@
-//! Carries out acts on a connection, and notes when each group of bytes really left.
+//! Executes acts on a connection, and records when each group of bytes was really sent.
 
 use std::future::pending;
 use std::io;
@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::act::{Act, WriteKind};
 use crate::exchange::{End, Write};
 
-/// Most writes that are kept apart in one record; later ones are added to the last.
+/// The maximum number of separate writes per record; later ones are added to the last.
 const WRITES_KEPT: usize = 1000;
 
-/// Carries out `acts`, whose times count from `arrived`. With `drip`, what follows the headers leaves byte by byte, that
-/// far apart. A client that closes its side, even if only for writing, counts as gone and ends it.
+/// Executes `acts`, whose times count from `arrived`. With `drip`, the bytes after the headers are
+/// sent one by one at that interval. A client that closes its side, even only for writing, ends the
+/// exchange.
 pub(crate) async fn perform(
     mut stream: TcpStream,
     acts: Vec<Act>,
@@ -32,14 +33,14 @@ pub(crate) async fn perform(
         writes: &mut writes,
     };
     let end = tokio::select! {
-        // In this order, so that a client that hangs up on the last byte doesn't count as gone.
+        // In this order, so that a client that hangs up on the last byte does not count as gone.
         biased;
         end = performance.run(acts) => end.unwrap_or(End::ClientGone),
         () = hung_up(&mut from_client) => End::ClientGone,
     };
     match end {
         End::Reset => reset(&stream),
-        // Says so at once; what the system still holds is delivered first.
+        // Closes the connection at once; the system still delivers what it has buffered.
         End::Closed | End::ClientGone => drop(stream.shutdown().await),
     }
     (writes, end)
@@ -47,7 +48,7 @@ pub(crate) async fn perform(
 
 /// Makes dropping `stream` send a TCP reset.
 pub(crate) fn reset(stream: &TcpStream) {
-    // Fails only on a socket that is gone already, which is as good as reset.
+    // Fails only on a closed socket, which needs no reset.
     let _ = stream.set_zero_linger();
 }
 
@@ -120,7 +121,7 @@ impl Performance<'_> {
     }
 }
 
-/// Returns when the client has closed its side; what it still sends is thrown away.
+/// Returns when the client has closed its side; discards what it still sends.
 async fn hung_up(from_client: &mut ReadHalf<'_>) {
     let mut scratch = [0; 512];
     while from_client

@@ -1,7 +1,8 @@
-//! Error replies by name, worded as the vendors word them.
+//! Named error replies with the vendors' texts.
 //!
-//! Statuses, codes and envelopes follow the vendors' public error references; what matters to a reader of errors (the
-//! shape of the envelope, `code`, the words "high demand", who answers) is as on the wire, the rest is representative.
+//! Statuses, codes and envelopes follow the vendors' public error references. The parts that error
+//! classification uses are exact: the envelope's shape, `code`, the words "high demand", who
+//! answers. The rest is representative.
 
 use serde::Deserialize;
 
@@ -81,7 +82,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// The reply to a request for `model`.
+    /// Returns the reply to a request for `model`.
     pub fn reply(self, model: &str) -> Reply {
         match self {
             Self::OpenAi400UnsupportedParameter => openai(
@@ -286,7 +287,7 @@ fn openai(
     )
 }
 
-/// AWS's error envelope: a header names the kind of the error.
+/// AWS's error envelope: a header holds the error type.
 fn bedrock(status: u16, kind: &str, message: &str) -> Reply {
     json(status, &serde_json::json!({"message": message})).with(&[("x-amzn-errortype", kind)])
 }
@@ -317,7 +318,7 @@ fn json(status: u16, body: &serde_json::Value) -> Reply {
     .with(&[("content-type", JSON)])
 }
 
-/// A reply of the front end, which the vendor's own servers never saw.
+/// Builds a reply of the front end, sent without reaching the vendor's servers.
 fn edge(status: u16, content_type: &str, body: &str) -> Reply {
     Reply {
         status,

@@ -1,4 +1,4 @@
-//! The simulated provider: listens, asks the scenario what to do, and does it.
+//! The simulated provider: accepts connections and responds as the scenario says.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ use crate::speech::model;
 use crate::status_page::StatusPage;
 use llmwatch_core::model::Timestamp;
 
-/// A running simulator. It stops, and its connections are closed, when this is dropped.
+/// A running simulator. Dropping it stops it and closes its connections.
 #[derive(Debug)]
 pub struct Simulator {
     addr: SocketAddr,
@@ -40,18 +40,18 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Serves `scenario` on every connection to `listener`, from within a tokio runtime.
+    /// Serves `scenario` on every connection to `listener`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the listener cannot say its address.
+    /// When the listener has no local address.
     pub fn start(listener: TcpListener, scenario: Scenario) -> io::Result<Self> {
         Self::start_as("simulated", listener, scenario)
     }
 
-    /// As [`Self::start`], under the label that `vendor` keys of the scenario mean.
+    /// Like [`Self::start`], with the label that the scenario's `vendor` keys refer to.
     ///
     /// # Errors
-    /// When the listener cannot say its address.
+    /// When the listener has no local address.
     pub fn start_as(vendor: &str, listener: TcpListener, scenario: Scenario) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let stage = Arc::new(Stage {
@@ -71,24 +71,25 @@ impl Simulator {
         })
     }
 
-    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    /// Stops the simulator. Afterwards its address refuses connections and can be reused.
     pub async fn stop(self) {
         self.task.abort();
-        // An error only says that it was aborted.
+        // The error only says that the task was aborted.
         let _ = self.task.await;
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Puts another scenario in force. Its windows count from now; exchanges under way finish as they began.
+    /// Activates another scenario. Its windows count from now; exchanges in progress are not
+    /// affected.
     pub fn set_scenario(&self, scenario: Scenario) {
         self.stage.set_scenario(scenario);
     }
 
-    /// The exchanges that have ended, oldest first; the last 10,000 of them.
+    /// Returns the exchanges that have ended, oldest first; at most the last 10,000.
     pub fn log(&self) -> Vec<Arc<Exchange>> {
         self.stage.log.all()
     }
@@ -102,7 +103,7 @@ impl Simulator {
 /// Serves `scenario` on `listen` until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the address cannot be bound.
 pub async fn run(
     listen: SocketAddr,
     scenario: Scenario,
@@ -114,7 +115,7 @@ pub async fn run(
     Ok(())
 }
 
-/// What all connections of a simulator share.
+/// The state that all connections of a simulator share.
 #[derive(Debug)]
 struct Stage {
     vendor: String,
@@ -122,7 +123,7 @@ struct Stage {
     log: Inbox<Exchange>,
 }
 
-/// The scenario in force.
+/// The active scenario.
 #[derive(Debug)]
 struct Script {
     scenario: Arc<Scenario>,
@@ -141,12 +142,12 @@ impl Script {
     }
 }
 
-/// What the scenario says about one arrival.
+/// The scenario's instructions for one arrival.
 struct Cue {
     scenario: Arc<Scenario>,
     elapsed: Duration,
     rule: Option<Rule>,
-    /// For everything random about this answer.
+    /// The source of randomness for this response.
     rng: Rng,
 }
 
@@ -159,7 +160,7 @@ impl Cue {
 impl Stage {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         let at = clock::now();
-        // Each write leaves as it is made: tokens must not wait for each other.
+        // Send each write at once, so that tokens do not wait for each other.
         let _ = stream.set_nodelay(true);
         let cue = self.cue(&Arrival::Connection {
             vendor: &self.vendor,
@@ -179,7 +180,7 @@ impl Stage {
 
     async fn serve_request(&self, stream: TcpStream, at: Timestamp) {
         let accepted = Instant::now();
-        // What is promised from the arrival of a request counts from its arrival, however late we come to read it.
+        // Delays count from the request's arrival, even if it is read late.
         let mut stream = TimestampedStream::new(stream);
         let read = read(&mut stream).await;
         let (stream, arrived) = stream.into_parts();
@@ -233,7 +234,7 @@ impl Stage {
         });
     }
 
-    /// Answers the client's first bytes, a TLS `ClientHello` most likely, with something else.
+    /// Answers the client's first bytes, usually a TLS `ClientHello`, with something else.
     async fn answer_garbage(&self, mut stream: TcpStream, at: Timestamp, rule: Option<String>) {
         let mut scratch = [0; 1024];
         let _ = stream.read(&mut scratch).await;
@@ -245,7 +246,7 @@ impl Stage {
         });
     }
 
-    /// Answers a request that cannot be parsed, if the client still reads.
+    /// Answers an unparsable request, if the client still reads.
     async fn refuse(&self, stream: TcpStream, at: Timestamp, accepted: Instant, error: &ReadError) {
         let arrived = Instant::now();
         let status = match error {
@@ -265,7 +266,8 @@ impl Stage {
         });
     }
 
-    /// The simulator's own paths, which no rule touches and no log mentions: `GET /_log` and `POST /_scenario`.
+    /// Handles the simulator's own paths, which bypass rules and the log: `GET /_log` and `POST
+    /// /_scenario`.
     fn administer(&self, request: &Request) -> Option<Vec<Act>> {
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/_log") => {
@@ -316,7 +318,7 @@ impl Stage {
         self.log.push(exchange);
     }
 
-    /// A record of a connection of which nothing is known yet.
+    /// Returns the record of a connection before anything has been read.
     fn unread(&self, at: Timestamp, rule: Option<String>) -> Exchange {
         Exchange {
             at,
@@ -334,7 +336,7 @@ impl Stage {
     }
 }
 
-/// A reply without anything vendor-like about it.
+/// Builds a reply without vendor headers.
 fn plain(status: u16, content_type: &str, body: &str) -> Vec<Act> {
     let headers = [
         ("content-type", content_type.to_owned()),

@@ -1,10 +1,10 @@
-//! Durations and sizes as people write them: `"250ms"`, `"1.5s"`, `"10GB"`, `"64KiB"`.
+//! Parses durations and sizes as people write them: `"250ms"`, `"1.5s"`, `"10GB"`, `"64KiB"`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Reads `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`.
+/// Parses `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| {
@@ -14,14 +14,14 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     })
 }
 
-/// As [`duration`], for a key that may be absent.
+/// Like [`duration`], for an optional key.
 pub(crate) fn some_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
-/// Reads `"10GB"`, `"64KiB"`, `"512B"` into bytes.
+/// Parses `"10GB"`, `"64KiB"`, `"512B"` as bytes.
 pub(crate) fn some_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
@@ -43,7 +43,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400.0,
         _ => return None,
     };
-    // A scenario of more than ten years is a slip of the pen, and would overflow deadlines.
+    // Ten years or more is a typo, and could overflow deadlines.
     Duration::try_from_secs_f64(number * seconds)
         .ok()
         .filter(|d| d.as_secs() < 10 * 365 * 86_400)
@@ -67,7 +67,7 @@ fn parse_size(text: &str) -> Option<u64> {
 
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-    // `f64` would also read signs and exponents, which nobody means here.
+    // `f64` would also accept signs and exponents.
     let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
     Some((number.parse().ok().filter(|_| plain)?, unit))
 }

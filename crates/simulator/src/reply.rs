@@ -7,9 +7,9 @@ pub struct Reply {
     pub status: u16,
     /// The body.
     pub body: String,
-    /// Headers beside the vendor's usual ones.
+    /// Headers in addition to the vendor's usual ones.
     pub headers: Vec<(String, String)>,
-    /// Whether the front end answers in the vendor's place: no request id, no vendor headers.
+    /// Whether the front end answers instead of the vendor: no request ID, no vendor headers.
     pub from_edge: bool,
 }
 

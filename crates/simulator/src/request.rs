@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as a server of one request a connection needs: a bounded reader, and a writer of heads.
+//! A minimal HTTP/1.1 server with one request per connection: a bounded reader, and a writer of
+//! heads.
 
 use std::fmt::Write as _;
 use std::io;
@@ -7,28 +8,28 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Most bytes of request line and headers: what OpenAI accepts.
+/// The maximum size of the request line and headers: OpenAI's limit.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// Most bytes of a body: far above any probe or notification.
+/// The maximum size of a body, far above any probe or notification.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// One HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// As sent: `POST`.
+    /// The method as sent, such as `POST`.
     pub method: String,
-    /// Without the query.
+    /// The path, without the query.
     pub path: String,
-    /// What follows the `?`.
+    /// The part after the `?`.
     pub query: Option<String>,
-    /// Names in lower case, in the order sent.
+    /// Header names in lower case, in the order sent.
     pub headers: Vec<(String, String)>,
     /// The complete body.
     pub body: Vec<u8>,
 }
 
-/// Why there is no request to answer.
+/// Why no request could be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error("the client hung up before its request was complete")]
@@ -42,7 +43,7 @@ pub(crate) enum ReadError {
 }
 
 impl Request {
-    /// The value of the first header of that (lower-case) name.
+    /// Returns the value of the first header with this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -50,7 +51,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter of the query, as it stands there.
+    /// Returns the raw value of a query parameter.
     pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
         self.query
             .as_deref()?
@@ -58,8 +59,8 @@ impl Request {
             .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The API key that the caller shows, in the way of whichever vendor: `Authorization: Bearer KEY`, `api-key` (Azure),
-    /// `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
+    /// Returns the API key of the caller, in any vendor's way: `Authorization: Bearer KEY`,
+    /// `api-key` (Azure), `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
     pub(crate) fn shown_key(&self) -> Option<&str> {
         let in_query = || {
             self.query
@@ -77,7 +78,7 @@ impl Request {
             .or_else(in_query)
     }
 
-    /// The body as JSON, if it is JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -93,7 +94,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Reques
         if bytes.len() > HEAD_LIMIT {
             return Err(ReadError::TooLarge);
         }
-        // A TLS ClientHello would never show the end of a head: say so at once.
+        // A TLS ClientHello never contains the end of a head, so reject it at once.
         if bytes
             .first()
             .is_some_and(|first| !first.is_ascii_alphabetic())
@@ -113,7 +114,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Reques
     Ok(request)
 }
 
-/// Status line, headers, and the empty line after them.
+/// Writes the status line, the headers and the empty line after them.
 pub(crate) fn write_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
     let reason = StatusCode::from_u16(status)
         .ok()
@@ -135,7 +136,7 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Res
     }
 }
 
-/// The index after the empty line that ends the head.
+/// Returns the index after the empty line that ends the head.
 fn find_head_end(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(4)

@@ -1,4 +1,4 @@
-//! One rule of a scenario: when it applies, and what then happens.
+//! A rule of a scenario: when it applies and what it does.
 
 use std::time::Duration;
 
@@ -9,66 +9,67 @@ use crate::latency_profile::Manner;
 use crate::preset::Preset;
 use crate::reply::{Reply, ResetAt};
 
-/// One `[[rule]]`, checked.
+/// One `[[rule]]`, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// For the log; `rule N`, counted from 1, if the file gives none.
+    /// The name in the log; defaults to `rule N`, counted from 1.
     pub name: String,
     /// When the rule applies.
     pub when: RuleMatch,
-    /// What grows over the window.
+    /// What increases over the window.
     pub ramp: Option<Ramp>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
     /// Response headers to set; an empty value removes the header.
     pub headers: Vec<(String, String)>,
     pub(crate) manner: MannerChanges,
 }
 
-/// What a rule looks at; what is `None` always matches.
+/// The conditions of a rule; `None` always matches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleMatch {
-    /// A prefix of the path, or a pattern for all of it if it has a `*`.
+    /// A prefix of the path, or a pattern for the entire path if it contains a `*`.
     pub path: Option<String>,
-    /// The model, or a pattern for it if it has a `*`.
+    /// The model, or a pattern if it contains a `*`.
     pub model: Option<String>,
     /// The label of the listener.
     pub vendor: Option<String>,
-    /// From this moment on, counted from when the scenario came into force.
+    /// The start, relative to when the scenario was activated.
     pub from: Duration,
-    /// Until just before this moment.
+    /// The end, exclusive.
     pub to: Option<Duration>,
-    /// How many of those that match are taken, 0 to 1.
+    /// The probability that a match applies, 0 to 1.
     pub probability: f64,
 }
 
-/// What grows linearly over a rule's window.
+/// What increases linearly over a rule's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ramp {
-    /// The probability, from 0 to what is written.
+    /// The probability, from 0 to the configured value.
     Probability,
-    /// The delays, from the healthy ones to what is written.
+    /// The delays, from the healthy ones to the configured ones.
     Delays,
 }
 
-/// What goes wrong with an answer.
+/// The fault of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the rule only changes pace, text or headers.
+    /// No fault: the rule only changes pace, text or headers.
     None,
-    /// This reply instead of an answer.
+    /// Send this reply instead of an answer.
     Reply(Reply),
-    /// The reply of this name instead of an answer.
+    /// Send the preset reply of this name instead of an answer.
     Preset(Preset),
-    /// An error object in the stream, then an orderly end. Without streaming: the error as the body, under 200.
+    /// An error object in the stream, then a normal end. Without streaming, the error is the body,
+    /// with status 200.
     StreamError {
         /// Complete tokens before it.
         after_tokens: usize,
         /// The `data:` of the error event; `None` for OpenAI's `server_error`.
         body: Option<String>,
     },
-    /// The HTTP body ends in an orderly way, but the answer in it isn't finished.
+    /// The HTTP body ends normally, but the answer in it is incomplete.
     Truncate {
         /// Complete tokens before the end.
         after_tokens: usize,
@@ -78,40 +79,40 @@ pub enum Fault {
         /// Complete tokens before the end.
         after_tokens: usize,
     },
-    /// Silence, with the connection left open.
+    /// No more data, with the connection left open.
     Stall {
-        /// Complete tokens before the silence.
+        /// Complete tokens before the stall.
         after_tokens: usize,
     },
     /// A TCP reset.
     Reset(ResetAt),
-    /// Garbage in answer to a TLS `ClientHello`, or to whatever the client says first.
+    /// Garbage in response to a TLS `ClientHello`, or to whatever the client sends first.
     RefuseTls,
-    /// Comments instead of events, each `token_gap`, for ever.
+    /// Comments instead of events, one per `token_gap`, forever.
     EndlessComments,
     /// A body of spaces.
     HugeBody {
         /// Its length.
         bytes: u64,
     },
-    /// Response headers without end.
+    /// Endless response headers.
     HeaderBomb {
-        /// Their length, about.
+        /// Their approximate length.
         bytes: u64,
     },
-    /// A body that swells when it is decompressed; what it swells to is spaces.
+    /// A gzip body that decompresses to a huge number of spaces.
     GzipBomb {
-        /// Its length when decompressed, about.
+        /// The approximate decompressed length.
         bytes: u64,
     },
-    /// The first token has bytes that are not UTF-8.
+    /// The first token contains bytes that are not UTF-8.
     InvalidUtf8,
 }
 
-/// What has just reached the simulator, as far as rules look at it.
+/// A connection or request that has just arrived, as rules match it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival<'a> {
-    /// A connection; nothing has been read from it.
+    /// A connection from which nothing has been read.
     Connection {
         /// The label of the listener.
         vendor: &'a str,
@@ -120,15 +121,15 @@ pub enum Arrival<'a> {
     Request {
         /// The label of the listener.
         vendor: &'a str,
-        /// Without the query.
+        /// The path, without the query.
         path: &'a str,
-        /// The `model` of the body, else the deployment in the path.
+        /// The `model` of the body, or else the deployment in the path.
         model: Option<&'a str>,
     },
 }
 
 impl Rule {
-    /// Whether it is this rule's turn. Draws from `rng` if only the probability is left to decide.
+    /// Reports whether this rule applies. Draws from `rng` only if everything else matches.
     pub(crate) fn applies(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> bool {
         let when = &self.when;
         let of_this_stage = match *arrival {
@@ -163,7 +164,7 @@ impl Rule {
         probability >= 1.0 || rng.f64() < probability
     }
 
-    /// How this rule has requests answered.
+    /// Returns how requests are answered under this rule.
     pub fn manner(&self, healthy: &Manner, elapsed: Duration) -> Manner {
         let share = match self.ramp {
             Some(Ramp::Delays) => self.progress(elapsed),
@@ -192,7 +193,7 @@ impl Rule {
         }
     }
 
-    /// How much of the window has passed, 0 to 1. A ramp always has an end.
+    /// Returns how much of the window has passed, 0 to 1. A ramp always has an end.
     fn progress(&self, elapsed: Duration) -> f64 {
         let Some(to) = self.when.to else { return 1.0 };
         let length = to.saturating_sub(self.when.from).as_secs_f64();
@@ -207,7 +208,8 @@ impl RuleMatch {
 }
 
 impl Fault {
-    /// Whether it strikes before a request is read, so that path and model cannot matter.
+    /// Reports whether the fault happens before a request is read, so that path and model do not
+    /// matter.
     pub(crate) fn precedes_request(&self) -> bool {
         matches!(self, Self::RefuseTls | Self::Reset(ResetAt::Accept))
     }
@@ -221,7 +223,7 @@ fn path_matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether all of `text` matches `pattern`, where each `*` stands for any number of characters.
+/// Reports whether `pattern` matches all of `text`. Each `*` matches any number of characters.
 fn glob_matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
@@ -242,7 +244,7 @@ fn glob_matches(pattern: &str, text: &str) -> bool {
     true
 }
 
-/// The part of a rule that changes pace and text.
+/// A rule's changes to pace and text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MannerChanges {
     pub(crate) headers_after: Option<Duration>,

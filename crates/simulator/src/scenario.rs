@@ -1,4 +1,4 @@
-//! A scenario: how the provider answers when it is well, and the rules by which it fails.
+//! A scenario: how the provider answers when healthy, and the rules by which it fails.
 //!
 //! `docs/simulate.md` is the reference of the file format.
 
@@ -12,50 +12,51 @@ use crate::rule::{Arrival, Rule};
 use crate::status_page::Notice;
 use crate::written::WrittenScenario;
 
-/// Everything a simulator does, from one TOML file. Nothing in it has an effect of its own: the same scenario, seed
-/// and order of requests give the same answers.
+/// The behavior of a simulator, from one TOML file. It is deterministic: the same scenario, seed
+/// and order of requests give the same responses.
 #[derive(Debug, Clone, Default)]
 pub struct Scenario {
-    /// Seeds every draw: probabilities, jitter, request ids.
+    /// The seed of everything random: probabilities, jitter, request IDs.
     pub seed: u64,
-    /// The key that callers must show, as `Authorization: Bearer` or `api-key`; any or none will do when this is `None`.
+    /// The key that callers must send as `Authorization: Bearer` or `api-key`; `None` accepts any
+    /// or no key.
     pub api_key: Option<Secret>,
-    /// How requests are answered that no rule changes.
+    /// How requests are answered if no rule applies.
     pub healthy: Manner,
-    /// The first that matches is applied.
+    /// The rules; the first match applies.
     pub rules: Vec<Rule>,
-    /// What the status page says, and when.
+    /// What the status page shows, and when.
     pub status_page: Vec<Notice>,
 }
 
-/// A scenario file that cannot be used.
+/// An invalid scenario file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScenarioError {
-    /// It isn't TOML, or a key or value is none that scenarios know; worded with line and caret.
+    /// Invalid TOML, or an unknown key or value; the message has the line and a caret.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
-    /// The keys of a rule make no sense together.
+    /// The keys of a rule contradict each other.
     #[error("line {line}, {rule}: {problem}")]
     Rule {
         /// The line of its `[[rule]]`.
         line: usize,
-        /// Its name.
+        /// The rule's name.
         rule: String,
-        /// What makes no sense.
+        /// What is wrong.
         problem: String,
     },
 }
 
 impl Scenario {
-    /// A provider without a fault.
+    /// Returns a scenario without faults.
     pub fn healthy() -> Self {
         Self::default()
     }
 
-    /// Reads a scenario file.
+    /// Parses a scenario file.
     ///
     /// # Errors
-    /// When it isn't TOML, has a key that no scenario has, or a rule that makes no sense.
+    /// When the file is not valid TOML, has an unknown key or has an invalid rule.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let written: WrittenScenario = toml::from_str(text)?;
         let rules = (1..).zip(written.rule).map(|(n, rule)| {
@@ -82,9 +83,11 @@ impl Scenario {
         })
     }
 
-    /// The rule for what arrives when the scenario has been in force for `elapsed`: the first that matches, if any.
+    /// Returns the first rule that matches `arrival` when the scenario has been active for
+    /// `elapsed`.
     ///
-    /// A rule with a probability costs one draw when everything else about it matches, so that a seed repeats its run.
+    /// A rule with a probability draws once if everything else matches, so that a seed reproduces
+    /// its run.
     pub fn rule_at(
         &self,
         elapsed: Duration,
@@ -115,7 +118,7 @@ mod tests {
         }
     }
 
-    /// The name of the rule that a request meets after so many seconds.
+    /// Returns the name of the rule that matches a request after so many seconds.
     fn rule_after(scenario: &Scenario, seconds: f64, arrival: &Arrival<'_>) -> Option<String> {
         let elapsed = Duration::from_secs_f64(seconds);
         scenario

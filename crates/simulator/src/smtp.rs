@@ -12,13 +12,13 @@ use crate::clock;
 use crate::mail::{Login, Mail, MailFault, MailStage, PostOffice};
 use llmwatch_core::model::Secret;
 
-/// Most bytes of a line, of commands and of messages alike; RFC 5321 promises 1000.
+/// The maximum length of a line, in commands and messages; RFC 5321 requires 1000 bytes.
 const LINE_LIMIT: u64 = 64 * 1024;
 
-/// Most bytes of a message.
+/// The maximum size of a message.
 const MESSAGE_LIMIT: usize = 10 * 1024 * 1024;
 
-/// Most recipients of a message: what RFC 5321 §4.5.3.1.8 asks of every server, times ten.
+/// The maximum number of recipients per message: ten times what RFC 5321 §4.5.3.1.8 requires.
 const RECIPIENT_LIMIT: usize = 1000;
 
 /// A connection, encrypted or not.
@@ -26,10 +26,10 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// One client's dialogue.
+/// The dialogue with one client.
 pub(crate) struct Session<'a> {
     stream: BufReader<Box<dyn Duplex>>,
-    /// What STARTTLS begins; `None` when it is not offered, or has begun.
+    /// The acceptor for STARTTLS; `None` if it is not offered or is already in use.
     tls: Option<TlsAcceptor>,
     post_office: &'a PostOffice,
     logged_in: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Session<'a> {
     to: Vec<String>,
 }
 
-/// Whether the dialogue continues.
+/// How the dialogue continues.
 enum Next {
     Command,
     Encrypt,
@@ -60,13 +60,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Talks until the client leaves, or the fault ends it.
+    /// Runs the dialogue until the client leaves or the fault ends it.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         self.reply("220 mail.simulated.test ESMTP").await?;
         if self.post_office.fault() == MailFault::HangAfterBanner {
             return pending().await;
         }
-        // Lines stay in the buffer until their turn, so that pipelined commands (RFC 2920) are answered in order.
+        // Unread lines stay in the buffer, so that pipelined commands (RFC 2920) are answered in
+        // order.
         while let Some(line) = self.line().await? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -75,7 +76,8 @@ impl<'a> Session<'a> {
                 Next::Close => break,
                 Next::Encrypt => {
                     let Some(tls) = self.tls.take() else { break };
-                    // What was sent before the encryption is forgotten with the buffer (RFC 3207 §6).
+                    // Discard what was sent before encryption, together with the buffer (RFC 3207
+                    // §6).
                     self.stream =
                         BufReader::new(Box::new(tls.accept(self.stream.into_inner()).await?));
                     self.from = None;
@@ -164,7 +166,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The client's answer to a challenge, unless it came with the command; empty if it isn't base64.
+    /// Returns the client's response to a challenge, unless the command included it; empty if it is
+    /// not base64.
     async fn secret(&mut self, initial: Option<String>, challenge: &str) -> io::Result<String> {
         let encoded = if let Some(encoded) = initial {
             encoded.into_bytes()
@@ -254,7 +257,7 @@ impl<'a> Session<'a> {
         Ok(Next::Command)
     }
 
-    /// What the fault has the server say at `stage`.
+    /// Returns the fault's reply at `stage`.
     fn refusal(&self, stage: MailStage) -> Option<&'static str> {
         match self.post_office.fault() {
             MailFault::Transient(at) if at == stage => {
@@ -285,7 +288,7 @@ impl<'a> Session<'a> {
         self.stream.flush().await
     }
 
-    /// The next line with its end; `None` when the client has hung up.
+    /// Returns the next line including its end; `None` if the client has hung up.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         (&mut self.stream)
@@ -302,7 +305,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The address in `FROM:<a@b> SIZE=1`, without what follows it.
+/// Parses the address in `FROM:<a@b> SIZE=1`, without its parameters.
 fn address(rest: &str, prefix: &str) -> Option<String> {
     let named = rest.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
     let path = rest.get(prefix.len()..)?.trim_start().strip_prefix('<')?;

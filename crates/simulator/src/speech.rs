@@ -1,4 +1,5 @@
-//! What a healthy provider says: OpenAI's chat completions and Azure's variant of them, as JSON and headers.
+//! Responses of a healthy provider, as JSON and headers: OpenAI's chat completions and other
+//! vendors' variants.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::request::Request;
 use crate::websocket;
 use llmwatch_core::model::Timestamp;
 
-/// Whose words are spoken.
+/// The API to imitate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     OpenAi,
@@ -23,8 +24,8 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// Azure's paths begin with `/openai/`, on the classic and on the v1 API, Bedrock's with `/model/`; Google's end in what
-    /// is to be done.
+    /// Detects the API from the path. Azure's paths begin with `/openai/`, on the classic and on
+    /// the v1 API, and Bedrock's with `/model/`. Google's end in the method.
     pub(crate) fn of(path: &str) -> Self {
         if path.ends_with("/realtime") {
             Self::Realtime
@@ -39,7 +40,7 @@ impl Dialect {
         }
     }
 
-    /// The vendor's headers of any answer: request ids, limits, where it was served.
+    /// Returns the vendor's headers of any response: request IDs, limits, location.
     pub(crate) fn headers(self, processing: Duration, rng: &mut Rng) -> Vec<(String, String)> {
         let processing_ms = processing.as_millis().to_string();
         let headers = match self {
@@ -83,7 +84,7 @@ impl Dialect {
         owned(headers)
     }
 
-    /// The content type of a stream.
+    /// Returns the content type of a stream.
     pub(crate) fn stream_type(self) -> &'static str {
         match self {
             Self::Bedrock => "application/vnd.amazon.eventstream",
@@ -93,7 +94,7 @@ impl Dialect {
         }
     }
 
-    /// An event of a stream as it stands on the wire.
+    /// Returns a stream event as sent.
     pub(crate) fn framed(self, event: &Value) -> Vec<u8> {
         match (self, event.as_object().and_then(|e| e.iter().next())) {
             (Self::Bedrock, Some((name, payload))) => clouds::message(name, payload, false),
@@ -102,7 +103,7 @@ impl Dialect {
         }
     }
 
-    /// An error in a stream as it stands on the wire; `None` for the vendor's usual one.
+    /// Returns a stream error as sent; `None` means the vendor's usual error.
     pub(crate) fn framed_error(self, data: Option<&str>) -> Vec<u8> {
         match self {
             Self::Bedrock => {
@@ -126,7 +127,7 @@ impl Dialect {
         }
     }
 
-    /// What ends every stream, if the API has a sign for that.
+    /// Returns the sentinel that ends every stream, if the API has one.
     pub(crate) fn done(self) -> &'static [u8] {
         match self {
             Self::OpenAi | Self::Azure => b"data: [DONE]\n\n",
@@ -134,7 +135,7 @@ impl Dialect {
         }
     }
 
-    /// A piece of a stream as it stands on the wire.
+    /// Returns a part of a stream as sent.
     pub(crate) fn piece(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Realtime => bytes.to_vec(),
@@ -142,7 +143,7 @@ impl Dialect {
         }
     }
 
-    /// The orderly end of a stream.
+    /// Returns what ends a stream normally.
     pub(crate) fn last(self) -> &'static [u8] {
         match self {
             Self::Realtime => websocket::CLOSE,
@@ -151,10 +152,10 @@ impl Dialect {
     }
 }
 
-/// The end of a body in chunks.
+/// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// `data` as one chunk of HTTP's chunked transfer coding (RFC 9112 §7.1).
+/// Encodes `data` as one chunk of HTTP's chunked transfer coding (RFC 9112 §7.1).
 pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
     bytes.extend_from_slice(data);
@@ -162,10 +163,10 @@ pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// OpenAI's error of its own.
+/// OpenAI's internal server error.
 pub(crate) const SERVER_ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
 
-/// What Cloudflare adds, and all that is left when it answers by itself.
+/// Returns the headers that Cloudflare adds, and the only ones when it answers by itself.
 pub(crate) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
     vec![
         ("cf-cache-status", "DYNAMIC".to_owned()),
@@ -174,7 +175,7 @@ pub(crate) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Headers with names of their own.
+/// Converts the header names to owned strings.
 pub(crate) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
     headers
         .into_iter()
@@ -182,7 +183,7 @@ pub(crate) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// One answer to a chat request.
+/// One response to a chat request.
 #[derive(Debug, Clone)]
 pub(crate) struct Completion {
     dialect: Dialect,
@@ -191,14 +192,14 @@ pub(crate) struct Completion {
     model: String,
     pieces: Vec<String>,
     finish_reason: String,
-    /// Whether it is asked for as a stream.
+    /// Whether streaming was requested.
     pub(crate) streaming: bool,
     /// Whether a stream ends with the token counts.
     wants_usage: bool,
 }
 
 impl Completion {
-    /// The answer to `request`, whose body is `asked`.
+    /// Builds the response to `request`, whose body is `asked`.
     pub(crate) fn new(
         request: &Request,
         asked: &Value,
@@ -223,12 +224,12 @@ impl Completion {
         }
     }
 
-    /// How many tokens the answer has.
+    /// Returns the number of tokens in the answer.
     pub(crate) fn tokens(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The complete answer as one body.
+    /// Returns the complete answer as one body.
     pub(crate) fn body(&self) -> Value {
         let text = self.pieces.concat();
         match self.dialect {
@@ -264,12 +265,12 @@ impl Completion {
         body
     }
 
-    /// The API that is spoken.
+    /// Returns the API.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// What comes before the text.
+    /// Returns the chunks before the text.
     pub(crate) fn opening(&self) -> Vec<(WriteKind, Value)> {
         match self.dialect {
             Dialect::Bedrock => vec![(WriteKind::Role, clouds::converse_start())],
@@ -305,7 +306,7 @@ impl Completion {
         }
     }
 
-    /// The chunk that names the role.
+    /// Returns the chunk that names the role.
     fn role_chunk(&self) -> Value {
         self.chunk(
             &json!({"role": "assistant", "content": "", "refusal": null}),
@@ -314,7 +315,7 @@ impl Completion {
         )
     }
 
-    /// The chunk of token `n`, which must be below [`Self::tokens`].
+    /// Returns the chunk of token `n`, which must be below [`Self::tokens`].
     pub(crate) fn token_chunk(&self, n: usize) -> Value {
         let text = &self.pieces[n];
         match self.dialect {
@@ -329,7 +330,7 @@ impl Completion {
         }
     }
 
-    /// What comes after the text.
+    /// Returns the chunks after the text.
     pub(crate) fn closing(&self) -> Vec<(WriteKind, Value)> {
         let reason = &self.finish_reason;
         match self.dialect {
@@ -436,10 +437,11 @@ impl Completion {
     }
 }
 
-/// The tokens of every prompt; about right for the monitor's own.
+/// The token count of every prompt, close to that of the monitor's own.
 const PROMPT_TOKENS: usize = 14;
 
-/// The model that is asked: in the body, or in the path on Azure's classic API, Bedrock and Google's.
+/// Returns the requested model: from the body, or from the path on Azure's classic API, Bedrock and
+/// Google.
 pub(crate) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
     asked["model"]
         .as_str()
@@ -448,13 +450,14 @@ pub(crate) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
         .or_else(|| path.rsplit_once("/models/")?.1.split(':').next())
 }
 
-/// The list of models.
+/// Returns the list of models.
 pub(crate) fn models(now: Timestamp) -> Value {
     let model = |id: &str| json!({"id": id, "object": "model", "created": now.0 / 1000, "owned_by": "system", "shutdown_date": null});
     json!({"object": "list", "data": [model("gpt-6-luna"), model("gpt-5.6-luna"), model("gpt-simulated")]})
 }
 
-/// `text` in `count` pieces of nearly the same length; too short a text is repeated, a word a piece.
+/// Splits `text` into `count` pieces of nearly equal length. A text that is too short is repeated,
+/// one word per piece.
 fn pieces(text: &str, count: usize) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let cut = count.min(characters.len());

@@ -1,4 +1,5 @@
-//! The vendor's own status page, in the JSON of Atlassian Statuspage's v2 API, as a scenario scripts it.
+//! The vendor's status page in the JSON of Atlassian Statuspage's v2 API, as scripted in a
+//! scenario.
 
 use std::time::Duration;
 
@@ -8,35 +9,35 @@ use serde_json::{Value, json};
 use crate::quantity::{duration, some_duration};
 use llmwatch_core::model::Timestamp;
 
-/// One `[[status_page]]`: what the page admits, and when.
+/// One `[[status_page]]`: what the page shows, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
-    /// Only on the listener of this label.
+    /// Only for the listener with this label.
     pub vendor: Option<String>,
-    /// From this moment on, counted from when the scenario came into force.
+    /// The start, relative to when the scenario was activated.
     #[serde(default, deserialize_with = "duration")]
     pub from: Duration,
-    /// Until just before this moment.
+    /// The end, exclusive.
     #[serde(default, deserialize_with = "some_duration")]
     pub to: Option<Duration>,
-    /// The component it is about.
+    /// The affected component.
     #[serde(default = "chat")]
     pub component: String,
-    /// What the component then shows.
+    /// The status of the component.
     #[serde(default)]
     pub status: ComponentStatus,
     /// The title of an incident, if one is declared.
     pub incident: Option<String>,
-    /// How bad the incident is called.
+    /// The impact of the incident.
     #[serde(default)]
     pub impact: Impact,
-    /// How far the vendor says it is.
+    /// The phase of the incident.
     #[serde(default)]
     pub phase: IncidentPhase,
 }
 
-/// Statuspage's words for a component.
+/// Statuspage's component statuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "Statuspage's own words")]
@@ -49,7 +50,7 @@ pub enum ComponentStatus {
     MajorOutage,
 }
 
-/// Statuspage's words for how bad an incident, or the entire page, is.
+/// Statuspage's impacts of an incident or of the entire page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "Statuspage's own words")]
@@ -62,7 +63,7 @@ pub enum Impact {
     Critical,
 }
 
-/// Statuspage's words for how far an incident is.
+/// Statuspage's phases of an incident.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "Statuspage's own words")]
@@ -74,23 +75,23 @@ pub enum IncidentPhase {
     Resolved,
 }
 
-/// The components that the page has always; notices may add others.
+/// The components that the page always has; notices may add others.
 const COMPONENTS: [&str; 3] = ["Chat Completions", "Responses", "Embeddings"];
 
-/// When the page and its components were set up.
+/// When the page and its components were created.
 const SINCE: &str = "2026-01-01T00:00:00.000Z";
 
-/// The page at one moment.
+/// The page at one point in time.
 pub(crate) struct StatusPage<'a> {
     pub(crate) notices: &'a [Notice],
     pub(crate) vendor: &'a str,
-    /// How long the scenario has been in force.
+    /// How long the scenario has been active.
     pub(crate) elapsed: Duration,
     pub(crate) now: Timestamp,
 }
 
 impl StatusPage<'_> {
-    /// The document at `path`, if it is one of the page's.
+    /// Returns the document at `path`, if it belongs to the page.
     pub(crate) fn document(&self, path: &str) -> Option<Value> {
         let page = ("page", self.page());
         let components = || ("components", json!(self.components()));
@@ -163,7 +164,7 @@ impl StatusPage<'_> {
         names.into_iter().enumerate().map(component).collect()
     }
 
-    /// The incidents declared so far; with `open` only those that are not over.
+    /// Returns the incidents so far; with `open`, only unresolved ones.
     fn incidents(&self, open: bool) -> Vec<Value> {
         let mut incidents: Vec<Value> = self
             .of_this_vendor()
@@ -231,7 +232,8 @@ fn chat() -> String {
 }
 
 impl Notice {
-    /// The state of the entire page: the worse of the component's state and the incident's impact.
+    /// Returns the status of the entire page: the worse of the component's status and the
+    /// incident's impact.
     fn indicator(&self) -> Impact {
         let of_component = match self.status {
             ComponentStatus::Operational => Impact::None,
@@ -247,7 +249,7 @@ impl Notice {
         }
     }
 
-    /// The phase as written while the notice lasts, then resolved.
+    /// Returns the configured phase while the notice lasts, then resolved.
     fn phase_at(&self, elapsed: Duration) -> IncidentPhase {
         if self.to.is_some_and(|to| elapsed >= to) {
             IncidentPhase::Resolved

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that keeps what it gets, and answers as configured.
+//! A webhook receiver that stores what it receives and responds as configured.
 
 use std::future::pending;
 use std::io;
@@ -17,10 +17,10 @@ use crate::inbox::Inbox;
 use crate::perform::perform;
 use crate::request::{Request, read, write_head};
 
-/// The body length of [`WebhookBehaviour::HugeBody`]: 10 GB, made up as it is sent.
+/// The body length of [`WebhookBehaviour::HugeBody`]: 10 GB, generated while sending.
 const HUGE: u64 = 10_000_000_000;
 
-/// A running HTTP server that records. It stops when this is dropped.
+/// A running HTTP server that records requests. Dropping it stops it.
 #[derive(Debug)]
 pub struct WebhookSink {
     addr: SocketAddr,
@@ -37,11 +37,11 @@ pub enum WebhookBehaviour {
     Ok,
     /// This status, with these headers and no body.
     Status(u16, Vec<(String, String)>),
-    /// Never.
+    /// No response.
     Hang,
-    /// By a TCP reset.
+    /// A TCP reset.
     Reset,
-    /// 307 to this place.
+    /// 307 to this URL.
     Redirect(String),
     /// 200 and a body of 10 GB.
     HugeBody,
@@ -54,10 +54,10 @@ struct SinkState {
 }
 
 impl WebhookSink {
-    /// Serves every connection to `listener`, from within a tokio runtime.
+    /// Serves every connection to `listener`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the listener cannot say its address.
+    /// When the listener has no local address.
     pub fn start(listener: TcpListener) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let state = Arc::new(SinkState {
@@ -76,19 +76,19 @@ impl WebhookSink {
         })
     }
 
-    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    /// Stops the server. Afterwards its address refuses connections and can be reused.
     pub async fn stop(self) {
         self.task.abort();
-        // An error only says that it was aborted.
+        // The error only says that the task was aborted.
         let _ = self.task.await;
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Answers in this way the requests that are recorded from now on.
+    /// Sets the response to requests recorded from now on.
     pub fn set_behaviour(&self, behaviour: WebhookBehaviour) {
         *self
             .state
@@ -97,25 +97,26 @@ impl WebhookSink {
             .unwrap_or_else(PoisonError::into_inner) = behaviour;
     }
 
-    /// The next request that this method has not given yet, once it is here, whatever it is then answered.
+    /// Waits for the next request that this method has not returned yet, whatever its response.
     pub async fn next(&mut self) -> Arc<Request> {
         let (request, next) = self.state.requests.nth(self.next).await;
         self.next = next;
         request
     }
 
-    /// Everything received, in order; the last 10,000.
+    /// Returns all received requests in order, at most the last 10,000.
     pub fn requests(&self) -> Vec<Arc<Request>> {
         self.state.requests.all()
     }
 }
 
 async fn serve(mut stream: TcpStream, state: Arc<SinkState>) {
-    // What isn't a request that can be read is not worth an answer.
+    // A request that cannot be parsed gets no response.
     let Ok(request) = read(&mut stream).await else {
         return;
     };
-    // Chosen before the request is visible: a test that has seen it can change how the next one is answered.
+    // Read before the request becomes visible, so that a test that sees it can change the next
+    // response.
     let behaviour = state
         .behaviour
         .lock()

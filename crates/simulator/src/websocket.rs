@@ -1,4 +1,4 @@
-//! As much of WebSocket (RFC 6455) as a server needs that only talks: the handshake and unmasked frames.
+//! A minimal WebSocket server (RFC 6455) that only sends: the handshake and unmasked frames.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use crate::request::Request;
 
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The frame that ends a connection normally (1000).
+/// The frame that closes a connection normally (1000).
 pub(crate) const CLOSE: &[u8] = &[0x88, 2, 0x03, 0xe8];
 
-/// The headers that agree to a WebSocket; `None` when the request does not ask for one.
+/// Returns the headers that accept a WebSocket upgrade; `None` if the request does not ask for one.
 pub(crate) fn accept(request: &Request) -> Option<Vec<(String, String)>> {
     let key = request.header("sec-websocket-key")?;
     let is_asked = request
@@ -29,7 +29,7 @@ pub(crate) fn accept(request: &Request) -> Option<Vec<(String, String)>> {
     })
 }
 
-/// A text as one frame.
+/// Encodes a text as one frame.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     let length = text.len();

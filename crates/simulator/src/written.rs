@@ -1,4 +1,4 @@
-//! Scenarios as they stand in the file, and the checks that make rules mean something.
+//! The scenario file as parsed, and the validation of its rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::reply::{Reply, ResetAt};
 use crate::rule::{Fault, MannerChanges, Ramp, Rule, RuleMatch};
 use crate::status_page::Notice;
 
-/// A complete file.
+/// A complete scenario file.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WrittenScenario {
@@ -24,7 +24,7 @@ pub(crate) struct WrittenScenario {
     pub(crate) status_page: Vec<Notice>,
 }
 
-/// A rule as it stands in the file: flat, for serde's `flatten` would lose the lines of errors.
+/// A rule as written. It is flat, because serde's `flatten` would lose the line numbers of errors.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WrittenRule {
@@ -86,7 +86,7 @@ struct WrittenStreamError {
 }
 
 impl Rule {
-    /// What `written` means, or why it means nothing.
+    /// Validates `written`, or returns what is wrong with it.
     pub(crate) fn new(name: String, mut written: WrittenRule) -> Result<Self, String> {
         let fault = the_one_fault(&mut written)?;
         let when = RuleMatch {
@@ -130,7 +130,7 @@ impl Rule {
     }
 }
 
-/// The fault that a rule asks for, or the names of those that contradict each other.
+/// Returns the fault of a rule, or an error that names the keys that contradict each other.
 fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
     let reply_key = if written.status.is_some() {
         "status"
@@ -203,7 +203,7 @@ fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
 }
 
 impl Reply {
-    /// A reply with this body; without one, errors get an envelope such as OpenAI's.
+    /// Builds a reply with this body. Without a body, errors get an OpenAI-style envelope.
     fn scripted(status: u16, body: Option<String>) -> Self {
         let body = body.unwrap_or_else(|| match status {
             400.. => format!(
@@ -265,7 +265,7 @@ fn some_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>
     }
 }
 
-/// A table of headers, none of which can break out of its line.
+/// Reads a table of headers and rejects values that could break out of their line.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
     let table = BTreeMap::<String, String>::deserialize(deserializer)?;
     for (name, value) in &table {
