@@ -1,4 +1,5 @@
-//! `llmwatch backtest`: what the detector would have said to what was measured, with these rules or others.
+//! `llmwatch backtest`: replays recorded samples through the detector, with the current rules or
+//! others.
 
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use llmwatch_core::report::backtest::{
     Difference, Label, Replay, ReplayError, Samples, Score, Summary, Sweep,
 };
 
-/// How much of the store is replayed unless the command line says otherwise.
+/// The default length of the replay.
 const USUAL: &str = "30d";
 
 #[derive(Debug, clap::Args)]
@@ -116,20 +117,20 @@ pub(super) async fn run(globals: &Globals, args: &BacktestArgs) -> Exit {
         .map(|after| Difference::new(&current, after));
     let score = labels.map(|labels| Score::new(replay, &labels));
     match write(replay, difference.as_ref(), score.as_ref(), args.json) {
-        // `backtest | head` has read enough.
+        // `backtest | head` closes the pipe early.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
         other => other.map(|()| 0).map_err(Failure::from),
     }
 }
 
-/// From when to when.
+/// The time range to replay.
 #[derive(Clone, Copy)]
 struct ReplayWindow {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 }
 
-/// The configuration, if there is one: a file of samples can be replayed without.
+/// Loads the configuration if there is one; a file of samples can be replayed without it.
 fn optional_config(globals: &Globals) -> Result<Option<Settings>, Failure> {
     if globals.named_config().is_some() {
         return globals.load_without_secrets().map(Some);
@@ -149,15 +150,16 @@ fn optional_config(globals: &Globals) -> Result<Option<Settings>, Failure> {
 }
 
 fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
-    // Without a configuration nothing is known of connectivity checks; what was attributed to this machine was so for a reason.
+    // Without a configuration, connectivity checks are unknown. Trust the recorded attributions to
+    // this machine.
     let has_checks = config.is_none_or(|c| !c.connectivity_checks.is_empty());
     Samples::new(name, config.map_or(&[], |c| &c.endpoints), has_checks)
 }
 
-/// What was said under the current rules, and then under each of the given ones.
+/// The events under the current rules, and then under each set of given rules.
 type Replays = Vec<Replay>;
 
-/// One setting and the values to compare.
+/// One setting with the values to compare.
 struct Candidates {
     key: String,
     values: Vec<String>,
@@ -206,7 +208,8 @@ impl Candidates {
     }
 }
 
-/// Traces have nothing to do with the endpoints that are watched here, so their current rules are the defaults.
+/// Replays traces. They are unrelated to the configured endpoints, so the defaults serve as the
+/// current rules.
 fn replay_traces(
     path: &Path,
     rules: &[DetectionPolicy],
@@ -272,7 +275,7 @@ fn read_file(path: &Path, mut samples: Samples, window: ReplayWindow) -> Result<
     Ok(samples)
 }
 
-/// The most bytes of a file of labels.
+/// The size limit of a file of labels, in bytes.
 const MAX_LABELS: u64 = 64 << 20;
 
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
@@ -313,7 +316,7 @@ fn write(
             writeln!(out, "{}", json!({ "score": score }))?;
         }
         out.flush()?;
-        // What is compared is talk here: every line of the data is an event.
+        // With JSON, stdout has only events, so the comparison goes to stderr.
         if let Some(difference) = difference {
             eprint!("{difference}");
         }

@@ -1,4 +1,4 @@
-//! `llmwatch check`: the configuration, loaded exactly as `run` would, and the plan that it means.
+//! `llmwatch check`: loads the configuration exactly as `run` would, and prints its plan.
 
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
@@ -68,7 +68,8 @@ pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
     Ok(u8::from(worst != 0 || !reachable || !reached))
 }
 
-/// Opens the store that several daemons share, if there is one, and says who else uses it; whether it answers.
+/// Opens the shared store, if there is one, and prints who else uses it. Returns whether it
+/// answers.
 async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
     let Some(url) = &config.store.shared else {
         return Ok(true);

@@ -1,4 +1,5 @@
-//! Asks the running daemon: through its control socket, which needs no token; else by HTTP; a remote one by `--url`.
+//! Calls the running daemon: through its control socket, which needs no token, otherwise by HTTP;
+//! or a remote daemon with `--url`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +10,9 @@ use serde_json::Value;
 use super::{Failure, Globals};
 use crate::config::Settings;
 
-/// How long the daemon may take to answer.
+/// The timeout of a request to the daemon.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a reader of the database waits for the daemon to commit what it holds.
+/// How long to wait for the daemon to commit its buffer before reading the database.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a daemon on another machine is.
@@ -23,17 +24,17 @@ pub(super) struct Remote {
     url: Option<String>,
 }
 
-/// A daemon that can be asked.
+/// A running daemon.
 pub(super) struct Daemon {
     /// The control socket, if there is one.
     socket: Option<PathBuf>,
-    /// Where it listens, without a slash at its end.
+    /// Its URL without a trailing slash.
     url: Option<String>,
     token: Option<String>,
 }
 
 impl Daemon {
-    /// The daemon of the configuration, or the remote one.
+    /// Returns the configured daemon, or the remote one.
     pub(super) fn of(globals: &Globals, remote: &Remote) -> Result<Self, Failure> {
         if let Some(url) = &remote.url {
             return Ok(Self {
@@ -44,11 +45,11 @@ impl Daemon {
                     .filter(|t| !t.is_empty()),
             });
         }
-        // Through the socket no secret is needed, so one that cannot be read here is no reason to give up.
+        // The socket needs no secrets, so unreadable ones do not matter.
         Ok(Self::local(&globals.load_without_secrets()?))
     }
 
-    /// The daemon of this configuration.
+    /// Returns the daemon of this configuration.
     pub(super) fn local(config: &Settings) -> Self {
         let socket = config.process.state_dir.join("control.sock");
         let token = config.web.token.as_ref().map(|t| t.expose().to_owned());
@@ -59,7 +60,7 @@ impl Daemon {
         }
     }
 
-    /// The JSON that it answers.
+    /// Sends a request and returns the JSON response.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -86,7 +87,7 @@ impl Daemon {
         Err(refused(status, &answer))
     }
 
-    /// The response to a request, by the first way that reaches a daemon.
+    /// Sends a request by the first way that reaches a daemon.
     pub(super) async fn send(
         &self,
         request: impl Fn(&Client, &str) -> RequestBuilder,
@@ -124,9 +125,9 @@ impl Daemon {
     }
 }
 
-/// Has the daemon of this configuration commit what it holds in memory, so that a reader of the database sees every probe
-/// that has ended. Without a daemon, or with one that does not answer, at most the samples of the last second are missing,
-/// which is no reason to refuse to read.
+/// Asks the daemon of this configuration to commit its buffer, so that the database contains every
+/// finished probe. If there is no daemon or it does not answer, at most the last second of samples
+/// is missing. That is not an error.
 pub(super) async fn flush(config: &Settings) {
     let socket = config.process.state_dir.join("control.sock");
     if !socket.exists() {
@@ -135,11 +136,11 @@ pub(super) async fn flush(config: &Settings) {
     let client = Client::builder().no_proxy().unix_socket(socket).build();
     let Ok(client) = client else { return };
     let flush = client.post("http://localhost/api/v1/flush");
-    // Nothing to do about a failure, as said above.
+    // Failures are ignored; see above.
     let _ = flush.timeout(FLUSH_PATIENCE).send().await;
 }
 
-/// What is wrong, without the wrappers around it.
+/// Returns the innermost cause.
 fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -148,7 +149,7 @@ fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// The daemon's refusal as a failure of the command.
+/// Converts a refusal of the daemon into a failure of the command.
 pub(super) fn refused(status: StatusCode, answer: &Value) -> Failure {
     let detail = answer["detail"].as_str().unwrap_or("the daemon refused");
     match status {

@@ -1,7 +1,8 @@
-//! `llmwatch demo`: everything at once with no account and no network, printed as it happens.
+//! `llmwatch demo`: a complete demonstration without account or network, printed live.
 //!
-//! Two simulated vendors, a mail server and a webhook receiver on loopback; the real daemon with short intervals
-//! between them. One vendor fails: the outage is detected and notified, and so is its recovery.
+//! It runs two simulated vendors, a mail server and a webhook receiver on loopback, and the real
+//! daemon with short intervals. One vendor fails: the daemon detects and notifies the outage and
+//! its recovery.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::log;
 use llmwatch_core::model::Status;
 use llmwatch_simulator::{Mail, MailSink, Request, Scenario, Simulator, WebhookSink};
 
-/// How long everything is watched while it is healthy, so that there is something typical to compare with.
+/// How long everything stays healthy, to establish a baseline.
 const HEALTHY: Duration = Duration::from_secs(10);
 
 const OUTAGE: &str = r#"
@@ -92,14 +93,14 @@ pub(super) async fn run(globals: &Globals, args: &DemoArgs) -> Exit {
     Ok(0)
 }
 
-/// The simulated world and the configuration that watches it.
+/// The simulated vendors and receivers, and the configuration that monitors them.
 struct Stage {
     openai: Simulator,
     _azure: Simulator,
     mail: MailSink,
     hook: WebhookSink,
     config: Settings,
-    /// Holds the store; removed at the end.
+    /// Holds the store; removed when dropped.
     _state: Scratch,
 }
 
@@ -111,7 +112,8 @@ impl Stage {
         let mail = MailSink::start(any().await?)?;
         let hook = WebhookSink::start(any().await?)?;
         let state = Scratch::new()?;
-        // Port 0 would be chosen by the system only when the daemon binds it, and nobody would know it.
+        // With port 0, the system would choose the port only when the daemon binds it, too late to
+        // print it.
         let page = match listen.port() {
             0 => TcpListener::bind(listen).await?.local_addr()?,
             _ => listen,
@@ -178,7 +180,7 @@ impl Stage {
         expect_type(&hook, "incident.resolved", progress)
     }
 
-    /// Polls the daemon's own API until the endpoints are as wanted.
+    /// Polls the daemon's API until the endpoints have the expected statuses.
     async fn wait_for(&self, wanted: impl Fn(&[Status]) -> bool) {
         loop {
             if let Ok(snapshot) = status::ask(&self.config).await {
@@ -258,12 +260,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A directory that cannot be removed stays where the system clears temporary files.
+        // If this fails, the system clears its temporary files eventually.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Prints each line with the seconds since the demo began.
+/// Prints each line with the seconds since the demo started.
 struct DemoProgress {
     began: Instant,
 }
@@ -321,7 +323,7 @@ fn show_mail(mail: &Mail) {
     print(&format!("{shown}  └"));
 }
 
-/// The subject and the text part of one of our own mails.
+/// Returns the subject and the text part of one of our own mails.
 fn readable(mail: &str) -> (String, String) {
     let mail = mail.replace("\r\n", "\n");
     let (head, body) = mail.split_once("\n\n").unwrap_or((&mail, ""));

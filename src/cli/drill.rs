@@ -1,4 +1,4 @@
-//! `llmwatch drill`: a rehearsal of the alarm, or of the switch to another endpoint.
+//! `llmwatch drill`: rehearses the alert, or the switch to another endpoint.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use llmwatch_core::model::Timestamp;
 
 /// How long the channels have to accept the messages.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often the receipts are read.
+/// The polling interval for receipts.
 const AGAIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,7 @@ async fn drill_route(daemon: &Daemon, args: &DrillArgs, group: &str) -> Result<(
     Ok(())
 }
 
-/// The receipts once every channel has accepted or refused, or the patience is over.
+/// Polls the receipts until every channel has accepted or refused, or the time limit is reached.
 async fn follow(daemon: &Daemon, started: Value) -> Result<Value, Failure> {
     let deadline = Instant::now() + PATIENCE;
     let id = started["id"].as_str().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! `llmwatch export`: the recorded samples, while a daemon may be writing more.
+//! `llmwatch export`: prints the recorded samples; the daemon may be running.
 
 use std::io::{BufWriter, ErrorKind, Write};
 
@@ -69,7 +69,7 @@ pub(super) async fn run(globals: &Globals, args: &ExportArgs) -> Exit {
         }
     });
     match written.and_then(|()| out.flush().map_err(ExportStop::from)) {
-        // `export | head` has read enough.
+        // `export | head` closes the pipe early.
         Err(ExportStop::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
         Err(ExportStop::Json(error)) if error.io_error_kind() == Some(ErrorKind::BrokenPipe) => {
             Ok(0)
@@ -91,7 +91,7 @@ fn write_csv(out: &mut impl Write, sample: &Sample, head: bool) -> Result<(), Ex
     Ok(())
 }
 
-/// RFC 4180: quoted when it has to be, quotes doubled.
+/// Formats a CSV cell (RFC 4180): quoted if necessary, with quotes doubled.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => return String::new(),

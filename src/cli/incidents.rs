@@ -1,4 +1,4 @@
-//! `llmwatch incidents`: the list, or one incident's story.
+//! `llmwatch incidents`: lists incidents, or shows one in detail.
 
 use super::{Exit, Globals, daemon_client, print, table};
 use crate::clock;
@@ -88,7 +88,7 @@ fn seconds_since(from: Timestamp) -> f64 {
     clock::now().since_ms(from).max(0) as f64 / 1000.0
 }
 
-/// Whose fault, in a word.
+/// Returns the attribution in one word.
 fn attribution(attribution: Attribution, locale: &Locale) -> &'static str {
     locale.say(match attribution {
         Attribution::Provider => "provider",
@@ -97,7 +97,7 @@ fn attribution(attribution: Attribution, locale: &Locale) -> &'static str {
     })
 }
 
-/// The width of the names of the facts.
+/// The width of the column of names.
 const NAME: usize = 11;
 
 fn story(i: &Incident, locale: &Locale) -> String {

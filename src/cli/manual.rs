@@ -1,4 +1,4 @@
-//! `llmwatch man` and `llmwatch completions`: what is made of the definition of the command line itself.
+//! `llmwatch man` and `llmwatch completions`: generated from the definition of the command line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -22,15 +22,15 @@ pub(super) fn completions(args: &CompletionsArgs) -> u8 {
 }
 
 pub(super) fn man() -> Exit {
-    // Without the build's commit, so that the same release gives the same page.
+    // Without the commit, so that each release always generates the same page.
     Ok(data(&page(
         Cli::command().version(env!("CARGO_PKG_VERSION")),
     )?))
 }
 
-/// The complete manual as one page: the subcommands with their options, the exit codes, the files.
+/// Generates the manual page: the subcommands with their options, the exit codes, the files.
 fn page(mut command: Command) -> io::Result<Vec<u8>> {
-    // How many values an argument takes, and so how it is written, is known only then.
+    // Only `build` determines the number of values of an argument, and so its notation.
     command.build();
     let mut verbs = String::from(".SH COMMANDS\n");
     for verb in command.get_subcommands().filter(|v| shown(v)) {
@@ -48,7 +48,7 @@ fn page(mut command: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// One subcommand with its arguments, and the ones below it.
+/// Describes one subcommand with its arguments and its own subcommands.
 fn describe(page: &mut String, verb: &Command, above: &str) {
     let name = format!("{above}{}", verb.get_name());
     let about = verb
@@ -86,7 +86,7 @@ fn shown(verb: &Command) -> bool {
     !verb.is_hide_set() && verb.get_name() != "help"
 }
 
-/// Roff reads a backslash anywhere, and a dot or an apostrophe at the beginning of a line.
+/// Escapes roff: a backslash anywhere, and a dot or an apostrophe at the start of a line.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) {
@@ -96,7 +96,7 @@ fn escape(text: &str) -> String {
     }
 }
 
-/// Writes to stdout; a reader that has gone away is not an error of ours.
+/// Writes to stdout. A closed pipe is not an error.
 fn data(bytes: &[u8]) -> u8 {
     let mut stdout = io::stdout();
     note(stdout.write_all(bytes).and_then(|()| stdout.flush()));

@@ -1,8 +1,8 @@
 //! The command line: one file per subcommand. Data goes to stdout, messages go to stderr.
 //!
-//! Exit codes: 0 is good everywhere. `probe` and `status` follow the monitoring plugins (0 operational, 1 degraded,
-//! 2 outage, 3 unknown, usage or configuration); a bad configuration is 78 elsewhere and bad usage 64, as in
-//! sysexits.h, so that neither can be mistaken for an outage.
+//! Exit codes: 0 means success. `probe` and `status` follow the monitoring plugins (0 operational,
+//! 1 degraded, 2 outage, 3 unknown, usage or configuration error). Elsewhere a configuration error
+//! is 78 and a usage error 64, as in sysexits.h, so that neither can be mistaken for an outage.
 
 mod ack;
 mod backtest;
@@ -46,14 +46,14 @@ use crate::probe::Prober;
 use crate::store::postgres::SharedError;
 use llmwatch_core::model::Status;
 
-/// sysexits.h: the command was used wrongly.
+/// sysexits.h: a usage error.
 const EX_USAGE: u8 = 64;
-/// sysexits.h: something was found in an unconfigured or misconfigured state.
+/// sysexits.h: a configuration error.
 const EX_CONFIG: u8 = 78;
 /// Monitoring plugins: unknown.
 const UNKNOWN: u8 = 3;
 
-/// The version and the commit it was built from.
+/// The version with the commit it was built from.
 const VERSION: &str = env!("LLMWATCH_VERSION");
 
 /// A synthetic uptime monitor for LLM APIs: probes, measures, detects, attributes, alerts.
@@ -161,12 +161,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors.
+            // Help and version are not errors.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { usage_code() } else { 0 });
         }
     };
-    // One crypto provider for everything; the first to install wins, and there is only this one.
+    // The crypto provider of the process; nothing else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -183,11 +183,12 @@ pub fn main() -> ExitCode {
         Subcommands::Probe(_) | Subcommands::Status(_)
     );
     let code = runtime.block_on(dispatch(cli));
-    // Blocking work that is still under way (a name lookup, say) must not hold up the exit.
+    // Blocking work still in progress (such as a name lookup) must not delay the exit.
     runtime.shutdown_background();
     if let Some(error) = UNWRITTEN.get() {
         eprintln!("llmwatch: cannot write to stdout: {error}");
-        // A monitoring system that cannot read the result must not take it for a good one.
+        // If stdout could not be written, a monitoring system must not read the exit code as
+        // success.
         return ExitCode::from(if code == 0 && is_plugin {
             UNKNOWN
         } else {
@@ -234,7 +235,7 @@ async fn dispatch(cli: Cli) -> u8 {
     })
 }
 
-/// A subcommand that could not do its work.
+/// Why a subcommand failed.
 #[derive(Debug)]
 struct Failure {
     code: u8,
@@ -244,7 +245,7 @@ struct Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = "llmwatch".to_owned();
-        // Some errors include the text of their cause: it is not repeated.
+        // Some errors already include the text of their cause; do not repeat it.
         for words in error.into().chain().map(ToString::to_string) {
             if !text.contains(&words) {
                 text += &format!(": {words}");
@@ -255,7 +256,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl Failure {
-    /// What the store that several daemons share has against it; a refusal is a matter of the configuration.
+    /// Converts an error of the shared store; a misconfiguration gets the exit code of the
+    /// configuration.
     fn of_shared_store(error: SharedError) -> Self {
         let code = if error.is_misconfiguration() {
             EX_CONFIG
@@ -280,7 +282,7 @@ impl Failure {
 /// The exit code of a subcommand, or why it failed.
 type Exit = Result<u8, Failure>;
 
-/// Options that every subcommand takes.
+/// Options of every subcommand.
 struct Globals {
     config: Option<PathBuf>,
     format: Option<LogFormatArg>,
@@ -288,7 +290,7 @@ struct Globals {
 }
 
 impl Globals {
-    /// The file named by `-c` or by the environment.
+    /// Returns the file named by `-c` or by the environment.
     fn named_config(&self) -> Option<PathBuf> {
         let named = || {
             std::env::var_os("LLMWATCH_CONFIG")
@@ -298,7 +300,7 @@ impl Globals {
         self.config.clone().or_else(named)
     }
 
-    /// The file that `run` would read.
+    /// Returns the file that `run` would read.
     fn config_path(&self) -> PathBuf {
         let local = Path::new("monitor.toml");
         match self.named_config() {
@@ -308,31 +310,33 @@ impl Globals {
         }
     }
 
-    /// The checked configuration; the failure carries 78.
+    /// Loads the configuration; a failure has exit code 78.
     fn load(&self) -> Result<Settings, Failure> {
         config::load(&self.config_path(), &Environment::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
-    /// The same for a verb that needs no secret, and so must not fail for the want of one: the service's are seldom
-    /// to be had in a shell.
+    /// Loads it for a subcommand that needs no secrets: those of the service are rarely available
+    /// in a shell.
     fn load_without_secrets(&self) -> Result<Settings, Failure> {
         config::load(&self.config_path(), &without_secrets())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
-    /// As [`Globals::load`], and what `run` builds of it can be built.
+    /// Loads it like [`Globals::load`], and checks that everything `run` builds from it can be
+    /// built.
     fn load_whole(&self) -> Result<Settings, Failure> {
         load_whole(&self.config_path(), &Environment::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
-    /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
+    /// Loads and checks everything that needs no secrets: `check` must not accept what a reload
+    /// would reject.
     fn load_whole_without_secrets(&self) -> Result<Settings, Failure> {
         load_whole(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
     }
 
-    /// Whether the log is written for programs even on a terminal.
+    /// Reports whether the log is in a machine format even on a terminal.
     fn is_for_machines(&self, configured: LogFormat) -> bool {
         match self.format {
             Some(format) => matches!(format, LogFormatArg::Json | LogFormatArg::Journald),
@@ -340,7 +344,7 @@ impl Globals {
         }
     }
 
-    /// Installs the log, as the configuration and the command line say.
+    /// Installs the log, with the command line overriding the configuration.
     fn install_log(&self, config: Option<&config::Log>) {
         let format = match self.format {
             Some(LogFormatArg::Json) => LogFormat::Json,
@@ -357,7 +361,7 @@ impl Globals {
     }
 }
 
-/// This process's, with secrets that cannot be read taken for granted.
+/// The environment of this process, with unreadable secrets accepted.
 fn without_secrets() -> Environment {
     Environment {
         without_secrets: true,
@@ -365,8 +369,9 @@ fn without_secrets() -> Environment {
     }
 }
 
-/// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
-/// bad configuration too, and must be refused at a reload as at the start. Only who sends needs secrets.
+/// Loads the configuration at `path` and checks that everything `run` builds from it can be built.
+/// An unusable key file or CA file must be rejected at a reload as well as at the start. Only
+/// sending needs secrets.
 fn load_whole(path: &Path, surroundings: &Environment) -> Result<Settings, ConfigError> {
     let config = config::load(path, surroundings)?;
     let prober = Prober::new(&config).err().map(|e| e.to_string());
@@ -384,7 +389,7 @@ fn load_whole(path: &Path, surroundings: &Environment) -> Result<Settings, Confi
     }
 }
 
-/// The exit code of monitoring plugins.
+/// Returns the exit code of monitoring plugins.
 fn plugin_code(status: Status) -> u8 {
     match status {
         Status::Operational | Status::Maintenance => 0,
@@ -394,7 +399,7 @@ fn plugin_code(status: Status) -> u8 {
     }
 }
 
-/// Bad usage of a monitoring plugin is 3, of any other subcommand 64.
+/// Returns the exit code of a usage error: 3 for a monitoring plugin, 64 for any other subcommand.
 fn usage_code() -> u8 {
     let known = Cli::command();
     let verb = std::env::args_os()
@@ -407,17 +412,17 @@ fn usage_code() -> u8 {
     }
 }
 
-/// Why data could not be written to stdout, for instance to a full disk.
+/// Why stdout could not be written, for instance because the disk is full.
 static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
 /// Whether the reader of stdout has closed it.
 static READER_GONE: AtomicBool = AtomicBool::new(false);
 
-/// Writes one line of data; a reader that has closed its end is not an error.
+/// Prints one line of data. A closed pipe is not an error.
 fn print(text: &str) {
     note(writeln!(std::io::stdout(), "{text}"));
 }
 
-/// Remembers how writing to stdout went.
+/// Records the result of a write to stdout.
 fn note(written: std::io::Result<()>) {
     match written {
         Ok(()) => {}
@@ -428,7 +433,7 @@ fn note(written: std::io::Result<()>) {
     }
 }
 
-/// `text` in color, on a terminal that supports it.
+/// Colors `text` on a terminal that supports it.
 fn paint(text: &str, colour: u8) -> String {
     let wanted = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -449,7 +454,7 @@ fn colour(status: Status) -> u8 {
     }
 }
 
-/// Rows as an aligned table; the first row is its head.
+/// Formats rows as an aligned table; the first row is the header.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {

@@ -1,4 +1,4 @@
-//! `llmwatch note`: a note about an incident, for the page and the next message.
+//! `llmwatch note`: adds a note to an incident, for the page and the next message.
 
 use reqwest::Method;
 use serde_json::json;

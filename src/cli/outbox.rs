@@ -1,4 +1,4 @@
-//! `llmwatch outbox`: what waits to be delivered and what was given up; has it tried again, or drops it.
+//! `llmwatch outbox`: lists, retries or drops pending and dead notifications.
 
 use super::{EX_USAGE, Exit, Failure, Globals, print, table};
 use crate::clock;
@@ -89,7 +89,7 @@ pub(super) async fn run(globals: &Globals, args: &OutboxArgs) -> Exit {
     Ok(0)
 }
 
-/// The store that several daemons share, if there is one and its URL is at hand.
+/// Opens the shared store, if there is one and its URL is available.
 fn shared_store(config: &Settings) -> Result<Option<SharedStore>, Failure> {
     if config.store.is_url_unknown {
         eprintln!(
@@ -105,13 +105,13 @@ fn shared_store(config: &Settings) -> Result<Option<SharedStore>, Failure> {
     Ok(Some(shared))
 }
 
-/// This daemon's own notifications and those of all daemons of its store, oldest first.
+/// Returns this daemon's own notifications and those in the shared store, oldest first.
 async fn rows(
     config: &Settings,
     shared: Option<&SharedStore>,
     all: bool,
 ) -> Result<Vec<OutboxRow>, Failure> {
-    // Opened for reading: a store that does not exist is not to be made by this.
+    // Read-only, so that a missing store is not created.
     let mut rows = Store::open_read_only(&config.store.path)?.outbox_rows(all)?;
     if let Some(shared) = shared {
         match shared.outbox_rows(all).await {
@@ -125,7 +125,7 @@ async fn rows(
     Ok(rows)
 }
 
-/// The notifications that were meant.
+/// Selects the requested notifications.
 fn choose<'a>(rows: &'a [OutboxRow], asked: &[String]) -> Result<Vec<&'a OutboxRow>, Failure> {
     let mut chosen = Vec::new();
     for text in asked {

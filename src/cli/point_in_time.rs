@@ -1,4 +1,4 @@
-//! Points in time as people write them after `--since` and `--until`.
+//! Parses the points in time given with `--since` and `--until`.
 
 use chrono::{NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
@@ -7,7 +7,7 @@ use super::{EX_USAGE, Failure};
 use crate::config::duration;
 use llmwatch_core::model::Timestamp;
 
-/// A duration before now (`30d`), a date in `zone` (`2026-11-01`, its first moment) or RFC 3339.
+/// Parses a duration before now (`30d`), a date in `zone` (`2026-11-01`, its start) or RFC 3339.
 ///
 /// # Errors
 /// A usage error (64) that shows the three forms.
@@ -25,7 +25,7 @@ pub(super) fn point_in_time(text: &str, now: Timestamp, zone: Tz) -> Result<Time
         })
 }
 
-/// The first moment of a day: midnight, or when clocks skip midnight that day, the first hour after it.
+/// Returns the start of a day: midnight, or the first hour after it if the clocks skip midnight.
 fn start_of_day(day: NaiveDate, zone: Tz) -> Option<Timestamp> {
     let mut hours = (0..4).filter_map(|hour| NaiveTime::from_hms_opt(hour, 0, 0));
     let first = hours.find_map(|time| zone.from_local_datetime(&day.and_time(time)).earliest())?;
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_day_whose_midnight_is_skipped_starts_at_one() {
         let now = Timestamp::parse("2026-11-30T12:00:00Z").unwrap();
-        // Clocks in Beirut go from 00:00 to 01:00 on the last Sunday of March.
+        // In Beirut, clocks skip from 00:00 to 01:00 on the last Sunday of March.
         let at = point_in_time("2025-03-30", now, chrono_tz::Asia::Beirut).unwrap();
         assert_eq!(at.to_string(), "2025-03-29T22:00:00.000Z");
     }

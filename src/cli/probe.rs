@@ -1,4 +1,4 @@
-//! `llmwatch probe`: probes now, once, outside any daemon.
+//! `llmwatch probe`: probes endpoints once, now, without the daemon.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(super) async fn run(globals: &Globals, args: &ProbeArgs) -> Exit {
     if let Err(failure) = &done
         && args.nagios
     {
-        // A monitoring system shows what stands on stdout, and nothing else.
+        // A monitoring system shows only stdout.
         let first = failure.text.lines().next().unwrap_or_default();
         let why = first
             .trim_start_matches("llmwatch: ")
@@ -100,7 +100,7 @@ async fn probe(globals: &Globals, args: &ProbeArgs) -> Exit {
     Ok(plugin_code(status))
 }
 
-/// The samples of each of `endpoints`, probed `count` times, as a daemon would record them.
+/// Returns the samples of each of `endpoints`, probed `count` times, as a daemon would record them.
 pub(super) async fn samples(
     config: &Settings,
     endpoints: &[Arc<Endpoint>],
@@ -145,8 +145,8 @@ pub(super) async fn samples(
     Ok(all.into_iter().map(|(_, samples)| samples).collect())
 }
 
-/// The status that an endpoint's samples show. When only the account or this machine failed, the provider was not
-/// measured: unknown.
+/// Derives the status from an endpoint's samples. It is unknown if only the account or this machine
+/// failed, because the provider was not measured.
 fn judge(samples: &[Sample]) -> Status {
     let provider = |s: &&Sample| s.attribution == Some(Attribution::Provider);
     let failed = samples.iter().filter(provider).count();
@@ -248,7 +248,7 @@ fn render(all: &[Vec<Sample>]) -> String {
     text
 }
 
-/// One line with performance data, as the monitoring plugins' guidelines say.
+/// Formats one line with performance data, following the monitoring plugins' guidelines.
 fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
     let word = match status {
         Status::Operational | Status::Maintenance => "OK",
@@ -297,7 +297,7 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
             }
         }
     }
-    // The bar separates text from data, so it cannot stand in the text.
+    // A vertical bar separates the text from the data, so it may not appear in the text.
     format!(
         "LLMWATCH {word} - {} | {}",
         detail.replace('|', "/"),

@@ -1,15 +1,15 @@
-//! A bar on stderr that shows how far long work is: on a terminal only, and gone when the work is done.
+//! A progress bar on stderr, shown only on a terminal and removed when the work is done.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use llmwatch_core::model::Timestamp;
 
-/// The columns of the bar.
+/// The width of the bar, in columns.
 const WIDTH: usize = 30;
-/// Steps after which it is worth drawing.
+/// The number of steps between two redraws.
 const EVERY: u64 = 2000;
 
-/// How far work on the samples of a span of time is.
+/// Progress of work on the samples of a time span.
 pub(super) struct ProgressLine {
     what: &'static str,
     span: (Timestamp, Timestamp),
@@ -19,7 +19,7 @@ pub(super) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// For `what`, which goes through the samples of `span` in the order of time.
+    /// Creates the bar for `what`, which processes the samples of `span` in time order.
     pub(super) fn new(what: &'static str, span: (Timestamp, Timestamp)) -> Self {
         Self {
             what,
@@ -30,7 +30,7 @@ impl ProgressLine {
         }
     }
 
-    /// One more sample, begun at `at`, is done.
+    /// Counts one processed sample that began at `at`.
     pub(super) fn step(&mut self, at: Timestamp) {
         self.steps += 1;
         if !self.is_terminal || !self.steps.is_multiple_of(EVERY) {
@@ -39,7 +39,7 @@ impl ProgressLine {
         let length = self.span.1.since_ms(self.span.0).max(1) as f64;
         let share = (at.since_ms(self.span.0) as f64 / length).clamp(0.0, 1.0);
         let line = bar(self.what, share, self.steps);
-        // A closed terminal shows nothing; the work continues.
+        // If the terminal is closed, the work continues.
         drop(write!(std::io::stderr(), "\r{line}\x1b[K"));
         self.is_drawn = true;
     }

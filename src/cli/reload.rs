@@ -1,11 +1,12 @@
-//! `llmwatch reload`: the running daemon reads its configuration anew, and says whether it took it.
+//! `llmwatch reload`: asks the running daemon to reload its configuration, and reports whether it
+//! was accepted.
 
 use reqwest::{Method, StatusCode};
 
 use super::daemon_client::{Daemon, Remote, refused};
 use super::{Exit, Failure, Globals, print};
 
-/// The exit code of a configuration that was rejected.
+/// The exit code for a rejected configuration.
 const REJECTED: u8 = 78;
 
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,7 @@ use llmwatch_core::report::chart::{self, Axis, Series};
 use llmwatch_core::report::rollup::Resolution;
 use llmwatch_core::text;
 
-/// A report that ends within this long before now is one of today.
+/// A report that ends within this time before now is current.
 const TODAY: Duration = Duration::from_hours(24);
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config;
     let locale = Locale::of(&config);
-    // Advice that is current today does not concern a period that ended earlier.
+    // Current advice does not apply to a period that ended earlier.
     let standing = if span.1 >= now - TODAY {
         reporting::standing(&store, &config)?
     } else {
@@ -139,7 +139,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     Ok(0)
 }
 
-/// The charts of the page: a step is a day, or an hour in a period of a few days.
+/// Returns the charts of the page, with daily steps, or hourly ones for a period of a few days.
 fn charts(
     store: &Store,
     config: &Config,
@@ -179,7 +179,7 @@ fn charts(
     Ok(chart::html(&series, axis))
 }
 
-/// An objective in percent.
+/// Parses an objective in percent.
 fn objective(text: &str) -> Result<f64, String> {
     let percent: Option<f64> = text.trim_end_matches('%').parse().ok();
     percent
@@ -187,7 +187,8 @@ fn objective(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "write a percentage below 100, such as 99.9".to_owned())
 }
 
-/// The first endpoint with each of the others, and which of them share its fate.
+/// Formats the pairs of the first endpoint with each of the others, and which of them fail
+/// together.
 fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     let head = [
         locale.say("with"),
@@ -240,7 +241,8 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     blocks
 }
 
-/// "openai-chat alone 99.41%, with the group 99.93%; all down together for 38 min".
+/// Formats the failover figures: "openai-chat alone 99.41%, with the group 99.93%; all down
+/// together for 38 min".
 fn failover_part(all: &[Failover], locale: &Locale) -> Vec<Block> {
     let percent = |share: Option<f64>| share.map_or(NONE.to_owned(), |s| locale.percent(s));
     let mut blocks = Vec::new();

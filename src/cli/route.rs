@@ -13,11 +13,11 @@ use super::daemon_client::{Daemon, Remote, failed, refused};
 use super::{Exit, Failure, Globals, print};
 use llmwatch_core::model::EndpointName;
 
-/// How long the daemon waits for another choice before it answers that there is none.
+/// How long the daemon waits for a change before it answers that there is none.
 const WAIT: &str = "30s";
-/// How long an answer may take, the wait included.
+/// The timeout of a request, including the wait.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// How long to wait before a daemon that does not answer is asked again.
+/// The retry delay if the daemon does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub(super) struct RouteArgs {
     remote: Remote,
 }
 
-/// What the daemon has answered.
+/// The daemon's answer.
 struct Choice {
     endpoint: Option<EndpointName>,
     json: String,
@@ -69,7 +69,7 @@ pub(super) async fn run(globals: &Globals, args: &RouteArgs) -> Exit {
     Ok(u8::from(!is_healthy))
 }
 
-/// Follows the choice; a daemon that goes away is waited for, and nothing changes meanwhile.
+/// Follows the choice. If the daemon goes away, this waits for it and keeps the last choice.
 async fn watch(daemon: &Daemon, args: &RouteArgs) -> Failure {
     let mut etag = None;
     let mut has_answered = false;
@@ -83,7 +83,7 @@ async fn watch(daemon: &Daemon, args: &RouteArgs) -> Failure {
                 }
                 etag = choice.etag;
             }
-            // A wrong group or token stays wrong.
+            // An invalid group or token is a permanent error.
             Err(failure) if !has_answered => return failure,
             Err(failure) => {
                 eprintln!("{}; trying again", failure.text);
@@ -93,7 +93,7 @@ async fn watch(daemon: &Daemon, args: &RouteArgs) -> Failure {
     }
 }
 
-/// The choice; `None` if it is still that of `known`.
+/// Requests the choice; `None` if it is unchanged since `known`.
 async fn ask(
     daemon: &Daemon,
     args: &RouteArgs,
@@ -137,8 +137,8 @@ async fn ask(
     }))
 }
 
-/// Prints the choice, writes it and runs the program. Where no endpoint is healthy the file stays as it is: the last choice
-/// is better than none.
+/// Prints the choice, writes it and runs the program. If no endpoint is healthy, the file is left
+/// unchanged: the last choice is better than none.
 async fn act(args: &RouteArgs, choice: &Choice) -> Result<(), Failure> {
     if args.json {
         print(choice.json.trim_end());
@@ -170,7 +170,7 @@ async fn act(args: &RouteArgs, choice: &Choice) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes by rename, so that nobody reads half a name.
+/// Writes by rename, so that nobody reads a partial name.
 fn write(path: &Path, endpoint: &str) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

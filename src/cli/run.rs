@@ -20,7 +20,7 @@ pub(super) struct RunArgs {}
 pub(super) async fn run(globals: &Globals, _: &RunArgs) -> Exit {
     let end = serve(globals).await;
     if let Err(failure) = &end {
-        // What `systemctl status` shows from then on, beside the exit status.
+        // `systemctl status` shows this beside the exit status.
         Service::from_env().status(failure.text.lines().next().unwrap_or_default());
     }
     end
@@ -50,7 +50,7 @@ async fn serve(globals: &Globals) -> Exit {
     })
 }
 
-/// What happens in the first minutes, for a person at a terminal.
+/// Describes what to expect in the first minutes, for a person at a terminal.
 fn orientation(settings: &Settings) -> String {
     let locale = Locale::english(settings.monitor.timezone);
     let endpoints = &settings.endpoints;

@@ -1,5 +1,6 @@
-//! `llmwatch schema`: the JSON Schema of monitor.toml, for editors, and the configuration reference. Keys are those that the
-//! reader of the configuration requests; types and texts come from its table of keys.
+//! `llmwatch schema`: the JSON Schema of monitor.toml for editors, and the configuration reference.
+//! The keys are those that the configuration reader requests; types and texts come from the table
+//! of keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use super::{Exit, print};
 use crate::config::{self, Environment, Key};
 use llmwatch_core::model::Provider;
 
-/// Written with two brackets.
+/// Tables that are arrays (`[[table]]`).
 const LISTS: [&str; 6] = [
     "endpoint",
     "connectivity_check",
@@ -78,7 +79,7 @@ Durations are strings such as `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"7d\"`. Any st
 A key of type *secret* can also be given as `KEY_file = \"path\"` or, under systemd, as `KEY_credential = \"name\"`.
 ";
 
-/// The configuration reference: one section per table, in the order of the table of keys.
+/// Generates the configuration reference: one section per table, in the order of the table of keys.
 fn reference(tables: &Tables) -> String {
     let mut page = INTRODUCTION.to_owned();
     let named = |table: &str| {
@@ -89,7 +90,7 @@ fn reference(tables: &Tables) -> String {
         }
     };
     for (table, keys) in tables {
-        // `[defaults]` and `detection` of an endpoint repeat keys that are described elsewhere.
+        // `[defaults]` and an endpoint's `detection` repeat keys that are described elsewhere.
         if table == "defaults" || table.starts_with("defaults.") || table == "endpoint.detection" {
             continue;
         }
@@ -143,7 +144,7 @@ fn object(tables: &Tables, table: &str) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("type".to_owned(), json!("object"));
     object.insert("properties".to_owned(), Value::Object(properties));
-    // Each kind of webhook has keys of its own.
+    // Each kind of webhook has its own keys.
     object.insert("additionalProperties".to_owned(), json!(table == "webhook"));
     object
 }
@@ -176,7 +177,7 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
     property
 }
 
-/// The type of a key's value.
+/// Returns the schema of a key's value.
 fn shape(key: &Key) -> Value {
     if !key.one_of.is_empty() {
         return json!({"enum": key.one_of});
@@ -189,7 +190,7 @@ fn shape(key: &Key) -> Value {
         "strings" => json!({"type": "array", "items": {"type": "string"}}),
         "map" => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         "table" => json!({"type": "object"}),
-        // Strings or structures, as the target or the receiver needs them; times may be TOML's own.
+        // Strings or structures, depending on the target or receiver; times may be native TOML.
         "any" | "time" => json!({}),
         _ => json!({"type": "string"}),
     }

@@ -1,4 +1,4 @@
-//! `llmwatch silence`: mute notifications of the running daemon.
+//! `llmwatch silence`: silence notifications of the running daemon.
 
 use reqwest::Method;
 use serde_json::json;
@@ -107,7 +107,7 @@ pub(super) async fn run(globals: &Globals, args: &SilenceArgs) -> Exit {
     Ok(0)
 }
 
-/// Refuses the name that `--note` had before.
+/// Rejects the former name of `--note`.
 pub(super) fn renamed_to_note(_: &str) -> Result<String, &'static str> {
     Err("`--comment` is now `--note`")
 }

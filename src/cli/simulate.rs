@@ -1,4 +1,5 @@
-//! `llmwatch simulate`: the fault-injecting provider on its own, and a place to send notifications to.
+//! `llmwatch simulate`: the fault-injecting provider alone, optionally with a mail and webhook
+//! receiver.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(super) struct SimulateArgs {
     webhooks: Option<SocketAddr>,
 }
 
-/// The most bytes of a scenario.
+/// The size limit of a scenario, in bytes.
 const MAX_SCENARIO: u64 = 1 << 20;
 
 pub(super) async fn run(_: &Globals, args: &SimulateArgs) -> Exit {

@@ -1,4 +1,4 @@
-//! `llmwatch status`: what is true now, from the running daemon, else from the store.
+//! `llmwatch status`: the current status, from the running daemon, otherwise from the store.
 
 mod watch;
 
@@ -27,9 +27,9 @@ use llmwatch_core::model::{
 use llmwatch_core::schedule::budget;
 use llmwatch_core::text;
 
-/// How long the daemon may take to answer.
+/// The timeout of a request to the daemon.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// From one look to the next with `--watch` at least, whatever happens.
+/// The minimum time between two reads with `--watch`.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,7 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     }
 }
 
-/// `snapshot` as `location` sees it.
+/// Returns `snapshot` as seen from `location`.
 fn seen_from(snapshot: Snapshot, location: &str) -> Result<Snapshot, super::Failure> {
     if snapshot.locations.is_empty() && snapshot.location == location {
         return Ok(snapshot);
@@ -101,7 +101,7 @@ fn seen_from(snapshot: Snapshot, location: &str) -> Result<Snapshot, super::Fail
     })
 }
 
-/// The status, and why it may be old.
+/// Reads the status, and why it may be outdated.
 pub(super) async fn look(
     config: &Settings,
 ) -> Result<(Snapshot, Option<&'static str>), super::Failure> {
@@ -126,11 +126,11 @@ pub(super) async fn look(
     Ok((snapshot, Some(why)))
 }
 
-/// Why there is no status from the daemon.
+/// Why the daemon returned no status.
 pub(super) enum StatusError {
-    /// There is none, or it says nothing that can be understood.
+    /// There is no daemon, or its answer is invalid.
     Silent,
-    /// It does not take our token.
+    /// It rejected our token.
     Refused,
 }
 
@@ -167,11 +167,11 @@ async fn get(config: &Settings, path: &str) -> Option<reqwest::Response> {
     request.send().await.ok()
 }
 
-/// Waits until the daemon says that something has happened; when it says nothing at all, only for a while.
+/// Waits until the daemon reports an event, with a time limit if it reports none.
 pub(super) async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
     tokio::time::sleep(AGAIN).await;
     let Some(stream) = events else {
-        // What happened before it was opened is seen by the next look.
+        // Events before the stream opened are covered by the next read.
         *events = get(config, "/api/v1/events")
             .await
             .filter(|answer| answer.status().is_success());
@@ -190,7 +190,7 @@ pub(super) async fn change(config: &Settings, events: &mut Option<reqwest::Respo
     }
 }
 
-/// How bad an endpoint is: the worst first in every list.
+/// Ranks an endpoint: the worst is first in every list.
 pub(super) fn badness(endpoint: &EndpointView) -> u8 {
     match endpoint.status {
         Status::Outage => 5,
@@ -202,7 +202,7 @@ pub(super) fn badness(endpoint: &EndpointView) -> u8 {
     }
 }
 
-/// The sign of an endpoint's state.
+/// The symbol of an endpoint's state.
 pub(super) fn mark(endpoint: &EndpointView) -> char {
     match endpoint.status {
         Status::Outage => '✕',
@@ -214,7 +214,7 @@ pub(super) fn mark(endpoint: &EndpointView) -> char {
     }
 }
 
-/// The state of an endpoint in a word.
+/// The state of an endpoint in one word.
 pub(super) fn word(endpoint: &EndpointView, locale: &Locale) -> &'static str {
     match endpoint.alert.state {
         AlertState::Pending => locale.say("pending"),
@@ -245,7 +245,7 @@ pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Loca
     }
 }
 
-/// The width of the terminal; `None` where nobody looks at it line by line.
+/// Returns the width of the terminal; `None` if stdout is not a terminal.
 fn width() -> Option<usize> {
     let is_terminal = std::io::stdout().is_terminal();
     let size = ratatui::crossterm::terminal::size().ok();
@@ -291,7 +291,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     )
 }
 
-/// The line as far as the terminal shows it, so that no word wraps.
+/// Truncates the line to the width of the terminal, so that it does not wrap.
 fn cut(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
@@ -300,7 +300,8 @@ fn cut(line: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// When each channel that was ever drilled was last confirmed to reach a person; empty if none was.
+/// Describes when a person last confirmed a drill, for each drilled channel; empty if there was no
+/// drill.
 fn drilled(drills: &Drills, locale: &Locale) -> String {
     let channels: BTreeSet<_> = drills
         .messages
@@ -336,7 +337,7 @@ fn drilled(drills: &Drills, locale: &Locale) -> String {
     format!("\n\n{}", lines.join("\n"))
 }
 
-/// Undelivered notifications, one line a channel; empty if there are none.
+/// Lists undelivered notifications, one line per channel; empty if there are none.
 fn undelivered(outbox: &[ChannelStats], locale: &Locale) -> String {
     let mut lines = Vec::new();
     for tally in outbox {

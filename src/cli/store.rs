@@ -1,4 +1,4 @@
-//! `llmwatch store`: is the store sound, rescue what can be rescued, copy it while the daemon runs.
+//! `llmwatch store`: checks, repairs, copies or backs up the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,10 +141,10 @@ fn check(path: &Path, json: bool) -> Exit {
     Ok(u8::from(!condition.problems.is_empty()))
 }
 
-/// Samples that are copied at once.
+/// The number of samples copied per batch.
 const COPY_BATCH: usize = 1000;
 
-/// Ends reading after a batch.
+/// Stops reading after a batch.
 enum CopyStop {
     Full,
     Store(StoreError),
@@ -234,7 +234,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     Ok(1)
 }
 
-/// The next samples after the one with the number `after`, and the number of the last.
+/// Returns the samples after sequence number `after`, and the number of the last one.
 async fn next_batch(
     store: &Store,
     after: i64,
@@ -262,7 +262,7 @@ async fn next_batch(
     read.await
 }
 
-/// What the samples up to the one with the number `until` come to.
+/// Computes the checksum of the samples up to sequence number `until`.
 async fn checksum(store: &Store, until: i64) -> Result<Checksum, StoreError> {
     let read = store.run_blocking(move |store| {
         let mut sum = Checksum::default();

@@ -1,5 +1,5 @@
-//! `llmwatch test-alert`: clearly marked tests through each channel, and how each delivery went; or, into files, what
-//! would have been sent.
+//! `llmwatch test-alert`: sends marked test messages through each channel and reports each
+//! delivery, or writes the messages to files.
 
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
     Ok(u8::from(!all_delivered))
 }
 
-/// Writes the files of one message; gives their paths.
+/// Writes the files of one message and returns their paths.
 fn write(
     files: &[(&str, Vec<u8>)],
     directory: &Path,

@@ -1,4 +1,5 @@
-//! Files of labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
+//! Files of labeled probe traces: a folder with `manifest.json` and one `*.csv.gz` per trace, or a
+//! single such file.
 
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -12,10 +13,10 @@ use llmwatch_core::report::backtest::{
 };
 
 const MANIFEST: &str = "manifest.json";
-/// The most bytes of a manifest.
+/// The size limit of a manifest, in bytes.
 const MAX_MANIFEST: u64 = 4 << 20;
 
-/// Whether `path` is what [`replay`] reads: a folder, or a file of comma-separated values.
+/// Reports whether [`replay`] can read `path`: a folder or a CSV file.
 pub fn is_trace(path: &Path) -> bool {
     let name = path.to_string_lossy();
     path.is_dir() || name.ends_with(".csv") || name.ends_with(".csv.gz")

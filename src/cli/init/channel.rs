@@ -1,4 +1,4 @@
-//! The channel of a new configuration: from flags, or from what a person answers.
+//! The channel of a new configuration, from flags or from a person's answers.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::environment::{Candidate, quoted};
 use crate::config::{self, Environment};
 use llmwatch_core::model::Provider;
 
-/// How often one question is asked before it is left open.
+/// How often a question is repeated before it is skipped.
 const MAX_TRIES: usize = 3;
 
-/// A secret that gets a file of its own, so that the configuration holds none.
+/// A secret in a file of its own, to keep it out of the configuration.
 pub(super) struct SecretFile {
-    /// Its name, beside the configuration.
+    /// Its name, in the configuration's directory.
     name: String,
-    /// What it holds.
+    /// Its content.
     pub(super) content: String,
 }
 
@@ -26,18 +26,18 @@ impl SecretFile {
     }
 }
 
-/// A table of a channel.
+/// The table of a channel.
 pub(super) struct ChannelBlock {
-    /// What is written.
+    /// The text to write.
     pub(super) text: String,
-    /// The files that it names.
+    /// The secret files that it refers to.
     pub(super) secrets: Vec<SecretFile>,
-    /// The same with the secrets in it, only to check them.
+    /// The text with the secrets inlined, only for checking.
     literal: String,
 }
 
 impl ChannelBlock {
-    /// Mail to `to`.
+    /// An email channel to `to`.
     pub(super) fn email(config: &Path, to: &str, from: Option<&str>, smtp: &str) -> Self {
         let domain = to.rsplit('@').next().unwrap_or("localhost");
         let from = from.map_or_else(|| format!("llmwatch@{domain}"), str::to_owned);
@@ -50,7 +50,7 @@ impl ChannelBlock {
         Self::new(config, &head, "smtp", smtp, has_password)
     }
 
-    /// A webhook, of the kind that its host implies.
+    /// A webhook; its kind is derived from its host.
     pub(super) fn webhook(config: &Path, url: &str) -> Self {
         let head = format!("[[webhook]]\nkind = {}\n", quoted(kind(url)));
         // Anyone who knows the URL of a webhook can post to it.
@@ -82,7 +82,7 @@ impl ChannelBlock {
         }
     }
 
-    /// Whether the configuration takes it.
+    /// Checks that the configuration accepts this channel.
     ///
     /// # Errors
     /// What is wrong, and what to do.
@@ -100,7 +100,7 @@ impl ChannelBlock {
     }
 }
 
-/// The kind of webhook that the host of `url` expects.
+/// Returns the kind of webhook that the host of `url` expects.
 fn kind(url: &str) -> &'static str {
     let url = Url::parse(url.trim()).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
@@ -116,7 +116,7 @@ fn kind(url: &str) -> &'static str {
     }
 }
 
-/// Questions on the terminal; none where nobody is there to answer.
+/// Asks questions on the terminal, if there is one.
 pub(super) struct Answers {
     asks: bool,
 }
@@ -126,7 +126,7 @@ impl Answers {
         Self { asks }
     }
 
-    /// The answer to one question; `None` if it is empty or nobody answers.
+    /// Asks one question; `None` if the answer is empty or there is no terminal.
     fn ask(&mut self, question: &str) -> Option<String> {
         if !self.asks {
             return None;
@@ -144,7 +144,7 @@ impl Answers {
         }
     }
 
-    /// The endpoint on Azure, once its deployment is known.
+    /// Asks for the deployment of an Azure endpoint, and returns the endpoint.
     pub(super) fn deployment(&mut self, found: &str, needed: &str) -> Option<Candidate> {
         if needed != "AZURE_OPENAI_DEPLOYMENT" {
             return None;
@@ -162,7 +162,7 @@ impl Answers {
         Some(candidate)
     }
 
-    /// Where alerts go.
+    /// Asks where to send alerts.
     pub(super) fn channel(
         &mut self,
         config: &Path,

@@ -1,27 +1,27 @@
-//! What the environment has: keys and addresses under the names that the official clients read.
+//! API keys and addresses in the environment, under the names that the official clients read.
 
 use std::collections::HashMap;
 
 use crate::config::catalog;
 use llmwatch_core::model::Provider;
 
-/// Keys to name to somebody who has none.
+/// The keys to suggest to a person who has none.
 pub(super) const KEYS_OF_VENDORS: &str =
     "OPENAI_API_KEY, AZURE_OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY";
 
 /// An endpoint that can be probed.
 pub(super) struct Candidate {
-    /// For the person: where it was found.
+    /// Where it was found, for people.
     pub(super) found: String,
-    /// Its keys with their values in TOML, in order.
+    /// Its keys with their TOML values, in order.
     keys: Vec<(&'static str, String)>,
 }
 
-/// A vendor of which a part is known only.
+/// A vendor whose environment is incomplete.
 pub(super) struct Missing {
-    /// Which variables are there.
+    /// The variables that are set.
     pub(super) found: String,
-    /// Which is not.
+    /// The variable that is missing.
     pub(super) needed: String,
 }
 
@@ -34,13 +34,13 @@ impl Candidate {
         }
     }
 
-    /// With one more key; `value` is plain text.
+    /// Adds a key with a plain-text value.
     pub(super) fn with(mut self, key: &'static str, value: &str) -> Self {
         self.keys.push((key, quoted(value)));
         self
     }
 
-    /// The table of the endpoint.
+    /// Formats the table of the endpoint.
     pub(super) fn block(&self) -> String {
         let lines = self
             .keys
@@ -50,12 +50,13 @@ impl Candidate {
     }
 }
 
-/// `text` as a string of TOML.
+/// Quotes `text` as a TOML string.
 pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The vendors other than Azure: the variables of the key, in order of preference, and that of the address.
+/// The vendors other than Azure: the variables of the key, in order of preference, and the variable
+/// of the address.
 const VENDORS: [(Provider, &[&str], Option<&str>); 17] = [
     (
         Provider::OpenAi,
@@ -88,7 +89,7 @@ const VENDORS: [(Provider, &[&str], Option<&str>); 17] = [
     (Provider::DashScope, &["DASHSCOPE_API_KEY"], None),
 ];
 
-/// Everything that `vars` name.
+/// Returns all endpoints that `vars` describe, and the incomplete ones.
 pub(super) fn candidates(vars: &HashMap<String, String>) -> (Vec<Candidate>, Vec<Missing>) {
     let value = |name: &str| vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
     let mut found = Vec::new();

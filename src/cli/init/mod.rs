@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::{self, Environment};
 use llmwatch_core::model::{Outcome, Sample};
 
-/// Probed endpoints and what their first probe showed.
+/// A candidate endpoint with the result of its first probe.
 struct ProbedCandidate {
     candidate: Candidate,
     name: String,
@@ -102,7 +102,7 @@ pub(super) async fn run(globals: &Globals, args: &InitArgs) -> Exit {
         )?;
     }
     write(path, &written, Secrecy::Public, args.force)?;
-    // What was written is read as `run` would read it.
+    // Reads the written file as `run` would.
     if let Err(error) = config::load(path, &surroundings) {
         return refused(&format!(
             "`{}` was written, but it is not valid yet:\n{error}",
@@ -120,7 +120,7 @@ fn refused(text: &str) -> Exit {
     })
 }
 
-/// Whether the configuration takes `candidate`; if not, says why.
+/// Reports whether the configuration accepts `candidate`; if not, prints why.
 fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Environment) -> bool {
     match config::load_text(path, candidate.block(), surroundings) {
         Ok(_) => true,
@@ -180,13 +180,13 @@ async fn probe_all(
 /// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secrecy {
-    /// As the umask allows.
+    /// Anyone that the umask permits.
     Public,
-    /// Its owner.
+    /// Only its owner.
     Private,
 }
 
-/// Writes a file atomically; an existing one only if `overwrite`.
+/// Writes a file atomically; replaces an existing one only if `overwrite` is set.
 fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let failed = |error: std::io::Error| Failure {
@@ -198,7 +198,7 @@ fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Resul
     if secrecy == Secrecy::Private {
         options.mode(0o600);
     }
-    // A new file beside it, so that whatever goes wrong leaves the old one as it was.
+    // Writes a new file beside it first, so that a failure leaves the old one intact.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = path.with_file_name(name);
@@ -212,7 +212,7 @@ fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Resul
             if overwrite {
                 std::fs::rename(&fresh, path)
             } else {
-                // Unlike a rename, a link never replaces what is there.
+                // Unlike a rename, a hard link never replaces an existing file.
                 std::fs::hard_link(&fresh, path)
             }
         });

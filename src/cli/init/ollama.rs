@@ -1,4 +1,4 @@
-//! An Ollama on this machine, or where `OLLAMA_HOST` says.
+//! Finds an Ollama server on this machine, or at `OLLAMA_HOST`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::config::{self, Environment};
 use crate::http_client;
 use llmwatch_core::model::Provider;
 
-/// A local server answers at once or is not there.
+/// A local server answers at once or is not running.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// A list of a thousand models takes about 400 KiB.
+/// The size limit of the model list, in bytes. A thousand models take about 400 KiB.
 const MAX_BYTES: usize = 1 << 20;
 const DEFAULT: &str = "http://127.0.0.1:11434";
 
@@ -29,7 +29,8 @@ struct Model {
     size: u64,
 }
 
-/// The smallest model of the server, if one is there: it is the cheapest to keep warm.
+/// Returns the server's smallest model, which is the cheapest to keep loaded; `None` without a
+/// server.
 pub(super) async fn candidate(surroundings: &Environment) -> Option<Candidate> {
     let named = surroundings.vars.get("OLLAMA_HOST").map(|v| v.trim());
     let named = named.filter(|v| !v.is_empty());
@@ -59,7 +60,7 @@ pub(super) async fn candidate(surroundings: &Environment) -> Option<Candidate> {
     )
 }
 
-/// `OLLAMA_HOST` as its own client takes it: a host, with or without scheme and port.
+/// Parses `OLLAMA_HOST` as Ollama's own client does: a host, with optional scheme and port.
 fn address(host: &str) -> Option<Url> {
     let with_scheme = if host.contains("://") {
         host.to_owned()
@@ -67,7 +68,7 @@ fn address(host: &str) -> Option<Url> {
         format!("http://{host}")
     };
     let mut url = Url::parse(&with_scheme).ok()?;
-    // An address to listen on is not one to connect to.
+    // Wildcard addresses are for listening, not for connecting.
     if matches!(url.host_str(), Some("0.0.0.0" | "[::]")) {
         url.set_host(Some("127.0.0.1")).ok()?;
     }

@@ -1,4 +1,4 @@
-//! The text of a new configuration.
+//! Formats the text of a new configuration.
 
 use super::ProbedCandidate;
 use super::channel::ChannelBlock;
@@ -7,10 +7,10 @@ use llmwatch_core::message::fault::is_providers_message;
 use llmwatch_core::message::values::{Locale, clean};
 use llmwatch_core::model::{Outcome, Sample, Timestamp};
 
-/// The most characters of an error in a comment.
+/// The longest error in a comment, in characters.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// The complete file.
+/// Formats the complete file.
 pub(super) fn render(
     probed: &[ProbedCandidate],
     channel: Option<&ChannelBlock>,
@@ -77,7 +77,7 @@ fn comment(sample: &Sample) -> String {
     }
 }
 
-/// What the first probe showed.
+/// Describes a successful first probe.
 pub(super) fn success(sample: &Sample) -> String {
     let locale = Locale::default();
     match (sample.first_token_ms, sample.total_ms) {
@@ -87,7 +87,7 @@ pub(super) fn success(sample: &Sample) -> String {
     }
 }
 
-/// Why the first probe failed, in one line.
+/// Describes why the first probe failed, in one line.
 pub(super) fn failure(sample: &Sample) -> String {
     let Some(fault) = sample.fault else {
         return "the reason is not known".to_owned();

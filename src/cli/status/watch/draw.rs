@@ -1,4 +1,4 @@
-//! Draws the terminal view. Every state is a letter or a word as well as a color.
+//! Draws the terminal view. Every state is shown by a letter or a word as well as a color.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,11 +13,11 @@ use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{AlertState, EndpointView, Incident, Status};
 use llmwatch_core::text;
 
-/// The width of the last hour in the list.
+/// The width of the sparkline in the list.
 const SPARK: usize = 10;
-/// In the details a minute is a column.
+/// The width of the sparkline in the details: one column per minute.
 const WIDE_SPARK: usize = 60;
-/// The narrowest terminal with every column.
+/// The minimum width for all columns.
 const WIDE: u16 = 72;
 /// The widest name in the list.
 const LONGEST_NAME: usize = 26;
@@ -116,7 +116,8 @@ fn table_row(row: &ScreenRow, is_wide: bool, screen: &Screen) -> TableRow<'stati
     TableRow::new(cells)
 }
 
-/// The last hour in `width` columns, each the worst of its minutes: low is good, half is slow, full is failed.
+/// Draws the last hour in `width` columns, each the worst of its minutes: low is good, half is
+/// slow, full is failed.
 fn spark(minutes: &str, width: usize) -> String {
     let minutes: Vec<char> = minutes.chars().collect();
     let column = |cells: &[char]| match cells {

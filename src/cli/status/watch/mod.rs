@@ -1,6 +1,7 @@
-//! `llmwatch status --watch` on a terminal: a list that stays current, with sparklines, filter, sort and details.
+//! `llmwatch status --watch` on a terminal: a live list with sparklines, filter, sorting and
+//! details.
 //!
-//! The terminal is given back whatever ends it: a key, a signal, an error, a panic.
+//! The terminal is always restored: after a key, a signal, an error, or a panic.
 
 mod draw;
 mod screen;
@@ -21,17 +22,17 @@ use crate::config::Settings;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
 
-/// How often durations are drawn anew.
+/// How often durations are redrawn.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the reader of keys looks whether it should stop.
+/// How often the key reader checks whether to stop.
 const KEYS: Duration = Duration::from_millis(100);
-/// Keys that may wait.
+/// The size of the key queue.
 const MOST_KEYS: usize = 64;
 
-/// What was read last: the snapshot, and why it may be old.
+/// The last status: the snapshot, and why it may be outdated.
 type Seen = (Snapshot, Option<&'static str>);
 
-/// Shows the status until the reader quits.
+/// Shows the status until the user quits.
 ///
 /// # Errors
 /// When there is no status to show, or the terminal cannot be used.
@@ -67,7 +68,7 @@ pub(super) async fn run(config: Arc<Settings>) -> Exit {
                         break Ok(());
                     }
                 }
-                // A resize: it is drawn anew.
+                // A resize: redrawn below.
                 Some(_) => {}
             },
             changed = news.changed() => if changed.is_err() {
@@ -83,21 +84,21 @@ pub(super) async fn run(config: Arc<Settings>) -> Exit {
     stop.store(true, Ordering::Relaxed);
     reading.abort();
     drop(keys);
-    // It ends within one look at the flag; its result says nothing.
+    // The reader stops at its next check; its result is irrelevant.
     drop(reader.join());
     ended?;
     let overall = news.borrow().0.overall();
     Ok(plugin_code(overall))
 }
 
-/// Reads the status anew whenever the daemon says that something has happened.
+/// Reads the status again whenever the daemon reports an event.
 async fn keep_reading(config: Arc<Settings>, seen: watch::Sender<Seen>) {
     let mut events = None;
     loop {
         change(&config, &mut events).await;
         match look(&config).await {
             Ok(new) => drop(seen.send_replace(new)),
-            // The last status stays, and says that it is old.
+            // Keeps the last status and marks it as outdated.
             Err(Failure { .. }) => seen.send_modify(|(_, note)| *note = Some("no status")),
         }
         if seen.is_closed() {
@@ -118,7 +119,7 @@ fn read_keys(send: &mpsc::Sender<Event>, stop: &AtomicBool) {
                 }
                 Err(_) => return,
             },
-            // The terminal is gone.
+            // The terminal was closed.
             Err(_) => return,
         }
     }

@@ -1,4 +1,4 @@
-//! What the terminal view shows, and what a key does to it. Pure.
+//! The state of the terminal view, and its key bindings. Pure.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::widgets::TableState;
@@ -10,17 +10,17 @@ use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 
 /// The longest filter, in characters.
 const LONGEST_FILTER: usize = 40;
-/// Rows that a page key moves.
+/// The number of rows that a page key moves by.
 const PAGE: isize = 10;
 
-/// What follows a key.
+/// The effect of a key on the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Stay,
     Quit,
 }
 
-/// The order of the list.
+/// The sort order of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     /// Worst first, then in the order of the configuration.
@@ -50,7 +50,7 @@ pub(super) struct ScreenRow {
     pub(super) reason: String,
 }
 
-/// Everything that is shown.
+/// The complete state of the view.
 pub(super) struct Screen {
     pub(super) locale: Locale,
     pub(super) has_color: bool,
@@ -62,7 +62,7 @@ pub(super) struct Screen {
     pub(super) is_open: bool,
     pub(super) table: TableState,
     pub(super) rows: Vec<ScreenRow>,
-    /// How many endpoints there are, shown or not.
+    /// The total number of endpoints, shown or not.
     pub(super) total: usize,
     pub(super) headline: String,
     pub(super) status: Status,
@@ -94,7 +94,7 @@ impl Screen {
         }
     }
 
-    /// Takes the newest status in. The selection stays on its endpoint.
+    /// Applies a new status. The selection stays on its endpoint.
     pub(super) fn show(&mut self, snapshot: &Snapshot, note: Option<&'static str>, now: Timestamp) {
         self.now = now;
         self.note = note;
@@ -106,12 +106,12 @@ impl Screen {
         self.arrange();
     }
 
-    /// The endpoint that is selected.
+    /// Returns the selected endpoint.
     pub(super) fn selected(&self) -> Option<&ScreenRow> {
         self.rows.get(self.table.selected()?)
     }
 
-    /// Its open incident.
+    /// Returns the endpoint's open incident.
     pub(super) fn incident(&self, endpoint: &str) -> Option<&Incident> {
         self.incidents
             .iter()
@@ -160,7 +160,7 @@ impl Screen {
         }
     }
 
-    /// What the key does.
+    /// Handles a key.
     pub(super) fn press(&mut self, key: KeyEvent) -> After {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
