@@ -1,6 +1,7 @@
-//! Alertmanager forgets an alert that nobody repeats. So the open incidents that such a channel was notified of are sent
-//! again every minute, straight from the store: not as notifications of their own, which would be queued and retried, but
-//! as the present state, where the next minute makes up for a failure.
+//! Refreshes firing alerts on Alertmanager, which drops alerts that are not repeated. Every minute
+//! the open incidents that were notified to such a channel are sent again, directly from the store.
+//! They are not queued or retried: they are the current state, and the next minute makes up for a
+//! failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,15 @@ use crate::config::{Channel, ChannelKind, WebhookKind};
 use crate::log::{Event, emit};
 use llmwatch_core::model::{Notice, NoticeKind, Timestamp};
 
-/// An alert lives five times as long (see the format), so four repeats in a row may fail.
+/// Alerts expire after five times this (see the format), so four refreshes in a row may fail.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// Whether `channel` forgets what is not repeated.
+/// Reports whether `channel` needs its alerts refreshed.
 pub(super) fn is_needed(channel: &Channel) -> bool {
     matches!(&channel.kind, ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Alertmanager)
 }
 
-/// Repeats until `stop` is cancelled.
+/// Refreshes until `stop` is cancelled.
 pub(super) async fn run(
     channel: Arc<Channel>,
     sender: Arc<Sender>,
@@ -42,7 +43,7 @@ pub(super) async fn run(
     }
 }
 
-/// Sends every open incident once more.
+/// Sends every open incident again.
 async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, retries: &RetryLog) {
     let name = channel.name.clone();
     let firing = match context
@@ -63,7 +64,7 @@ async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, ret
             .await
         {
             Attempt::Delivered { .. } => {}
-            // What does not reach it now will not reach it for the next one either.
+            // The next one would fail as well.
             Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => {
                 return failed(channel, &error, context, retries);
             }
@@ -71,14 +72,14 @@ async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, ret
     }
 }
 
-/// What the daemons of a shared store have notified `channel` of, for the one of them whose turn it is. A store that does
-/// not answer is the coordinator's to report.
+/// Returns the firing notifications of the shared store, if it is this daemon's turn to refresh
+/// them. The coordinator reports an unreachable store.
 async fn shared(channel: &Channel, context: &WorkerContext) -> Vec<Notice> {
     let Some(shared) = &context.shared else {
         return Vec::new();
     };
     let minute = Timestamp((context.wall)().0.div_euclid(60_000) * 60_000);
-    // No endpoint is probed from a location without a name.
+    // An empty location cannot collide with an endpoint's slot.
     let turn = format!("alertmanager {}", channel.name);
     match shared.claim_slot(&turn, "", minute, 2 * EVERY).await {
         Ok(true) => shared

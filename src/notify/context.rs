@@ -1,4 +1,4 @@
-//! What the workers of the outbox share.
+//! The context that the outbox workers share.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::clock::WallClock;
 use crate::store::Store;
 use crate::store::postgres::SharedStore;
 
-/// What every worker needs.
+/// The context of a worker.
 #[derive(Clone)]
 pub struct WorkerContext {
     /// The outbox.
     pub store: Store,
     /// The machine's wall clock.
     pub wall: WallClock,
-    /// Woken when rows were added.
+    /// Notified when rows were added.
     pub wake: Arc<Notify>,
     /// When to stop.
     pub stop: CancellationToken,
-    /// The store that several daemons share: what is queued there is delivered by one of them.
+    /// The shared store, if one is configured: each notification there is delivered by one daemon.
     pub shared: Option<SharedStore>,
 }

@@ -1,5 +1,5 @@
-//! Mail, composed and signed by lettre: one envelope per recipient, so that one refused address does not cost the others
-//! theirs.
+//! Email, composed and signed by lettre. Each recipient gets its own envelope, so that one rejected
+//! address does not affect the others.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -23,11 +23,11 @@ use crate::redact::Redactor;
 use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
 
-/// The limit for one attempt with all its recipients: a server that answers nothing, or each command just in time, must not hold a
-/// worker. Shorter limits would send a mail again that a server is still scanning.
+/// Time limit of one attempt with all its recipients, so that a slow server does not block a
+/// worker. A shorter limit would resend an email that a server is still scanning.
 const ATTEMPT: Duration = Duration::from_secs(90);
 
-/// A mail channel.
+/// An email channel.
 pub(super) struct Mailer {
     server: SmtpServer,
     email: Email,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Mailer {
 }
 
 impl Mailer {
-    /// Sets the channel up; `ca_file` holds extra trusted roots.
+    /// Sets up the channel; `ca_file` holds extra trusted roots.
     pub(super) fn new(
         email: &Email,
         ca_file: Option<&Path>,
@@ -58,7 +58,7 @@ impl Mailer {
         })
     }
 
-    /// One attempt to reach every recipient who does not have the notice yet.
+    /// Makes one attempt to reach every recipient that does not have the notice yet.
     pub(super) async fn attempt(
         &self,
         notice: &Notice,
@@ -83,10 +83,10 @@ impl Mailer {
         delivery.finish().await
     }
 
-    /// The mail as it goes over the wire, signed if it is to be.
+    /// Returns the email as sent, signed if DKIM is configured.
     ///
     /// # Errors
-    /// When the notice cannot be made into a mail.
+    /// When the email cannot be composed.
     pub(super) fn formatted(
         &self,
         notice: &Notice,
@@ -156,16 +156,16 @@ impl Mailer {
     }
 }
 
-/// One attempt under way.
+/// An attempt in progress.
 struct Delivery<'a> {
     mailer: &'a Mailer,
     message: &'a [u8],
     progress: Progress,
-    /// Who does not have it, and why.
+    /// Recipients that do not have it, and why.
     failures: Vec<(String, String)>,
-    /// Open from one recipient to the next.
+    /// Kept open from one recipient to the next.
     session: Option<SmtpSession>,
-    /// What every failure so far was.
+    /// `Refused` as long as every failure was a refused connection.
     obstacle: Obstacle,
 }
 
@@ -219,7 +219,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The time is over: recipients without a result get none.
+    /// Records a timeout for the next recipient without a result.
     fn time_out(&mut self) {
         self.session = None;
         let error = SmtpError {
@@ -261,7 +261,8 @@ impl Delivery<'_> {
     }
 }
 
-/// How mails are signed (RFC 6376): relaxed, because mail servers on the way fold headers anew.
+/// Sets up DKIM signing (RFC 6376) with relaxed canonicalization, because mail servers refold
+/// headers.
 pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
     let shown = dkim.key_file.display();
     let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET)
@@ -282,7 +283,7 @@ pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
         "In-Reply-To",
         "References",
         "MIME-Version",
-        // RFC 8058 asks for it.
+        // RFC 8058 requires these.
         "List-Unsubscribe",
         "List-Unsubscribe-Post",
     ];
@@ -303,8 +304,8 @@ pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
     ))
 }
 
-/// A private key in the two forms that lettre reads: PKCS #1 in PEM for RSA, the bare seed in base64 for Ed25519. Today's
-/// tools write both as PKCS #8, which only wraps them.
+/// Converts a private key to the formats that lettre reads: PKCS #1 PEM for RSA, the base64 seed
+/// for Ed25519. Current tools write PKCS #8, which wraps them.
 fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
     if pem.contains("-----BEGIN RSA PRIVATE KEY-----") {
         return Some((DkimSigningAlgorithm::Rsa, pem.to_owned()));
@@ -343,7 +344,7 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
     }
 }
 
-/// The content of the DER value of this tag at the beginning of `der`, and what follows it.
+/// Returns the content of the DER value with this tag at the start of `der`, and the rest.
 fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, first], rest) = der.split_first_chunk()?;
     let (length, rest) = match first {
@@ -385,17 +386,17 @@ macro_rules! text_header {
 }
 
 text_header!(
-    /// RFC 3834: no vacation notice should answer.
+    /// RFC 3834: suppresses automatic replies.
     AutoSubmitted,
     "Auto-Submitted"
 );
 text_header!(
-    /// RFC 2369: where to end a subscription.
+    /// RFC 2369: the unsubscribe link.
     ListUnsubscribe,
     "List-Unsubscribe"
 );
 text_header!(
-    /// RFC 8058: with one click.
+    /// RFC 8058: one-click unsubscription.
     ListUnsubscribePost,
     "List-Unsubscribe-Post"
 );

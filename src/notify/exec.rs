@@ -1,4 +1,5 @@
-//! A program as a channel: it gets the generic webhook's JSON on its standard input, without a shell, for a limited time.
+//! Programs as channels: each run gets the generic webhook's JSON on standard input, without a
+//! shell and with a timeout.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use crate::redact::Redactor;
 use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
 
-/// So much of what a program writes to its standard error is read, in bytes; the rest is thrown away.
+/// How much of a program's standard error is kept, in bytes; the rest is discarded.
 const MAX_READ: usize = 4096;
-/// So much of it is shown, in characters.
+/// How much of it is shown, in characters.
 const MAX_SHOWN: usize = 300;
-/// Of our environment, which holds keys, a program gets these.
+/// The only environment variables that a program inherits, since others may hold keys.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
-/// Exit codes of sysexits.h for a call that will never succeed: usage, data, input, configuration.
+/// Exit codes of sysexits.h for permanent failures: usage, data, input, configuration.
 const PERMANENT: [i32; 4] = [64, 65, 66, 78];
 
 /// An `exec` channel.
@@ -46,7 +47,7 @@ impl Program {
         }
     }
 
-    /// Whether the program is there.
+    /// Checks that the program exists.
     pub(super) fn open(&self) -> Result<(), String> {
         let program = self.command.first().map_or("", String::as_str);
         match std::fs::metadata(program) {
@@ -56,7 +57,7 @@ impl Program {
         }
     }
 
-    /// One run.
+    /// Runs the program once.
     pub(super) async fn attempt(
         &self,
         notice: &Notice,
@@ -102,14 +103,14 @@ impl Program {
         }
     }
 
-    /// `None` when its time was over.
+    /// Runs the program; `None` after a timeout.
     async fn run(&self, notice: &Notice, body: &[u8]) -> std::io::Result<Option<ProgramExit>> {
         let mut child = self.spawn(notice)?;
         let group = child.id();
         let ended = timeout(self.timeout, finish(&mut child, body)).await;
-        // What it started in the background must not outlive it.
+        // Background processes that it started must not outlive it.
         if let Some(group) = group.and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // Fails when nothing of the group is left.
+            // Fails when the group has no processes left.
             let _ = kill_process_group(group, Signal::KILL);
         }
         if let Ok(ended) = ended {
@@ -144,13 +145,13 @@ impl Program {
     }
 }
 
-/// Feeds the program and waits for its end.
+/// Writes the program's input and waits for its exit.
 async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<ProgramExit> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
     let feed = async {
         if let Some(mut stdin) = stdin {
-            // A program that does not read its input is free to do so.
+            // A program need not read its input.
             let _ = stdin.write_all(body).await;
         }
     };
@@ -165,7 +166,7 @@ async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<ProgramExit> 
         }
         kept
     };
-    // A child of its own may keep standard error open: its end is not waited for.
+    // A child process may keep standard error open, so its end is not awaited.
     let wait = async {
         let status = child.wait().await?;
         Ok::<_, std::io::Error>(status)
@@ -191,7 +192,7 @@ async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<ProgramExit> 
     })
 }
 
-/// Why the operating system refused, without its number.
+/// Describes an error without the operating system's error number.
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")

@@ -1,5 +1,5 @@
-//! The heartbeat (dead-man's switch): a service outside is pinged while probes are really recorded, and raises an alarm
-//! when the pings stop.
+//! The heartbeat (dead man's switch): an external service is pinged while probes are recorded, and
+//! alerts when the pings stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,41 +18,41 @@ use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Endpoint, Timestamp};
 use llmwatch_core::schedule::budget;
 
-/// The limit for one ping.
+/// Time limit of one ping.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How soon a ping that failed is tried again, if the interval is not shorter.
+/// Retry delay after a failed ping, unless the interval is shorter.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How healthchecks says in an answer of 200 that there is no such check.
+/// The 200 response by which Healthchecks reports an unknown check.
 const UNKNOWN_CHECK: &[u8] = b"OK (not found)";
-/// How often is looked whether recording has stopped.
+/// How often to check whether a ping is due.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Which address is pinged.
+/// The kind of ping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beat {
     /// All is well.
     Alive,
-    /// We do not record.
+    /// Samples are not being recorded.
     Failing,
 }
 
-/// What was pinged.
+/// The state of the pings.
 #[derive(Debug, Clone, Copy)]
 struct Pulse {
-    /// When the daemon began: it has some time to record its first sample.
+    /// When the daemon started: it has some time to record its first sample.
     begun_at: Timestamp,
-    /// Not to be pinged before this.
+    /// The earliest time of the next ping.
     not_before: Timestamp,
-    /// The last recorded sample that was pinged about.
+    /// When the last sample was recorded, as of the last ping.
     recorded_at: Option<Timestamp>,
 }
 
 impl Pulse {
-    /// What is to be pinged at `now`. Alive only when every endpoint was probed lately (a cycle is complete) and
-    /// something was recorded since the last ping; failing when the store does not take samples or none came for three
-    /// intervals.
+    /// Returns the ping that is due at `now`. Alive only when every endpoint was probed recently (a
+    /// cycle is complete) and something was recorded since the last ping. Failing when the store
+    /// fails, or nothing was recorded for three intervals.
     fn next(&self, config: &Settings, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
-        // Further away than any wait is a clock that was set back.
+        // A longer wait than the interval means that the clock was set back.
         let longest = config
             .heartbeat
             .as_ref()
@@ -76,7 +76,7 @@ impl Pulse {
     }
 }
 
-/// Pings as `[heartbeat]` says, until `stop` is cancelled.
+/// Pings according to `[heartbeat]` until `stop` is cancelled.
 pub async fn run(
     mut config: watch::Receiver<Arc<Settings>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
@@ -89,7 +89,7 @@ pub async fn run(
         not_before: begun_at,
         recorded_at: None,
     };
-    // Why the last ping failed: the same failure is logged once.
+    // The last failure, so that the same one is logged only once.
     let mut failure = None;
     loop {
         tokio::select! {
@@ -118,7 +118,8 @@ pub async fn run(
                 let error = Redactor::new(&current).clean(&error);
                 if failure.as_ref() != Some(&error) {
                     let message = format!("cannot send the heartbeat: {error}");
-                    // An answer with a time or an id in it is another error each time.
+                    // A response with a time or an ID in it differs each time, so the log is
+                    // rate-limited as well.
                     log::emit_limited(
                         Event::HeartbeatFailed,
                         Level::WARN,
@@ -131,7 +132,7 @@ pub async fn run(
                 heartbeat.interval.min(AGAIN)
             }
         };
-        // The look comes once a second: a ping that is due within the next half is due now.
+        // The check runs once a second: a ping due within the next half second counts as due.
         pulse.not_before = wall() + wait - LOOK / 2;
     }
 }
@@ -140,7 +141,7 @@ async fn ping(heartbeat: &Heartbeat, beat: Beat, settings: &Settings) -> Result<
     let url = match (beat, &heartbeat.fail_url) {
         (Beat::Alive, _) => &heartbeat.url,
         (Beat::Failing, Some(url)) => url,
-        // Silence is what the other side waits for.
+        // Without `fail_url`, missing pings raise the alert.
         (Beat::Failing, None) => return Ok(()),
     };
     let mut response = http_client::without_redirects(TIMEOUT, settings)?
@@ -158,7 +159,7 @@ async fn ping(heartbeat: &Heartbeat, beat: Beat, settings: &Settings) -> Result<
     if !status.is_success() {
         return Err(format!("HTTP {}", status.as_u16()));
     }
-    // Healthchecks answers 200 for a check that it does not have.
+    // Healthchecks responds with 200 for an unknown check.
     match response.chunk().await {
         Ok(Some(body)) if body.starts_with(UNKNOWN_CHECK) => Err(
             "the receiver has no check at this address (\"OK (not found)\"); correct `url` of `[heartbeat]`"

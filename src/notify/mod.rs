@@ -1,4 +1,5 @@
-//! Delivery: one attempt to send a notice through a channel, and the worker that empties the outbox.
+//! Delivery: single attempts to send a notice through a channel, and the worker that drains the
+//! outbox.
 
 mod alertmanager_refresh;
 mod context;
@@ -31,7 +32,7 @@ use llmwatch_core::message::render::Setting;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Timestamp};
 
-/// Why a channel cannot be used at all.
+/// Why a channel cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("channel `{channel}`: {why}")]
 pub struct SenderSetupError {
@@ -41,27 +42,28 @@ pub struct SenderSetupError {
     pub why: String,
 }
 
-/// Which recipients have a notice already, kept between attempts.
+/// Which recipients already have a notice, kept between attempts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Progress {
-    /// These have it.
+    /// Recipients that have it.
     pub delivered: Vec<String>,
-    /// These refused it for good, with their words.
+    /// Recipients that permanently rejected it, with their replies.
     pub refused: Vec<(String, String)>,
-    /// The receiver may have it: it was sent and no answer came in time, or the daemon was killed before it recorded the answer. The
-    /// receiver knows a repeat by its id and ignores it, with whatever the repeat says that is new.
+    /// The receiver may have it: it was sent without a timely reply, or the daemon was killed
+    /// before it recorded the reply. The receiver recognizes a repeat by its ID and ignores it,
+    /// even if it carries news.
     pub perhaps: bool,
 }
 
 impl Progress {
-    /// Who refused, in one line; `None` when nobody did.
+    /// Returns the rejections in one line; `None` when there are none.
     pub fn refused_summary(&self) -> Option<String> {
         summary(&self.refused)
     }
 }
 
-/// What went wrong at whom, in one line, and each reason once; `None` when nothing did.
+/// Formats failures by recipient in one line, each reason once; `None` when there are none.
 fn summary(failures: &[(String, String)]) -> Option<String> {
     let mut reasons: Vec<&str> = Vec::new();
     for (_, why) in failures {
@@ -83,35 +85,35 @@ fn summary(failures: &[(String, String)]) -> Option<String> {
     (!list.is_empty()).then(|| list.join("; "))
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attempt {
-    /// Everybody who can have it has it.
+    /// Delivered to every recipient that accepts it.
     Delivered {
-        /// Who has it, and who refused it for good.
+        /// Who has it, and who permanently rejected it.
         progress: Progress,
     },
-    /// Another attempt is worth while.
+    /// Another attempt may succeed.
     Retry {
-        /// Who has it already.
+        /// Who already has it.
         progress: Progress,
         /// What went wrong, without secrets.
         error: String,
         /// How long the receiver asks us to wait.
         retry_after: Option<Duration>,
-        /// What stood in the way.
+        /// The kind of obstacle.
         obstacle: Obstacle,
     },
-    /// Refused for good by everybody.
+    /// Permanently rejected by all recipients.
     Failed {
-        /// Who refused.
+        /// Who rejected it.
         progress: Progress,
         /// What went wrong, without secrets.
         error: String,
     },
 }
 
-/// Everything that can send, one per configuration.
+/// Sends through every channel of one configuration.
 #[derive(Debug)]
 pub struct Sender {
     transports: BTreeMap<ChannelName, Transport>,
@@ -128,10 +130,10 @@ enum Transport {
 }
 
 impl Sender {
-    /// Sets every channel of `config` up; nothing is connected yet.
+    /// Sets up every channel of `config` without connecting.
     ///
     /// # Errors
-    /// When a channel cannot be used at all.
+    /// When a channel cannot be set up.
     pub fn new(config: &Settings) -> Result<Self, SenderSetupError> {
         let redactor = Redactor::new(config);
         let mut transports = BTreeMap::new();
@@ -153,7 +155,7 @@ impl Sender {
         })
     }
 
-    /// With the key that signs one-click links. Without it mails carry none.
+    /// Adds the key that signs one-click links. Without it emails contain none.
     #[must_use]
     pub fn with_links(self, links: Links) -> Self {
         Self {
@@ -162,7 +164,7 @@ impl Sender {
         }
     }
 
-    /// The link that acknowledges the incident of `notice`. Every attempt has the same.
+    /// Returns the link that acknowledges the incident of `notice`, the same for every attempt.
     fn acknowledge_url(&self, notice: &Notice) -> Option<String> {
         let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
         let incident = notice.incident.as_ref().filter(|_| !notice.test)?;
@@ -174,7 +176,7 @@ impl Sender {
         ))
     }
 
-    /// The link that confirms a drill. Every attempt has the same.
+    /// Returns the link that confirms a drill, the same for every attempt.
     fn confirm_url(&self, notice: &Notice) -> Option<String> {
         let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
         (notice.kind == NoticeKind::Drill && !notice.test).then(|| {
@@ -183,7 +185,8 @@ impl Sender {
         })
     }
 
-    /// One attempt to deliver `notice` through `channel` to everybody who does not have it yet. `now` is the wall clock.
+    /// Makes one attempt to deliver `notice` through `channel` to all recipients that do not have
+    /// it yet. `now` is the wall clock.
     pub async fn attempt(
         &self,
         channel: &Channel,
@@ -216,8 +219,8 @@ impl Sender {
         }
     }
 
-    /// What [`Sender::attempt`] would send, as files: a name's extension and the content. What only the receiver may
-    /// know is replaced by `***`.
+    /// Returns what [`Sender::attempt`] would send, as files: extension and content. Secrets of the
+    /// receiver are replaced by `***`.
     pub fn preview(
         &self,
         channel: &Channel,
@@ -253,7 +256,7 @@ impl Sender {
         }
     }
 
-    /// Opens `channel` without sending anything.
+    /// Checks that `channel` can be reached, without sending anything.
     ///
     /// # Errors
     /// What went wrong, without secrets.

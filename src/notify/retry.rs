@@ -1,4 +1,4 @@
-//! When an attempt that failed is repeated: soon while it costs little, and never in step with other clients.
+//! Retry backoff: short while retries are cheap, and jittered so that clients do not synchronize.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use llmwatch_core::model::{ChannelName, Timestamp};
 
-/// The bound of the wait after the first attempt; it doubles with each further one.
+/// The base of the backoff, which doubles with each attempt.
 const FIRST: Duration = Duration::from_secs(1);
-/// After failures for this long the receiver is tried more rarely.
+/// After failing for this long, a receiver is retried less often.
 const LONG_OUTAGE: Duration = Duration::from_hours(1);
-/// The longest that a receiver may ask us to wait.
+/// The longest `Retry-After` that is honored.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// From one log line about a channel's failures to the next.
+/// Minimum time between two log lines about a channel's failures.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
-/// What stood in the way of a delivery.
+/// The kind of a delivery failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The connection was refused: nothing listens there, and asking again costs nothing.
+    /// The connection was refused: nothing listens there, and a retry costs nothing.
     Refused,
-    /// A timeout, an error of the receiver or of the network.
+    /// A timeout, or an error of the receiver or the network.
     Other,
 }
 
 impl Obstacle {
-    /// The longest wait between two attempts.
+    /// Returns the longest wait between two attempts.
     fn longest(self, failing_for: Duration) -> Duration {
         match (self, failing_for < LONG_OUTAGE) {
             (Self::Refused, true) => Duration::from_secs(2),
@@ -36,9 +36,9 @@ impl Obstacle {
     }
 }
 
-/// How long to wait before the attempt after number `attempt` (from 1) of a channel that has been failing for
-/// `failing_for`: full jitter over a bound that doubles from one second to the longest wait, but at least as long as the
-/// receiver asks. `random` is evenly spread over 0 to 1.
+/// Returns how long to wait after attempt number `attempt` (from 1) of a channel that has been
+/// failing for `failing_for`. The wait is full jitter over a bound that doubles up to the longest
+/// wait, but at least as long as the receiver asks. `random` is uniform over 0 to 1.
 pub fn backoff(
     attempt: u32,
     obstacle: Obstacle,
@@ -53,7 +53,7 @@ pub fn backoff(
     retry_after.map_or(wait, |asked| wait.max(asked.min(MAX_RETRY_AFTER)))
 }
 
-/// Limits the log lines about failing channels. One for all channels.
+/// Rate-limits the log lines about failing channels. All channels share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RetryLog(Arc<Mutex<BTreeMap<ChannelName, Logged>>>);
 
@@ -65,11 +65,12 @@ struct Logged {
 }
 
 impl RetryLog {
-    /// Counts a failure of `channel` at `now`: how many were not logged before it, if it is to be logged.
+    /// Counts a failure of `channel` at `now`. If it is to be logged, returns how many were
+    /// suppressed before it.
     pub(super) fn is_due(&self, channel: &str, now: Timestamp) -> Option<u64> {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = logged.get_mut(channel);
-        // A clock that was set back must not silence the log.
+        // A clock that was set back must not suppress the log.
         let wait = |entry: &Logged| now >= entry.at && now < entry.at + LOG_EVERY;
         match entry {
             Some(entry) if wait(entry) => {
@@ -88,7 +89,7 @@ impl RetryLog {
         }
     }
 
-    /// The channel delivers again: its next failure is reported anew.
+    /// Resets the count of suppressed failures once the channel delivers again.
     pub(super) fn forget(&self, channel: &str) {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = logged.get_mut(channel) {

@@ -1,4 +1,4 @@
-//! Mails to subscribers: one recipient each, with the headers of one-click unsubscription (RFC 8058).
+//! Emails to subscribers: one recipient each, with headers for one-click unsubscription (RFC 8058).
 
 use std::time::{Duration, SystemTime};
 
@@ -14,21 +14,21 @@ use crate::config::{ChannelKind, Email, Settings};
 use crate::redact::Redactor;
 use crate::store::SubscriberMail;
 
-/// The limit for one mail.
+/// Time limit of one email.
 const ATTEMPT: Duration = Duration::from_mins(1);
 
-/// Why a mail was not accepted.
+/// Why an email was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The server's words, without the recipient and without secrets.
+    /// The server's reply, without the recipient and without secrets.
     pub text: String,
-    /// Whether another attempt is worth while.
+    /// Whether another attempt may succeed.
     pub is_transient: bool,
-    /// Whether the server could not be reached at all.
+    /// Whether the server refused the connection.
     pub is_unreachable: bool,
 }
 
-/// Sends mails to subscribers through the channel that `[web] subscribe_via` names.
+/// Sends emails to subscribers through the channel that `[web] subscribe_via` names.
 pub struct SubscriberMailer {
     server: SmtpServer,
     email: Email,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for SubscriberMailer {
 }
 
 impl SubscriberMailer {
-    /// The mailer of `settings`; `None` where there is no email channel that can be used.
+    /// Creates the mailer of `settings`; `None` without a usable email channel.
     pub fn new(settings: &Settings) -> Option<Self> {
         let wanted = settings.web.subscribe_via.as_deref();
         let email = settings.channels.iter().find_map(|channel| {
@@ -63,10 +63,10 @@ impl SubscriberMailer {
         })
     }
 
-    /// Sends `mail` with `text`. With `unsubscribe`, mail programs show a button for that link.
+    /// Sends `mail` with `text`. With `unsubscribe`, mail clients show a button for that link.
     ///
     /// # Errors
-    /// Why the server did not take it.
+    /// When the server does not accept it.
     pub async fn send(
         &mut self,
         mail: &SubscriberMail,
@@ -89,7 +89,7 @@ impl SubscriberMailer {
                 kind: SmtpErrorKind::Transient,
             },
         };
-        // The reply of a server often repeats the recipient.
+        // Servers' replies often repeat the recipient.
         let text = self.redactor.clean(&error.text);
         Err(Refusal {
             text: text.replace(&mail.address, "***"),
@@ -135,7 +135,8 @@ impl SubscriberMailer {
             .header(AutoSubmitted("auto-generated".to_owned()))
             .header(ContentType::TEXT_PLAIN);
         if let Some(incident) = mail.incident {
-            // All mails of one incident to one subscriber are one thread, whose first mail need not exist.
+            // All emails of one incident to one subscriber form a thread, whose first email need
+            // not exist.
             let thread = thread(incident, mail.subscriber);
             builder = builder.references(format!("<{thread}@{domain}>"));
         }
@@ -152,7 +153,7 @@ impl SubscriberMailer {
     }
 }
 
-/// An id of its own for an incident and a subscriber: nobody else's thread can be guessed from it.
+/// Derives a thread ID for an incident and a subscriber, from which no other one can be guessed.
 fn thread(incident: Uuid, subscriber: Uuid) -> Uuid {
     let mut bytes = [incident.as_bytes().as_slice(), subscriber.as_bytes()].concat();
     bytes = ring::digest::digest(&ring::digest::SHA256, &bytes)

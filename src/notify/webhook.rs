@@ -1,4 +1,4 @@
-//! Webhooks: one POST, signed as Standard Webhooks say.
+//! Webhooks: one request, signed according to Standard Webhooks.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
@@ -18,9 +18,9 @@ use llmwatch_core::message::receivers::{self, Call};
 use llmwatch_core::message::render::Setting;
 use llmwatch_core::model::{Notice, Timestamp};
 
-/// How Teams says in an answer of 200 that a message was not delivered.
+/// The text by which Teams reports a failed delivery in a 200 response.
 const TEAMS_FAILURE: &str = "Webhook message delivery failed";
-/// So much of a refusal is read and kept.
+/// How much of an error response is shown, in characters, and read, in bytes.
 const MAX_SHOWN: usize = 300;
 const MAX_BODY: usize = 2 * 1024;
 
@@ -34,7 +34,7 @@ pub(super) struct WebhookClient {
 }
 
 impl WebhookClient {
-    /// Sets the channel up.
+    /// Sets up the channel.
     pub(super) fn new(
         webhook: &Webhook,
         settings: &Settings,
@@ -98,7 +98,7 @@ impl WebhookClient {
         if status.is_success() {
             return self.accepted(response, progress).await;
         }
-        // A gateway on the way does not know either.
+        // After a gateway timeout the receiver may still have it.
         progress.perhaps |= status == StatusCode::GATEWAY_TIMEOUT;
         let asked = retry_after(&response, setting.now);
         let transient = status.is_server_error()
@@ -125,7 +125,7 @@ impl WebhookClient {
         }
     }
 
-    /// Whether the receiver's address accepts connections. Any answer will do: nothing is to be sent.
+    /// Checks that the receiver's address accepts connections. Any response will do.
     pub(super) async fn open(&self) -> Result<(), String> {
         let url = receivers::address(&self.webhook);
         self.client
@@ -160,7 +160,7 @@ impl WebhookClient {
         headers
     }
 
-    /// An answer of 200 that reports a failure all the same.
+    /// Handles a success status; Teams may report a failure in its body.
     async fn accepted(&self, response: Response, progress: Progress) -> Attempt {
         if self.webhook.kind != WebhookKind::Teams {
             return Attempt::Delivered { progress };
@@ -169,7 +169,8 @@ impl WebhookClient {
         if !body.contains(TEAMS_FAILURE) {
             return Attempt::Delivered { progress };
         }
-        // It wraps the status of the service behind it: "… failed with error: … HTTP error 429 …".
+        // It contains the status of the service behind it: "… failed with error: … HTTP error 429
+        // …".
         let error = refusal(&self.redactor.clean_cut(&body));
         Attempt::Retry {
             progress,
@@ -180,14 +181,14 @@ impl WebhookClient {
     }
 }
 
-/// Where a redirect leads, without what may be a secret in it.
+/// Returns the origin of a redirect's target.
 fn redirect_target(response: &Response) -> Option<String> {
     if !response.status().is_redirection() {
         return None;
     }
     let target = response.headers().get("location")?.to_str().ok()?;
     let target = response.url().join(target).ok()?;
-    // The path of a receiver's address may let anybody in.
+    // The path of a receiver's URL may be a secret.
     Some(target.origin().ascii_serialization())
 }
 
@@ -196,7 +197,7 @@ fn signature(key: &hmac::Key, id: &str, timestamp: i64, body: &str) -> String {
     format!("v1,{}", STANDARD.encode(tag))
 }
 
-/// RFC 9110: seconds, or a date.
+/// Parses `Retry-After` (RFC 9110): seconds, or a date.
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     let text = response.headers().get("retry-after")?.to_str().ok()?;
     if let Ok(seconds) = text.parse::<u64>() {
@@ -210,7 +211,8 @@ fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     ))
 }
 
-/// How long Telegram (`parameters.retry_after`) and Discord (`retry_after`) ask us to wait, in seconds.
+/// Reads how long Telegram (`parameters.retry_after`) and Discord (`retry_after`) ask to wait, in
+/// seconds.
 fn retry_after_in(body: &str) -> Option<Duration> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
     let seconds = body["parameters"]["retry_after"]
@@ -219,7 +221,7 @@ fn retry_after_in(body: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The beginning of a refusal's body.
+/// Reads the beginning of a response body.
 async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < MAX_BODY {
@@ -233,7 +235,7 @@ async fn beginning(mut response: Response) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// The beginning of what the receiver answered.
+/// Formats the beginning of an error response, after a colon.
 fn refusal(body: &str) -> String {
     let text: String = body
         .chars()
@@ -247,7 +249,7 @@ fn refusal(body: &str) -> String {
     }
 }
 
-/// What went wrong, without the URL, which is often a secret in itself.
+/// Describes an error without the URL, which often contains a secret.
 fn describe(error: &reqwest::Error) -> String {
     http_client::error_text(error, "the receiver")
 }

@@ -1,8 +1,8 @@
-//! Takes notifications out of the outbox and sees them delivered. One task per channel, so that a channel that hangs
-//! delays only itself; none of them is ever waited for by the probes.
+//! Delivers the notifications of the outbox. One task per channel, so that a channel that hangs
+//! delays only itself. Probes never wait for these tasks.
 //!
-//! Delivery is at least once: a row is marked only after the receiver has taken the message. A crash in between sends
-//! it again with the same id.
+//! Delivery is at least once: a row is marked only after the receiver has accepted the message.
+//! After a crash in between, it is sent again with the same ID.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,29 +26,32 @@ use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
 use llmwatch_core::model::{FailoverOutcome, Notice, NoticeKind, Outgoing, Timestamp};
 
-/// How long an attempt in progress may continue after the shutdown begins. What is cut off is sent again later.
+/// How long an attempt in progress may continue after the shutdown begins. An aborted one is
+/// repeated later.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// A worker reads its rows at least this often, woken or not: `llmwatch outbox` changes them from another process.
+/// A worker polls its rows at least this often, even without a wake-up: `llmwatch outbox` changes
+/// them from another process.
 const POLL: Duration = Duration::from_secs(5);
-/// No worker is held back for longer, whatever the clock says.
+/// The longest that a worker holds back, in case the clock was set.
 const MAX_HOLD: Duration = Duration::from_hours(1);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// How often a worker looks for rows that other daemons have queued or left.
+/// How often a worker polls for rows that other daemons have queued or abandoned.
 const SHARED_POLL: Duration = Duration::from_secs(1);
-/// How often the end of a delivery is recorded before that is left to the claim's end.
+/// How often recording a delivery is attempted before its claim is left to expire.
 const RECORD_ATTEMPTS: u32 = 5;
 
-/// Whose outbox a row is from.
+/// The outbox that a row comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// This daemon's.
+    /// This daemon's own outbox.
     Own,
-    /// The one that the daemons share.
+    /// The shared outbox.
     Shared,
 }
 
-/// Runs a worker for each channel of the configuration, and new ones whenever it changes, until `stop` is cancelled.
+/// Runs a worker for each channel of the configuration, restarting them when it changes, until
+/// `stop` is cancelled.
 ///
 /// # Errors
 /// When a channel cannot be set up.
@@ -107,7 +110,7 @@ pub async fn run(
     }
 }
 
-/// What signs the links in mails. Without it they name the commands only.
+/// Returns the signer of the links in emails. Without it, emails only name the commands.
 async fn links(context: &WorkerContext) -> Option<Links> {
     match context.store.run_blocking(Store::link_key).await {
         Ok(key) => Some(Links::new(&key)),
@@ -118,8 +121,7 @@ async fn links(context: &WorkerContext) -> Option<Links> {
     }
 }
 
-/// What waits for a channel that is not configured any more will never be sent: it becomes a dead letter, and the log
-/// says so.
+/// Dead-letters and logs the pending notifications of channels that are no longer configured.
 async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
     let (known, now) = (
         config
@@ -147,7 +149,7 @@ async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
                 emit(Event::NotificationFailed, Level::ERROR, &message, &fields);
             }
         }
-        // It is tried again at the next start.
+        // Retried at the next start or reload.
         Err(error) => store_failed(&error, "every channel"),
     }
 }
@@ -157,7 +159,7 @@ fn store_failed(error: &StoreError, channel: &str) {
     log::store_failed("outbox", &message, error);
 }
 
-/// What the worker remembers of a receiver that fails.
+/// The state of a failing receiver.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outage {
     /// Since when every attempt has failed.
@@ -173,7 +175,7 @@ struct Worker {
     retries: RetryLog,
     outage: Outage,
     settings: Arc<Settings>,
-    /// What the alternatives would have saved, by the last notification about it: a retry does not ask again.
+    /// The failover outcome of the last notification, so that a retry does not compute it again.
     failover: Option<(Uuid, Option<FailoverOutcome>)>,
 }
 
@@ -194,7 +196,7 @@ impl Worker {
         }
     }
 
-    /// Delivers the next notification, if one is due; otherwise says how long to wait.
+    /// Delivers the next notification if one is due; otherwise returns how long to wait.
     async fn step(&mut self) -> Option<Duration> {
         let now = (self.context.wall)();
         let held = self.outage.hold_until.map(|until| until.since_ms(now));
@@ -228,7 +230,7 @@ impl Worker {
         })
     }
 
-    /// The next row to send, or when there will be one.
+    /// Returns the next row to send, or when one will be due.
     async fn next(&self) -> Result<(Option<Pending>, Option<Timestamp>), StoreError> {
         let (channel, now) = (self.channel.name.clone(), (self.context.wall)());
         self.context
@@ -245,8 +247,9 @@ impl Worker {
             .await
     }
 
-    /// Hands a periodic report to the outbox that the daemons share, which takes it once, whichever of them made it. One that
-    /// does not answer is not waited for: receivers know a repeat by its id.
+    /// Hands a periodic report over to the shared outbox, which accepts it once, whichever daemon
+    /// made it. If that is unreachable, the report is sent from here: receivers recognize a repeat
+    /// by its ID.
     async fn hand_over(&self, pending: &Pending) -> bool {
         let Some(shared) = &self.context.shared else {
             return false;
@@ -268,14 +271,14 @@ impl Worker {
         self.context.store.run_blocking(work).await.is_ok()
     }
 
-    /// The next row of the shared outbox that this daemon may deliver.
+    /// Claims the next row of the shared outbox.
     async fn claim(&self) -> Option<Pending> {
         let shared = self.context.shared.as_ref()?;
-        // A store that does not answer is the coordinator's to report.
+        // The coordinator reports an unreachable store.
         shared.claim(&self.channel.name).await.ok().flatten()
     }
 
-    /// Keeps the claim on a row while it is being delivered. Ends when another daemon has taken it over.
+    /// Renews the claim on a row during delivery. Returns when another daemon has taken it over.
     async fn hold_claim(&self, id: Uuid, origin: Origin) {
         let Some(shared) = self
             .context
@@ -293,8 +296,8 @@ impl Worker {
         }
     }
 
-    /// What the alternatives would have saved, if this is about the end of an incident. A store that cannot be read now
-    /// does not hold the message back.
+    /// Returns how much failing over would have helped, for messages about the end of an incident.
+    /// A store that cannot be read does not delay the message.
     async fn failover(&mut self, notice: &Notice) -> Option<FailoverOutcome> {
         let is_end = notice.kind == NoticeKind::Resolved || notice.already_over;
         let incident = notice.incident.clone().filter(|_| is_end)?;
@@ -312,12 +315,13 @@ impl Worker {
         found
     }
 
-    /// One attempt, and what came of it.
+    /// Makes one attempt and records its outcome.
     async fn deliver(&mut self, mut pending: Pending, origin: Origin) -> Result<(), StoreError> {
         pending.notice.failover = self.failover(&pending.notice).await;
         let mut progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
         progress.perhaps |= pending.is_interrupted;
-        // A receiver that has it, or may have it, from before it was over still needs the message about its end.
+        // A receiver that has, or may have, an earlier version still needs the message about the
+        // end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
         if origin == Origin::Own && nobody_had_it {
             self.begin_attempt(&pending, &progress).await;
@@ -382,8 +386,8 @@ impl Worker {
         }
     }
 
-    /// Notes that the receiver may have the beginning of an incident from now on, in case this daemon is killed before it
-    /// records what came of it. A claim in the shared store says the same.
+    /// Records that the receiver may get an `opened`, in case this daemon is killed before it
+    /// records the outcome. In the shared store the claim serves this purpose.
     async fn begin_attempt(&self, pending: &Pending, progress: &Progress) {
         if pending.notice.kind != NoticeKind::Opened {
             return;
@@ -400,8 +404,8 @@ impl Worker {
         let _ = self.context.store.run_blocking(work).await;
     }
 
-    /// Records an attempt in the shared store. If that does not answer, the claim ends and the message is sent again with
-    /// the same id.
+    /// Records an attempt in the shared store. If that fails, the claim expires and the message is
+    /// sent again with the same ID.
     async fn record_shared(
         &mut self,
         pending: &Pending,
@@ -440,8 +444,8 @@ impl Worker {
         }
     }
 
-    /// Ends the outage of the channel if the receiver took it. Says whether the receiver is back, so that what failed before
-    /// is sent now.
+    /// Ends the outage of the channel after a success. Returns whether the receiver has recovered,
+    /// so that earlier failures are retried now.
     fn note_outcome(&mut self, pending: &Pending, attempted: DeliveryOutcome) -> bool {
         let is_success = matches!(
             attempted,
@@ -455,7 +459,7 @@ impl Worker {
         is_back
     }
 
-    /// When the attempt after one that failed is made, if at all.
+    /// Schedules the next attempt after a failure, or gives up.
     fn put_off(
         &mut self,
         pending: &Pending,
@@ -465,7 +469,7 @@ impl Worker {
         obstacle: Obstacle,
     ) -> DeliveryOutcome {
         let number = pending.attempts + 1;
-        // What was attempted before the daemon started has been failing for as long as it waits.
+        // A notification attempted before the daemon started has been failing since it was queued.
         let failing_for = match self.outage.since {
             Some(since) => since.elapsed(),
             None if pending.attempts > 0 => {
@@ -546,7 +550,7 @@ impl Worker {
     ) -> Result<(), StoreError> {
         // Plain data with string keys: serializing cannot fail.
         let progress = serde_json::to_string(progress).unwrap_or_default();
-        // A drill is of this channel, and of no other.
+        // A drill tests this channel only.
         let fallback = match pending.notice.kind {
             NoticeKind::Drill => None,
             _ => self.channel.filters.fallback.clone(),
@@ -568,7 +572,7 @@ impl Worker {
             Ok(())
         };
         let recorded = self.context.store.run_blocking(work).await;
-        // There may be something for the fallback now.
+        // The fallback may have a notification now.
         if self.channel.filters.fallback.is_some() {
             self.context.wake.notify_waiters();
         }

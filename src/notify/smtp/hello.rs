@@ -1,19 +1,20 @@
-//! The name by which we introduce ourselves. Public relays refuse names that mean nothing to them, such as
-//! `[127.0.0.1]` or a bare host name.
+//! The client's name in EHLO. Public relays reject meaningless names, such as `[127.0.0.1]` or a
+//! bare hostname.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Email;
 
-/// Where this machine's own full name may stand.
+/// May contain this machine's fully qualified name.
 const HOSTS: &str = "/etc/hosts";
 
 /// The name in EHLO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hello {
-    /// What `hello` says, or this machine's full name.
+    /// The configured `hello`, or this machine's fully qualified name.
     Name(String),
-    /// This machine has no full name: the address of the connection, or the sender's domain.
+    /// This machine has no fully qualified name: use the address of the connection, or the sender's
+    /// domain.
     AddressOr(String),
 }
 
@@ -34,8 +35,8 @@ impl Hello {
         )
     }
 
-    /// The name for a connection from the address `local`. That of a loopback connection says nothing to a server that
-    /// passes the mail on.
+    /// Returns the name for a connection from the address `local`. A loopback address means nothing
+    /// to a relay.
     pub(super) fn name(&self, local: Option<SocketAddr>) -> String {
         match (self, local.map(|local| local.ip())) {
             (Self::Name(name), _) => name.clone(),
@@ -48,7 +49,8 @@ impl Hello {
     }
 }
 
-/// The machine's full name: its own, or the one that stands beside it in the file of hosts.
+/// Returns the machine's fully qualified name: its node name, or the one listed with it in the
+/// hosts file.
 fn full_name(node: &str, hosts: &str) -> Option<String> {
     if is_full(node) {
         return Some(node.to_owned());

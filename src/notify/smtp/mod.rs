@@ -1,7 +1,7 @@
 //! The client's side of SMTP (RFC 5321), with STARTTLS (RFC 3207) and AUTH (RFC 4954).
 //!
-//! The dialogue is our own, because what a server sends needs a limit in bytes before it is kept, and because what
-//! arrives before TLS must never be taken for an answer that came through it.
+//! The client is our own for two reasons: every reply needs a size limit, and data that arrives
+//! before TLS must never count as a reply that came through TLS.
 
 mod hello;
 mod reply;
@@ -26,9 +26,9 @@ use self::reply::{ReplyReader, SmtpReply};
 use crate::config::{Email, Smtp, SmtpTls};
 use crate::http_client;
 
-/// The limit for connecting, TLS included.
+/// Time limit for connecting, including TLS.
 const CONNECT: Duration = Duration::from_secs(20);
-/// The limit for the greeting: servers that delay it against spam take up to half a minute.
+/// Time limit for the greeting: servers that delay it against spam take up to half a minute.
 const GREETING: Duration = Duration::from_mins(1);
 
 /// A connection, encrypted or not.
@@ -36,10 +36,10 @@ trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// Why a mail was not accepted.
+/// Why an email was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SmtpError {
-    /// What went wrong. It may repeat the server's text, so it is redacted before anybody sees it.
+    /// The error. It may quote the server, so it must be redacted before it is shown.
     pub(super) text: String,
     pub(super) kind: SmtpErrorKind,
 }
@@ -51,7 +51,7 @@ pub(super) enum SmtpErrorKind {
     Refused,
     /// Another attempt may succeed.
     Transient,
-    /// This recipient is refused for good.
+    /// This recipient is permanently rejected.
     Permanent,
 }
 
@@ -63,7 +63,8 @@ impl SmtpError {
         }
     }
 
-    /// The server's refusal of `step`. A refused login is corrected by a person, who wants the mail then.
+    /// Classifies the server's rejection of `step`. A rejected login is transient: once it is
+    /// fixed, the email is still wanted.
     fn refusal(step: SmtpStep, reply: &SmtpReply) -> Self {
         let about_login = matches!(reply.code, 530 | 534 | 535 | 538);
         let permanent = step == SmtpStep::Message && reply.is_permanent() && !about_login;
@@ -89,7 +90,7 @@ impl SmtpError {
     }
 }
 
-/// What a command is part of.
+/// The part of the session that a command belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SmtpStep {
     /// Greeting, EHLO, STARTTLS and AUTH concern the server and not a recipient.
@@ -98,7 +99,7 @@ enum SmtpStep {
     Message,
 }
 
-/// A mail server as it is configured.
+/// A configured mail server.
 pub(super) struct SmtpServer {
     smtp: Smtp,
     hello: Hello,
@@ -106,7 +107,7 @@ pub(super) struct SmtpServer {
 }
 
 impl SmtpServer {
-    /// Sets the server up; nothing is connected yet. `ca_file` holds extra trusted roots.
+    /// Sets up the server without connecting. `ca_file` holds extra trusted roots.
     pub(super) fn new(email: &Email, ca_file: Option<&Path>) -> Result<Self, String> {
         Ok(Self {
             smtp: email.smtp.clone(),
@@ -163,8 +164,9 @@ impl SmtpServer {
         })
     }
 
-    /// Asks for STARTTLS and encrypts. What the server sent after its reply, before TLS, would be read as the answers
-    /// to what is sent through TLS: somebody on the way can put it there, so it ends the connection.
+    /// Upgrades the session with STARTTLS. Data sent between the server's reply and TLS would be
+    /// read as replies from inside TLS. An attacker in the middle could inject it, so it ends the
+    /// connection.
     async fn starttls(&self, mut session: SmtpSession) -> Result<SmtpSession, SmtpError> {
         if !session.extensions.starttls {
             return Err(SmtpError::transient(
@@ -222,7 +224,7 @@ impl SmtpServer {
     }
 }
 
-/// What a failed read, write or connect means, without the operating system's numbers.
+/// Describes an I/O error without the operating system's error number.
 fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof
@@ -241,7 +243,7 @@ fn io_text(error: &io::Error) -> String {
     }
 }
 
-/// What the server offers.
+/// The extensions that the server offers.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an extension of its own"
@@ -288,7 +290,8 @@ pub(super) struct SmtpSession {
 }
 
 impl SmtpSession {
-    /// Sends one message to one recipient. After an error that is not about the recipient the session is of no more use.
+    /// Sends one message to one recipient. After an error that is not about the recipient the
+    /// session is unusable.
     pub(super) async fn send(
         &mut self,
         from: &str,
@@ -340,7 +343,7 @@ impl SmtpSession {
         }
     }
 
-    /// A server that demands STARTTLS says so in words of its own; ours name the key.
+    /// Adds which key to set when the server requires STARTTLS.
     fn with_advice(&self, mut error: SmtpError) -> SmtpError {
         if error.text.starts_with("530") && !self.encrypted && self.extensions.starttls {
             error.text +=
@@ -349,13 +352,13 @@ impl SmtpSession {
         error
     }
 
-    /// Says goodbye, without waiting for the answer.
+    /// Sends QUIT without waiting for the reply.
     pub(super) async fn quit(mut self) {
         let goodbye = async {
             self.stream.write_all(b"QUIT\r\n").await?;
             self.stream.shutdown().await
         };
-        // Everything that matters was acknowledged before.
+        // All messages were acknowledged before.
         let _ = timeout(Duration::from_secs(1), goodbye).await;
     }
 
@@ -385,7 +388,7 @@ impl SmtpSession {
         if !reply.is_permanent() {
             return Err(SmtpError::refusal(SmtpStep::Session, &reply));
         }
-        // RFC 5321, section 3.2: a server that knows no EHLO may know HELO.
+        // RFC 5321, section 3.2: a server without EHLO may support HELO.
         self.extensions = Extensions::default();
         match self
             .command(&format!("HELO {name}"), SmtpStep::Session)
@@ -447,7 +450,7 @@ impl SmtpSession {
     }
 }
 
-/// The replies in `bytes`, as people see them, until one is none: for the fuzz target.
+/// Returns the replies in `bytes`, formatted, up to the first invalid one: for the fuzz target.
 #[doc(hidden)]
 pub fn read_replies(bytes: &[u8]) -> Vec<String> {
     let mut source = bytes;
@@ -464,7 +467,7 @@ pub fn read_replies(bytes: &[u8]) -> Vec<String> {
     }
 }
 
-/// The message with its end, and with the dots doubled that begin a line (RFC 5321, section 4.5.2).
+/// Doubles leading dots and appends the end mark (RFC 5321, section 4.5.2).
 fn dot_stuffed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 64);
     for line in message.split_inclusive(|byte| *byte == b'\n') {

@@ -1,5 +1,5 @@
-//! A server's replies, within a limit of bytes. Bare line feeds and text that is not UTF-8 are accepted, as other clients
-//! accept them.
+//! Reads a server's replies, limited in size. Like other clients, it accepts bare line feeds and
+//! invalid UTF-8.
 
 use std::fmt;
 
@@ -7,11 +7,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::SmtpError;
 
-/// The most bytes of one reply with all its lines. RFC 5321 knows lines of 512 bytes and needs about twenty of them.
+/// The maximum size of a reply in bytes. RFC 5321 has lines of 512 bytes, and about twenty of them
+/// are needed.
 const MAX_REPLY: usize = 64 * 1024;
-/// The most characters of a reply that are repeated to people.
+/// The maximum number of characters of a reply that are shown.
 const MAX_SHOWN: usize = 300;
-/// How much is read at once.
+/// How many bytes are read at a time.
 const CHUNK: usize = 2048;
 
 /// One reply.
@@ -23,12 +24,12 @@ pub(super) struct SmtpReply {
 }
 
 impl SmtpReply {
-    /// Accepted, or to be continued.
+    /// Reports whether the command was accepted or may continue.
     pub(super) fn is_positive(&self) -> bool {
         (200..400).contains(&self.code)
     }
 
-    /// The same command will be refused again.
+    /// Reports whether the same command would be rejected again.
     pub(super) fn is_permanent(&self) -> bool {
         (500..600).contains(&self.code)
     }
@@ -45,20 +46,20 @@ impl fmt::Display for SmtpReply {
     }
 }
 
-/// Cuts what arrives into replies.
+/// Splits the received bytes into replies.
 #[derive(Debug, Default)]
 pub(super) struct ReplyReader {
-    /// What arrived and belongs to no reply yet.
+    /// Received bytes that belong to no reply yet.
     buffer: Vec<u8>,
 }
 
 impl ReplyReader {
-    /// Whether nothing arrived beyond the last reply.
+    /// Reports whether nothing was received beyond the last reply.
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
 
-    /// The next reply.
+    /// Reads the next reply.
     pub(super) async fn next(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -78,7 +79,7 @@ impl ReplyReader {
         }
     }
 
-    /// The next line with its end, of at most `room` bytes.
+    /// Reads the next line with its end, of at most `room` bytes.
     async fn line(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -119,7 +120,7 @@ fn too_long() -> SmtpError {
     ))
 }
 
-/// The code of a line, whether it is the reply's last, and its text.
+/// Parses the code of a line, whether it is the reply's last, and its text.
 fn parse(line: &str) -> Result<(u16, bool, &str), SmtpError> {
     let foreign = || SmtpError::transient("the port does not speak SMTP");
     let digits = line.get(..3).ok_or_else(foreign)?;
