@@ -92,7 +92,7 @@ pub enum Fault {
     EndlessComments,
     /// A body of spaces.
     HugeBody {
-        /// Its length.
+        /// The length of the body.
         bytes: u64,
     },
     /// Endless response headers.

@@ -14,7 +14,7 @@ const MAX_QUOTED: usize = 3;
 /// entire secrets.
 const MAX_TEXT_CHARS: usize = 2000;
 
-/// How many characters after the word `model` its name and verdict may take.
+/// The maximum distance from the word `model` to the text that says it is missing, in characters.
 const MODEL_NAME_CHARS: usize = 80;
 
 /// The word for a model in several languages; "modelo" and "modell" begin like the first.

@@ -4,9 +4,9 @@
 use crate::model::Timestamp;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// 2014. No current status page is older, so an earlier time means that the ID is not a ULID.
+/// The year 2014. No current status page is older, so an earlier time is not from a ULID.
 const EARLIEST_MS: i64 = 1_388_534_400_000;
-/// 2100.
+/// The year 2100.
 const LATEST_MS: i64 = 4_102_444_800_000;
 
 /// Returns when the ID was created; `None` if it is not a ULID.
