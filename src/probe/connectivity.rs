@@ -1,6 +1,6 @@
-//! Connectivity checks: small, highly available targets of different operators. When a probe fails below HTTP and none of
-//! them answers either, the failure is this machine's. A DNS failure is this machine's until unrelated names resolve
-//! after it while the failing one still does not.
+//! Connectivity checks: small, highly available targets of different operators. When a probe fails
+//! below HTTP and none of them responds either, the failure is local. A DNS failure is local unless
+//! unrelated names resolve afterwards while the failing one still does not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,28 +15,28 @@ use url::Url;
 use crate::config::{ConnectivityCheck, address_of, is_local};
 use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Fault, ProviderName};
 
-/// All are asked at once, and have so long to answer.
+/// Time limit of the checks, which run in parallel.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// An answer counts for the probes that fail together.
+/// How long a result is reused, for probes that fail together.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// A resolver that fails now and then must fail the name this often in a row, and resolve others each time, before the
-/// failure is the provider's.
+/// A DNS failure is the provider's only if the name fails this many times in a row while others
+/// resolve each time. The resolver may be losing queries.
 const LOOKUP_ROUNDS: u32 = 3;
-/// The most unrelated names that are looked up at once.
+/// The maximum number of unrelated names looked up in parallel.
 const MAX_NAMES: usize = 3;
-/// The most DNS failures that are examined at once: each lookup may occupy a thread.
+/// The maximum number of DNS failures examined in parallel: each lookup may occupy a thread.
 const MAX_EXAMINED: usize = 8;
-/// The limit for examining one DNS failure.
+/// Time limit for examining one DNS failure.
 const EXAMINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The configured connectivity checks.
 #[derive(Debug)]
 pub struct ConnectivityChecks {
     targets: Vec<Target>,
-    /// Host names of the endpoints, each with its failure domain.
+    /// Hostnames of the endpoints, each with its failure domain.
     hosts: Vec<(String, ProviderName)>,
-    /// Host names of the connectivity checks.
+    /// Hostnames of the connectivity checks.
     names: Vec<String>,
     examining: Semaphore,
     last: Mutex<Option<(Instant, ConnectivityCheckResult)>>,
@@ -45,12 +45,13 @@ pub struct ConnectivityChecks {
 #[derive(Debug)]
 struct Target {
     url: Url,
-    /// For https: any answer to a HEAD will do, whatever its status.
+    /// For https: any response to a HEAD request will do, whatever its status.
     client: Option<reqwest::Client>,
 }
 
 impl ConnectivityChecks {
-    /// The given checks. Names of `endpoints` are looked up too, when that of another provider does not resolve.
+    /// Creates the checks. Names of `endpoints` are looked up too when another provider's name does
+    /// not resolve.
     pub fn new(checks: &[ConnectivityCheck], endpoints: &[Arc<Endpoint>]) -> Self {
         let target = |c: &ConnectivityCheck| Target {
             url: c.url.clone(),
@@ -69,7 +70,8 @@ impl ConnectivityChecks {
         }
     }
 
-    /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and no nearer than the nearest of them.
+    /// Runs the checks if `fault` of `endpoint` may be local: it is below HTTP, and the endpoint is
+    /// no nearer than the nearest check.
     pub async fn ask_about(
         &self,
         endpoint: &Endpoint,
@@ -102,8 +104,8 @@ impl ConnectivityChecks {
         })
     }
 
-    /// Whether unrelated names resolve now while that of `endpoint` still does not, several times in a row. A single
-    /// success elsewhere proves little when the resolver loses queries.
+    /// Reports whether unrelated names resolve while that of `endpoint` does not, several times in
+    /// a row. A single success proves little when the resolver loses queries.
     async fn zone_is_broken(&self, endpoint: &Endpoint) -> bool {
         let Some(own) = endpoint.base_url.domain() else {
             return false;
@@ -126,7 +128,7 @@ impl ConnectivityChecks {
             .unwrap_or(false)
     }
 
-    /// Hosts of endpoints of other providers that share no zone with `own`.
+    /// Returns hosts of endpoints of other providers that share no zone with `own`.
     fn unrelated_hosts(&self, own: &str, domain: &str) -> Vec<String> {
         let mut hosts: Vec<_> = self
             .hosts
@@ -140,12 +142,12 @@ impl ConnectivityChecks {
         hosts
     }
 
-    /// Asks them all at once; `None` when there are none.
+    /// Runs all checks in parallel; `None` when there are none.
     pub async fn ask(&self) -> Option<ConnectivityCheckResult> {
         if self.targets.is_empty() {
             return None;
         }
-        // A caller that comes while they are being probed waits for that result.
+        // A caller that arrives during a run waits for its result.
         let mut last = self.last.lock().await;
         if let Some((at, reach)) = *last
             && at.elapsed() < FRESH
@@ -162,14 +164,14 @@ impl ConnectivityChecks {
                         any: true,
                         by_name: reach.by_name || by_name,
                     };
-                    // Nothing more can be learned from the rest.
+                    // The other checks cannot change the result.
                     if reach.by_name || !any_named {
                         break;
                     }
                 }
             }
         };
-        // What has answered by then counts.
+        // Responses received by then count.
         let _ = tokio::time::timeout(PATIENCE, all).await;
         *last = Some((Instant::now(), reach));
         Some(reach)
@@ -181,7 +183,7 @@ impl Target {
         self.url.has_host() && address_of(&self.url).is_none()
     }
 
-    /// Whether it answers, and if so whether by its name.
+    /// Runs the check. Returns whether the target was reached by name; `None` without a response.
     async fn ask(&self) -> Option<bool> {
         let answers = if let Some(client) = &self.client {
             client.head(self.url.clone()).send().await.is_ok()
@@ -196,27 +198,29 @@ impl Target {
     }
 }
 
-/// The name to look up for a check: its `name`, else the host of its URL.
+/// Returns the name to look up for a check: its `name`, else the host of its URL.
 fn name_of(check: &ConnectivityCheck) -> Option<String> {
     check
         .name
         .clone()
         .or_else(|| {
-            // `tcp` is no special scheme, so the URL parser does not distinguish names from addresses.
+            // `tcp` is not a special scheme, so the URL parser does not distinguish names from
+            // addresses.
             let is_name = address_of(&check.url).is_none();
             check.url.host_str().filter(|_| is_name).map(str::to_owned)
         })
         .filter(|name| name != "localhost")
 }
 
-/// The last two labels of a name: names that share them may share a broken zone.
+/// Returns the last two labels of a name: names that share them may share a broken zone.
 fn zone(name: &str) -> String {
     let mut labels: Vec<_> = name.trim_end_matches('.').rsplit('.').take(2).collect();
     labels.reverse();
     labels.join(".").to_ascii_lowercase()
 }
 
-/// Whether two thirds of up to three `names`, looked up at once, resolve; not if there are none.
+/// Reports whether two thirds of up to three `names`, looked up in parallel, resolve; false if
+/// there are none.
 async fn most_resolve(names: &[String]) -> bool {
     let names = &names[..names.len().min(MAX_NAMES)];
     let lookups: FuturesUnordered<_> = names.iter().map(|name| resolves(name)).collect();
@@ -227,7 +231,7 @@ async fn most_resolve(names: &[String]) -> bool {
     !names.is_empty() && resolved * 3 >= names.len() * 2
 }
 
-/// Whether `name` resolves within the limit.
+/// Reports whether `name` resolves within the time limit.
 async fn resolves(name: &str) -> bool {
     let lookup = tokio::net::lookup_host((name, 443));
     let found = tokio::time::timeout(PATIENCE, lookup).await;
@@ -238,7 +242,7 @@ fn client(url: &Url) -> Option<reqwest::Client> {
     if url.scheme() != "https" {
         return None;
     }
-    // For a library user: `main` has done it already.
+    // For library users; `main` has done it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
@@ -246,7 +250,7 @@ fn client(url: &Url) -> Option<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .no_proxy();
-    // Where TLS cannot be set up, a connection has to do.
+    // If TLS cannot be set up, fall back to a TCP connection.
     builder.build().ok()
 }
 

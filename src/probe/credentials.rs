@@ -1,5 +1,5 @@
-//! What stands for an endpoint's key: tokens of Microsoft Entra ID and Google, temporary keys of AWS. They are fetched
-//! when they are needed and kept until shortly before they expire.
+//! Dynamic credentials: tokens of Microsoft Entra ID and Google, temporary keys of AWS. They are
+//! fetched on demand and cached until shortly before they expire.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,19 +26,19 @@ use llmwatch_core::model::{
 use llmwatch_core::protocol::dialect::{Credential, Request};
 use llmwatch_core::protocol::{aws_credentials, entra_token, google_token};
 
-/// A token is fetched anew when it has less than this left.
+/// A token is refreshed when it has less than this left.
 const SPARE: Duration = Duration::from_mins(5);
-/// How long all steps of a fetch may take, and how long an answer may be.
+/// Time limit of all steps of a fetch, and size limit of a response.
 const WITHIN: Duration = Duration::from_secs(10);
 const MAX_BYTES: usize = 64 * 1024;
-/// How long a service on this machine or beside it may take to be reached.
+/// Time limit of a metadata service, on this machine or its network.
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
-/// How long the keys of a profile are used before the file is read again.
+/// How long the keys of a profile are cached before the file is read again.
 const PROFILE_LIFE: Duration = Duration::from_mins(1);
-/// What stands for the key in one request.
+/// The credential of one request.
 #[derive(Debug, Clone)]
 pub(super) enum Held {
-    /// Nothing: the key of the configuration is used.
+    /// The key of the configuration.
     Configured,
     /// A token.
     Token(Secret),
@@ -47,7 +47,7 @@ pub(super) enum Held {
 }
 
 impl Held {
-    /// As the request takes it.
+    /// Returns the credential in the form that requests take.
     pub(super) fn credential(&self) -> Credential<'_> {
         match self {
             Self::Configured => Credential::Configured,
@@ -56,7 +56,7 @@ impl Held {
         }
     }
 
-    /// What must not show in an answer's text.
+    /// Returns the secrets to mask in the response text.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match self {
             Self::Configured => Vec::new(),
@@ -66,7 +66,7 @@ impl Held {
     }
 }
 
-/// Where something kept came from. It may hold secrets, so it does not show itself.
+/// The source of a cached credential. It may contain secrets, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct CredentialSource(String);
 
@@ -109,8 +109,8 @@ impl CredentialSource {
     }
 }
 
-/// What all endpoints have fetched, by where it came from, and until when it is good: by the time the machine is up, since
-/// a token ages while the machine sleeps as well.
+/// The cached credentials of all endpoints, by source, with their expiry. Expiry is in machine
+/// uptime, which includes suspension, since tokens age then as well.
 #[derive(Debug, Default)]
 pub(super) struct Credentials(Mutex<BTreeMap<CredentialSource, (Held, Duration)>>);
 
@@ -123,13 +123,14 @@ impl Credentials {
     }
 
     async fn keep(&self, source: CredentialSource, held: Held, life: Duration) {
-        // One that lives shorter than the spare is used for half its life.
+        // A lifetime shorter than the spare is used up to half.
         let until = uptime() + life.saturating_sub(SPARE).max(life / 2);
         self.0.lock().await.insert(source, (held, until));
     }
 }
 
-/// What stands for the key of `endpoint`, and how long it took to fetch, if it was. The error is the end of the probe.
+/// Returns the credential of `endpoint`, and how long it took if it was fetched. An error ends the
+/// probe.
 pub(super) async fn obtain(
     prober: &Prober,
     endpoint: &Endpoint,
@@ -189,7 +190,7 @@ impl Fetch<'_> {
         self.token(&entra_token::request(entra)).await
     }
 
-    /// A token of OAuth 2.0.
+    /// Fetches an OAuth 2.0 token.
     async fn token(&self, request: &Request) -> Fetched {
         let (status, body) = self
             .send(request, MetadataRoute::Usual)
@@ -307,7 +308,7 @@ impl Fetch<'_> {
         Ok((Held::Aws(keys), life))
     }
 
-    /// Asks a service beside this machine for AWS keys.
+    /// Asks a metadata service for AWS keys.
     async fn metadata(&self, request: &Request) -> Result<(u16, String), (Fault, String)> {
         self.send(request, MetadataRoute::Metadata).await.map_err(|(_, words)| {
             let host = request.url.host_str().unwrap_or_default();
@@ -321,7 +322,7 @@ impl Fetch<'_> {
         })
     }
 
-    /// One request and the status and body of its answer.
+    /// Sends one request. Returns the status and body of the response.
     async fn send(
         &self,
         request: &Request,
@@ -376,9 +377,9 @@ impl Fetch<'_> {
 /// How a service is reached.
 #[derive(Clone, Copy)]
 enum MetadataRoute {
-    /// As the endpoints are.
+    /// Like the endpoints.
     Usual,
-    /// Without a proxy and at once: it is on this machine or beside it.
+    /// Without a proxy and with a short time limit: it is on this machine or its network.
     Metadata,
 }
 
@@ -396,7 +397,7 @@ async fn read_file(path: &std::path::Path) -> Result<String, (Fault, String)> {
         .map_err(|error| failed(transport::describe_io(&error)))
 }
 
-/// The signature of `text` by RS256, as a JSON Web Token has it.
+/// Signs `text` with RS256, as JSON Web Tokens require.
 fn sign(pem: &Secret, text: &str) -> Result<String, &'static str> {
     let key = service_key(pem)?;
     let mut signature = vec![0; key.public().modulus_len()];

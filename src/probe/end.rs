@@ -1,4 +1,4 @@
-//! How an exchange over HTTP ends: what hyper is asked to send, and what its errors mean.
+//! HTTP exchanges: builds hyper's request, and interprets its errors.
 
 use std::io;
 
@@ -13,17 +13,17 @@ use llmwatch_core::protocol::dialect;
 use llmwatch_core::protocol::response::{ResponseOutcome, Times};
 use llmwatch_core::protocol::response_head::ResponseHead;
 
-/// How a probe came to its end.
+/// How a probe ended.
 pub(super) enum End {
-    /// With an answer, right or wrong.
+    /// With a response, correct or not.
     Answered(ResponseHead, Times, ResponseOutcome),
-    /// Before there was one.
+    /// Before any response.
     Broken(Fault, String),
-    /// With a part of one.
+    /// In the middle of a response.
     BrokenOff(ResponseHead, Times, ResponseOutcome, Fault, String),
 }
 
-/// The request as hyper takes it; `proxy` is one that is asked to pass it on.
+/// Builds hyper's request; `proxy` is one that forwards it.
 pub(super) fn message(
     request: &dialect::Request,
     http2: bool,
@@ -36,7 +36,8 @@ pub(super) fn message(
     };
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let mut message = Request::builder().method(request.method.as_str());
-    // HTTP/2 carries the authority in the target, as HTTP/1.1 does towards a proxy; else it stands in a header.
+    // The authority is in the target for HTTP/2, and for HTTP/1.1 to a proxy; otherwise in a
+    // header.
     if http2 || proxy.is_some() {
         message = message.uri(format!("{}://{authority}{target}", url.scheme()));
     } else {
@@ -54,7 +55,7 @@ pub(super) fn message(
     message.body(Full::new(Bytes::from(request.body.clone())))
 }
 
-/// What went wrong below the answer; `cut` when the connection was simply closed.
+/// Classifies a transport error; `cut` is for a connection that was simply closed.
 pub(super) fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
     if transport::tls_error(error).is_some() {
         return Fault::TlsHandshake;
@@ -71,7 +72,7 @@ pub(super) fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
     }
 }
 
-/// What happened, in plain English: the library's own text names its types and manuals.
+/// Describes an error in plain English: hyper's text names its types and manuals.
 pub(super) fn explain(error: &hyper::Error) -> String {
     if let Some(tls) = transport::tls_error(error) {
         return transport::describe_tls(tls);
@@ -97,7 +98,7 @@ pub(super) fn explain(error: &hyper::Error) -> String {
     }
 }
 
-/// The operating system's error inside one of HTTP, however deep.
+/// Finds the operating system's error inside an HTTP error, at any depth.
 fn io_error(error: &hyper::Error) -> Option<&io::Error> {
     let mut next = std::error::Error::source(error);
     while let Some(error) = next {

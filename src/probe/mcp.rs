@@ -1,4 +1,4 @@
-//! A probe of an MCP server: a few requests in a row, which are one answer together.
+//! A probe of an MCP server: several requests in a row, recorded as one response.
 
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use llmwatch_core::protocol::dialect::mcp::{McpStep, Session};
 use llmwatch_core::protocol::dialect::{self, ProbeRequest};
 
 impl Run<'_> {
-    /// Initializes a session, lists the tools and calls one where the configuration says so.
+    /// Initializes a session, lists the tools and calls one if configured.
     pub(super) async fn mcp(&mut self, ask: &ProbeRequest<'_>, sample: &mut Sample) -> End {
         self.start = Instant::now();
         let mut session = Session::default();
@@ -21,7 +21,7 @@ impl Run<'_> {
         };
         let line = line.filter(HttpConnection::is_ready);
         if let (Some(mut line), Some(request)) = (line, session.end(ask)) {
-            // It is polite to end a session, and nothing follows if that fails.
+            // Ending the session is a courtesy; a failure has no consequences.
             let _ = tokio::time::timeout(REST, self.notify(&request, &mut line)).await;
         }
         end
@@ -46,7 +46,7 @@ impl Run<'_> {
                 Some(line) => line,
                 None => self.connect(&request).await?,
             };
-            // The stages are those of the first connection.
+            // Record the stages of the first connection.
             self.stages = *first.get_or_insert(self.stages);
             if session.step == McpStep::Ready {
                 self.notify(&request, &mut line).await?;
@@ -79,7 +79,7 @@ impl Run<'_> {
         }
     }
 
-    /// Sends what has no answer but a status.
+    /// Sends a notification, whose response is only a status.
     async fn notify(
         &mut self,
         request: &dialect::Request,

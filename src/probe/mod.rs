@@ -1,7 +1,8 @@
-//! One probe: a real request on a connection of its own, with a limit for every stage, and the sample that records it.
+//! One probe: a real request on its own connection, with a time limit for every stage, and the
+//! sample that records it.
 //!
-//! A failed probe is data: nothing here returns an error for what the world does. Nothing is retried, redirected or
-//! taken from a cache; a monitor wants the first attempt.
+//! A failed probe is data: remote failures are never returned as errors. Nothing is retried,
+//! redirected or cached, since a monitor needs the first attempt.
 
 mod connectivity;
 mod credentials;
@@ -39,14 +40,15 @@ use llmwatch_core::model::{
 use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
 
-/// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
+/// How often a provider is asked for the shutdown date of a model, and the time limit of that
+/// request.
 const LOOK_UP_EVERY: Duration = Duration::from_hours(24);
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why nothing can be probed.
+/// Why a prober cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ProberSetupError {
-    /// The extra roots cannot be read.
+    /// The extra root certificates cannot be read.
     #[error("cannot use `ca_file` `{path}`: {why}", path = path.display())]
     Roots {
         /// The file.
@@ -57,12 +59,12 @@ pub enum ProberSetupError {
     /// A client certificate cannot be used.
     #[error("cannot use `client_cert` `{path}`: {why}", path = path.display())]
     ClientCertificate {
-        /// The file of the certificate.
+        /// The certificate file.
         path: PathBuf,
         /// The cause.
         why: String,
     },
-    /// TLS cannot be set up at all.
+    /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -70,35 +72,35 @@ pub enum ProberSetupError {
 /// When and why a probe is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
-    /// When it should begin.
+    /// When it was scheduled to start.
     pub scheduled_at: Timestamp,
-    /// When it does.
+    /// When it actually starts.
     pub started_at: Timestamp,
     /// Why.
     pub trigger: Trigger,
 }
 
-/// What all probes share.
+/// The state that all probes share.
 #[derive(Debug, Clone)]
 pub struct Prober {
     tls: Arc<ClientConfig>,
-    /// The TLS of endpoints with a client certificate.
+    /// The TLS configurations of endpoints with a client certificate.
     tls_with: Arc<BTreeMap<ClientIdentity, Arc<ClientConfig>>>,
-    /// The TLS of proxies that are reached over it.
+    /// The TLS configuration of proxies that are reached over TLS.
     proxy_tls: Arc<ClientConfig>,
     proxies: Arc<Proxies>,
     location: String,
     pool: Arc<Pool>,
     credentials: Arc<Credentials>,
-    /// What the servers have refused of the endpoints' requests.
+    /// How each endpoint's requests are adapted to what the server rejected.
     adaptations: Arc<Mutex<BTreeMap<EndpointName, Adaptations>>>,
-    /// When the list of models was last asked for an endpoint's model.
+    /// When each endpoint's model was last looked up.
     looked_up: Arc<Mutex<BTreeMap<EndpointName, Instant>>>,
     _stamping: Arc<TimestampingSocket>,
 }
 
 impl Prober {
-    /// A prober with the system's trusted roots and those of `ca_file`.
+    /// Creates a prober that trusts the system's roots and those of `ca_file`.
     ///
     /// # Errors
     /// When `ca_file` cannot be read or TLS cannot be set up.
@@ -128,7 +130,7 @@ impl Prober {
         })
     }
 
-    /// The TLS of an endpoint: with its client certificate, if it has one.
+    /// Returns the TLS configuration of an endpoint, with its client certificate if it has one.
     fn tls_of(&self, endpoint: &Endpoint) -> Arc<ClientConfig> {
         let tls = endpoint
             .client
@@ -138,7 +140,7 @@ impl Prober {
         if endpoint.api != Api::Realtime {
             return tls.clone();
         }
-        // A WebSocket begins as a request of HTTP/1.1.
+        // A WebSocket starts as an HTTP/1.1 request.
         let mut tls = (**tls).clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(tls)
@@ -164,7 +166,8 @@ impl Prober {
         sample
     }
 
-    /// Once a day, beside a good scheduled probe, it is looked up whether the provider is about to shut the model down.
+    /// Reports whether to look up the model's shutdown date: once a day, after a successful
+    /// scheduled probe.
     fn wants_look_up(&self, endpoint: &Endpoint, sample: &Sample) -> bool {
         if matches!(
             endpoint.api,
@@ -207,10 +210,10 @@ impl Prober {
     }
 }
 
-/// What is trusted: the system's roots and those of `ca_file`.
+/// Loads the trusted roots: the system's and those of `ca_file`.
 fn roots(settings: &Settings) -> Result<RootCertStore, ProberSetupError> {
     let mut roots = RootCertStore::empty();
-    // A system without roots still reaches plain HTTP and whatever `ca_file` vouches for.
+    // Without system roots, plain HTTP and servers trusted by `ca_file` still work.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &settings.process.ca_file {
         let failed = |why: String| ProberSetupError::Roots {
@@ -231,7 +234,8 @@ fn roots(settings: &Settings) -> Result<RootCertStore, ProberSetupError> {
     Ok(roots)
 }
 
-/// The TLS of a probe, HTTP/2 where it is offered, with a client certificate if there is one.
+/// Creates the TLS configuration of a probe: HTTP/2 if offered, and a client certificate if
+/// configured.
 fn tls_config(
     roots: &RootCertStore,
     identity: Option<&ClientIdentity>,
@@ -253,7 +257,7 @@ fn tls_config(
                 .map_err(|e| failed(e.to_string()))?
         }
     };
-    // A resumed session would hide what a fresh connection costs.
+    // A resumed session would hide the cost of a fresh connection.
     config.resumption = rustls::client::Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)

@@ -1,10 +1,11 @@
-//! Connections: one is made for every probe, or kept between the probes of an endpoint that says `reuse`.
+//! Connections: opened for every probe, or kept between the probes of an endpoint with `reuse`.
 //!
-//! What moves the bytes runs within the probe's own task. With a task of its own a request would wait for a turn among all
-//! others between being made and being sent, and many probes that start together would measure each other.
+//! The connection driver runs within the probe's own task. In a separate task, a built request
+//! would wait for its turn before it is sent, and probes that start together would delay each
+//! other.
 //!
-//! Of a kept HTTP/1.1 connection only the socket (and its TLS) is kept: buffers and channels, 25 KiB for each endpoint, are
-//! made anew for each probe.
+//! Only the socket (and its TLS state) of an HTTP/1.1 connection is kept. Buffers and channels, 25
+//! KiB for each endpoint, are recreated for each probe.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -26,9 +27,9 @@ use super::timestamped_stream::Arrivals;
 use super::transport::{Connected, Io};
 use llmwatch_core::model::{EndpointName, Timestamp};
 
-/// All headers of an answer together. OpenAI's take about two kilobytes.
+/// The maximum size of all response headers. OpenAI's take about two kilobytes.
 const MOST_HEADER_BYTES: usize = 64 * 1024;
-/// How many headers an answer may have.
+/// The maximum number of response headers.
 const MOST_HEADERS: usize = 128;
 
 /// A connection that speaks HTTP. Dropping it closes it.
@@ -40,13 +41,14 @@ pub(super) struct HttpConnection {
     pub(super) tls_expires_at: Option<Timestamp>,
 }
 
-/// What moves the bytes between the socket and the request.
+/// Moves the bytes between the socket and the request.
 enum Driver {
-    /// HTTP/1.1, which runs while something is waited for and can be taken apart; `None` when it has ended.
+    /// HTTP/1.1: polled while something is awaited, and can be taken apart; `None` after it has
+    /// ended.
     Http1(Option<Box<http1::Connection<TokioIo<Io>, Full<Bytes>>>>),
-    /// Runs while something is waited for.
+    /// Polled while something is awaited.
     Here(Fuse<BoxFuture<'static, ()>>),
-    /// Runs in a task of its own: an idle HTTP/2 connection has to answer pings and notice that the other side closes it.
+    /// Runs in its own task: an idle HTTP/2 connection has to answer pings and detect a close.
     Apart(
         #[expect(dead_code, reason = "held so that the task ends with the connection")]
         AbortOnDropHandle<()>,
@@ -69,7 +71,7 @@ impl Driver {
         }
     }
 
-    /// Waits for `wanted`, which comes over this connection.
+    /// Awaits `wanted` while driving this connection.
     async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         let mut wanted = pin!(wanted);
         poll_fn(|context| {
@@ -79,7 +81,7 @@ impl Driver {
             if matches!(self, Self::Apart(_)) {
                 return Poll::Pending;
             }
-            // When it has ended, the pending request fails with the error.
+            // Once it has ended, the pending request fails with the error.
             self.poll(context);
             wanted.as_mut().poll(context)
         })
@@ -93,7 +95,7 @@ enum HttpSender {
 }
 
 impl HttpConnection {
-    /// Begins to speak HTTP on `connected`; `upgrades` says whether it may become a WebSocket.
+    /// Starts HTTP on `connected`; `upgrades` says whether it may become a WebSocket.
     pub(super) async fn begin(
         connected: Connected,
         remote: Option<SocketAddr>,
@@ -105,7 +107,7 @@ impl HttpConnection {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(MOST_HEADER_BYTES as u32);
             let (sender, driver) = builder.handshake(io).await?;
-            // How it ends shows in the answer.
+            // Its error shows in the response.
             let driver = Driver::Here(driver.map(drop).boxed().fuse());
             (HttpSender::Http2(sender), driver)
         } else {
@@ -141,7 +143,7 @@ impl HttpConnection {
         self.drive(answer).await
     }
 
-    /// Waits for `wanted`, which comes over this connection.
+    /// Awaits `wanted` while driving this connection.
     pub(super) async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         self.driver.drive(wanted).await
     }
@@ -150,7 +152,7 @@ impl HttpConnection {
         matches!(self.sender, HttpSender::Http2(_))
     }
 
-    /// Whether another request can be sent on it.
+    /// Reports whether another request can be sent on it.
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
             HttpSender::Http1(sender) => sender.is_ready(),
@@ -160,7 +162,7 @@ impl HttpConnection {
 }
 
 impl HttpConnection {
-    /// What of the connection is kept until the next probe; `None` when it takes no further request.
+    /// Returns the part of the connection to keep for the next probe; `None` if it is not reusable.
     fn rest(mut self) -> Option<Kept> {
         let sender = match &mut self.sender {
             HttpSender::Http2(_) => {
@@ -171,14 +173,14 @@ impl HttpConnection {
             }
             HttpSender::Http1(sender) => sender,
         };
-        // Polled once more, the connection notes that the answer is over.
+        // Poll once more, so that the connection registers the end of the response.
         let is_ready = self.driver.drive(sender.ready()).now_or_never();
         let Driver::Http1(Some(connection)) = self.driver else {
             return None;
         };
         let parts = connection.into_parts();
         let mut io = parts.io.into_inner();
-        // This also makes the socket forget the probe's task, which it would wake and whose memory it would hold until then.
+        // This also clears the socket's waker, which would keep the probe's task in memory.
         let is_quiet = io.is_quiet();
         let is_idle = matches!(is_ready, Some(Ok(()))) && parts.read_buf.is_empty() && is_quiet;
         is_idle.then(|| {
@@ -198,7 +200,7 @@ enum Kept {
     Http2(HttpConnection),
 }
 
-/// An HTTP/1.1 connection without what is only needed during an exchange.
+/// An HTTP/1.1 connection without the parts that only an exchange needs.
 struct IdleSocket {
     io: Io,
     arrivals: Arrivals,
@@ -206,7 +208,7 @@ struct IdleSocket {
     tls_expires_at: Option<Timestamp>,
 }
 
-/// The kept connections, at most one an endpoint.
+/// The kept connections, at most one per endpoint.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<HashMap<EndpointName, Kept>>);
 
@@ -217,7 +219,7 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// The kept connection of an endpoint, if it is still good.
+    /// Takes the kept connection of an endpoint, if it is still usable.
     pub(super) async fn take(&self, endpoint: &str) -> Option<HttpConnection> {
         let kept = self.lines().remove(endpoint)?;
         match kept {

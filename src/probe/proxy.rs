@@ -1,5 +1,5 @@
-//! Which proxy, if any, stands between this machine and a target, and how it is asked for a tunnel: by `CONNECT` (RFC 9110
-//! §9.3.6), over TLS or not, or by SOCKS version 5 (RFC 1928).
+//! Proxies: selects the proxy for a target and opens tunnels. It supports `CONNECT` (RFC 9110
+//! §9.3.6), with or without TLS, and SOCKS version 5 (RFC 1928).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,23 +9,23 @@ use url::{Host, Url};
 use crate::config::Proxy;
 use llmwatch_core::model::Secret;
 
-/// The head of a proxy's answer has no more bytes.
+/// The maximum size of the head of a proxy's response, in bytes.
 const MOST_HEAD: usize = 8 * 1024;
 const SOCKS_PORT: u16 = 1080;
-/// Ways to log in to a SOCKS proxy.
+/// SOCKS authentication methods.
 const NO_LOGIN: u8 = 0;
 const LOGIN: u8 = 2;
 
-/// The proxies of the configuration, and how each is asked.
+/// The configured proxies and their parsed addresses.
 #[derive(Debug)]
 pub(super) struct Proxies {
     configured: Proxy,
     addresses: Vec<(Secret, Address)>,
 }
 
-/// Why a proxy has opened no tunnel.
+/// Why a proxy did not open a tunnel.
 pub(super) struct NoTunnel {
-    /// The status that it answered with, if it answered.
+    /// The status of its response, if any.
     pub(super) status: Option<u16>,
     pub(super) words: String,
 }
@@ -39,19 +39,19 @@ impl From<String> for NoTunnel {
     }
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ProxyKind {
-    /// HTTP, in the clear or over TLS.
+    /// HTTP, with or without TLS.
     Http,
     /// SOCKS version 5 (RFC 1928).
     Socks,
 }
 
-/// Where a proxy is, and how one shows who one is to it.
+/// The address and credentials of a proxy.
 #[derive(Clone)]
 pub(super) struct Address {
-    /// Where to connect to; `https` when the proxy itself is reached over TLS.
+    /// The URL to connect to; `https` when the proxy itself is reached over TLS.
     pub(super) url: Url,
     kind: ProxyKind,
     user: String,
@@ -91,24 +91,24 @@ impl Address {
         })
     }
 
-    /// Whether it passes a plain HTTP request on by itself.
+    /// Reports whether it can forward plain HTTP requests without a tunnel.
     pub(super) fn forwards(&self) -> bool {
         self.kind == ProxyKind::Http
     }
 
-    /// Host and port.
+    /// Returns its host and port.
     pub(super) fn name(&self) -> &str {
         &self.url[url::Position::BeforeHost..url::Position::AfterPort]
     }
 
-    /// The header that shows who asks.
+    /// Returns the header with the credentials.
     pub(super) fn authorization(&self) -> Option<(&'static str, &str)> {
         self.authorization
             .as_deref()
             .map(|value| ("proxy-authorization", value))
     }
 
-    /// Asks for a tunnel to the host and port of `target`.
+    /// Opens a tunnel to the host and port of `target`.
     pub(super) async fn open_tunnel<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
@@ -125,7 +125,7 @@ impl Address {
         }
     }
 
-    /// The tunnel of SOCKS version 5. Names are resolved by the proxy, as HTTP proxies do.
+    /// Opens a SOCKS 5 tunnel. The proxy resolves names, as HTTP proxies do.
     async fn socks<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
@@ -170,7 +170,7 @@ impl Address {
         stream.write_all(&request).await.map_err(broken)?;
         let mut reply = [0; 4];
         stream.read_exact(&mut reply).await.map_err(broken)?;
-        // The address that follows says from where the proxy connects.
+        // The address that follows is the one that the proxy connects from.
         let length = match reply[3] {
             1 => 4,
             4 => 16,
@@ -185,7 +185,7 @@ impl Address {
         }
     }
 
-    /// The login by a name and a password (RFC 1929).
+    /// Authenticates with user name and password (RFC 1929).
     async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
@@ -204,7 +204,7 @@ impl Address {
         }
     }
 
-    /// The tunnel of an HTTP proxy to `target`, a host and port.
+    /// Opens a tunnel through an HTTP proxy to `target`, a host and port.
     async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
@@ -221,7 +221,7 @@ impl Address {
             .await
             .map_err(failed)?;
         let mut head = Vec::new();
-        // Byte by byte: what follows the head belongs to the target.
+        // Read byte by byte: data after the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == MOST_HEAD {
                 return Err(format!("the proxy {} sends an endless answer", self.name()).into());
@@ -260,13 +260,13 @@ impl Proxies {
         }
     }
 
-    /// The proxy that passes a plain HTTP request to `target` on, instead of opening a tunnel.
+    /// Returns the proxy that forwards a plain HTTP request to `target` without a tunnel.
     pub(super) fn forwarder(&self, target: &Url) -> Option<&Address> {
         self.towards(target)
             .filter(|proxy| target.scheme() == "http" && proxy.forwards())
     }
 
-    /// The proxy on the way to `target`.
+    /// Returns the proxy for `target`.
     pub(super) fn towards(&self, target: &Url) -> Option<&Address> {
         let url = self.configured.towards(target)?;
         self.addresses
@@ -276,14 +276,14 @@ impl Proxies {
     }
 }
 
-/// A text as SOCKS has it, its length first.
+/// Encodes a text for SOCKS, prefixed with its length.
 fn with_length(text: &str) -> Result<Vec<u8>, String> {
     let length = u8::try_from(text.len())
         .map_err(|_| "a name or password has more than 255 bytes".to_owned())?;
     Ok(std::iter::once(length).chain(text.bytes()).collect())
 }
 
-/// What a SOCKS proxy says, in words (RFC 1928 §6).
+/// Describes the error code of a SOCKS proxy (RFC 1928 §6).
 fn socks_refusal(code: u8) -> String {
     match code {
         1 => "it failed".to_owned(),
@@ -299,7 +299,7 @@ fn socks_refusal(code: u8) -> String {
 }
 
 fn percent_decoded(text: &str) -> String {
-    // A form's reader, for which a plus would be a space, and the others the end.
+    // The form parser treats plus, ampersand and equals sign specially, so they are escaped first.
     let form = text
         .replace('+', "%2B")
         .replace('&', "%26")

@@ -1,4 +1,4 @@
-//! From how a probe ended to the sample that records it. Pure.
+//! Converts the end of a probe to its sample, without I/O.
 
 use std::time::Duration;
 
@@ -16,22 +16,23 @@ use llmwatch_core::protocol::response::{ResponseOutcome, Times};
 use llmwatch_core::protocol::response_head::ResponseHead;
 use llmwatch_core::schedule::budget::MAX_ADDED_TOKENS;
 
-/// How much of the provider's own words is kept, and of a wrong answer.
+/// How many bytes of the provider's message, and of a wrong answer, are kept.
 const MOST_WORDS: usize = 500;
 const MOST_ANSWER: usize = 200;
 
-/// What a probe of an endpoint is recorded by.
+/// The inputs for recording a probe.
 pub(super) struct Recorder<'a> {
     pub(super) endpoint: &'a Endpoint,
-    /// What stood for the key.
+    /// The credential that was used.
     pub(super) held: &'a Held,
     pub(super) stages: ConnectionTimes,
     pub(super) total: Duration,
-    /// The bytes of the request's body.
+    /// The size of the request body in bytes.
     pub(super) sent: usize,
 }
 
-/// The tokens that `bytes` can hold, at least about a byte each, with what a provider adds.
+/// Returns the most tokens that `bytes` can hold, at about one byte each, plus those that a
+/// provider adds.
 fn most_tokens(bytes: usize) -> u32 {
     u32::try_from(bytes)
         .unwrap_or(u32::MAX)
@@ -65,7 +66,8 @@ impl Recorder<'_> {
             }
             End::BrokenOff(head, times, ended, fault, words) => {
                 self.record_answer(sample, head, times, &ended);
-                // An answer that said what is wrong before it broke off is believed; a half one says nothing.
+                // An error that arrived before the response broke off is valid; an incomplete body
+                // is not.
                 let said = ended.fault.filter(|(fault, words)| {
                     words.is_some()
                         && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
@@ -140,8 +142,8 @@ impl Recorder<'_> {
         }
     }
 
-    /// What the probe cost. Usage is believed as far as the bytes allow; beyond that it is recorded as it was reported, but
-    /// priced at the limit.
+    /// Computes the cost of the probe. Implausible usage is recorded as reported, but priced at the
+    /// limit that the number of bytes allows.
     fn price(&self, sample: &mut Sample, answer: &Answer, received: usize) {
         let apart = answer.reasoning_tokens.filter(|_| answer.reasoning_apart);
         let input = answer.input_tokens.unwrap_or(0);
@@ -150,7 +152,7 @@ impl Recorder<'_> {
             .unwrap_or(0)
             .saturating_add(apart.unwrap_or(0));
         let most_input = most_tokens(self.sent);
-        // Thoughts are not always sent, and are limited by the budget of the request.
+        // Reasoning is not always sent, and is limited by the request's token budget.
         let most_output = most_tokens(received).saturating_add(self.endpoint.max_tokens);
         if input > most_input || output > most_output {
             sample.warnings.push(Warning::UsageImplausible);
@@ -160,7 +162,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Words from outside, without secrets and control characters, and not too long.
+    /// Sanitizes external text: no secrets, no control characters, limited length.
     fn presentable(&self, text: &str, most: usize) -> String {
         let endpoint = self.endpoint;
         let of_credentials = endpoint
@@ -178,7 +180,7 @@ impl Recorder<'_> {
             .chain(of_credentials)
             .chain(of_headers.clone());
         let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
-        // Behind `Bearer ` and the like the key itself stands, and may be repeated alone.
+        // The key itself follows `Bearer ` and similar prefixes, and may be echoed alone.
         let bare =
             of_headers.filter_map(|value| Some(Secret::new(value.expose().split_once(' ')?.1)));
         let redacted = bare.fold(redacted, |t, secret| secret.redact(&t));
@@ -191,20 +193,20 @@ impl Recorder<'_> {
     }
 }
 
-/// When `model` is shut down, in a list of models with their ends as they were written: a date or a moment.
+/// Returns when `model` is shut down, from a list of models with their end dates or times.
 pub(super) fn retires_at(model: &str, retiring: &[(String, String)]) -> Option<Timestamp> {
     let (_, end) = retiring.iter().find(|(id, _)| id == model)?;
     moment(end)
 }
 
-/// A date or a moment, as vendors write when a model ends.
+/// Parses a date or a time, as vendors write the end of a model.
 pub(super) fn moment(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text)
         .or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")))
         .ok()
 }
 
-/// Words that look like a live key are not repeated, ours or not.
+/// Masks anything that looks like an API key, ours or not.
 fn hide_keys(text: &str) -> String {
     let is_key = |word: &str| {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -235,7 +237,7 @@ fn round(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }
 
-/// A sample of a probe that has not ended yet.
+/// Creates the sample of a probe that has not ended yet.
 pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
     Sample {
         id: Uuid::now_v7(),

@@ -1,4 +1,4 @@
-//! One probe as it runs: connect, send, read, each stage within its limit.
+//! A running probe: connect, send, read, each stage within its time limit.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, P
 use llmwatch_core::protocol::response::ResponseReader;
 use llmwatch_core::protocol::response_head::{self, ResponseHead};
 
-/// What may still come after the end of an answer before its connection can be kept.
+/// How long to wait for the rest of a response before its connection is dropped instead of kept.
 pub(super) const REST: Duration = Duration::from_millis(250);
 
-/// How much one probe reads before others have their turn.
+/// How much one probe reads before it yields to others.
 const SHARE_BYTES: usize = 32 * 1024;
 const SHARE_FRAMES: usize = 32;
-/// A body may come in so many pieces: even empty ones cost time.
+/// The maximum number of frames of a body: even empty ones cost time.
 pub(super) const MAX_FRAMES: usize = 200_000;
 
 pub(super) struct Run<'a> {
@@ -35,15 +35,15 @@ pub(super) struct Run<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) now: Timestamp,
     pub(super) start: Instant,
-    /// When the answer had ended, if it did.
+    /// When the response ended, if it did.
     pub(super) end: Option<Instant>,
     pub(super) stages: ConnectionTimes,
-    /// The bytes of the request's body.
+    /// The size of the request body in bytes.
     pub(super) sent: usize,
 }
 
 impl<'a> Run<'a> {
-    /// A probe of `endpoint` at the time `now`.
+    /// Prepares a probe of `endpoint` at the time `now`.
     pub(super) fn new(prober: &'a Prober, endpoint: &'a Endpoint, now: Timestamp) -> Self {
         Self {
             prober,
@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Fills `sample` in.
+    /// Runs the probe and fills in `sample`.
     pub(super) async fn probe(mut self, mut sample: Sample) -> Sample {
         let id = sample.id.to_string();
         let (held, took) = credentials::obtain(self.prober, self.endpoint, self.now).await;
@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
             };
             adaptations.adopt(&adaptation);
             self.remember(adaptations.clone(), &adaptation);
-            // The two agree on a form of the request: the probe begins anew.
+            // The probe starts over with the adapted request.
             (self.end, self.stages) = (None, ConnectionTimes::default());
         }
         let total = self
@@ -121,12 +121,13 @@ impl<'a> Run<'a> {
 
     async fn attempt(&mut self, request: &dialect::Request, sample: &mut Sample) -> End {
         let keeps = self.endpoint.connection == Connection::Reuse;
-        // The probe begins now: a token's fetch is reported apart, and making the request is our own affair.
+        // The probe starts now: fetching a token is reported separately, and building the request
+        // does not count.
         self.start = Instant::now();
         if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name).await {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
             match self.exchange_and_keep(request, line, sample).await {
-                // The other side had closed it meanwhile, which is its right: only a new connection shows more.
+                // The server may close an idle connection: only a new one shows whether it works.
                 Err(End::Broken(Fault::TcpReset, _)) => self.stages = ConnectionTimes::default(),
                 Err(end) | Ok(end) => return end,
             }
@@ -140,7 +141,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An exchange, after which the connection is kept where the endpoint says so and it can be.
+    /// Makes an exchange, then keeps the connection if the endpoint is configured so and it is
+    /// reusable.
     async fn exchange_and_keep(
         &mut self,
         request: &dialect::Request,
@@ -194,8 +196,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sends the request and reads the answer; true when the connection can be used again. The error is an end before there
-    /// was any answer.
+    /// Sends the request and reads the response. Returns true if the connection is reusable. An
+    /// error is an end before any response.
     pub(super) async fn exchange(
         &mut self,
         endpoint: &Endpoint,
@@ -220,7 +222,7 @@ impl<'a> Run<'a> {
             }
             Ok(Ok(response)) => response,
         };
-        // Over HTTP/2 the last thing written may be our acknowledgement of the server's settings.
+        // Over HTTP/2 the last write may be our acknowledgement of the server's settings.
         let sent = if line.is_http2() {
             began
         } else {
@@ -243,7 +245,7 @@ impl<'a> Run<'a> {
         Ok((end, is_drained))
     }
 
-    /// Reads the body to its end, or to the first limit that it meets.
+    /// Reads the body to its end, or to the first limit that is exceeded.
     pub(super) async fn read(
         &mut self,
         endpoint: &Endpoint,
@@ -292,7 +294,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Until when something must come, and what it is when nothing does.
+    /// Returns the deadline for the next data, and the fault if it passes.
     pub(super) fn deadline(
         &self,
         exchange: &ResponseReader<'_>,
@@ -325,7 +327,7 @@ impl<'a> Run<'a> {
         known.get(&self.endpoint.name).cloned().unwrap_or_default()
     }
 
-    /// What to change of a request that was refused. A body of the user's own is never changed.
+    /// Suggests how to change a rejected request. A custom body is never changed.
     fn suggest(
         &self,
         adaptations: &Adaptations,
@@ -373,7 +375,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What one probe may read before others have their turn: a server that floods one connection must not delay the rest.
+/// Limits how much one probe reads before it yields, so that a flooding server does not delay other
+/// probes.
 #[derive(Debug, Default)]
 pub(super) struct FairShare {
     bytes: usize,
@@ -382,7 +385,8 @@ pub(super) struct FairShare {
 }
 
 impl FairShare {
-    /// Counts one more frame and lets others run when the share is used up; false when the body has too many frames.
+    /// Counts a frame, and yields when the share is used up. Returns false when the body has too
+    /// many frames.
     pub(super) async fn used(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         self.frames += 1;
@@ -395,7 +399,7 @@ impl FairShare {
     }
 }
 
-/// Reads what is left of a body, if it is little; true when it has ended.
+/// Reads the rest of a body for a short time. Returns true when it has ended.
 async fn is_drained(body: &mut Incoming) -> bool {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     tokio::time::timeout(REST, rest).await.is_ok()

@@ -1,7 +1,7 @@
-//! A TCP stream that notes when bytes arrive and leave, where that happens and not where somebody gets to look at them.
+//! A TCP stream that records when bytes actually arrive and leave, not when the task sees them.
 //!
-//! The kernel stamps what it receives (`SO_TIMESTAMPNS`), so that a busy machine, which reads late, still measures when
-//! the bytes came. Where it does not, the time of the read counts.
+//! The kernel timestamps received data (`SO_TIMESTAMPNS`), so that times are correct even if a busy
+//! machine reads late. Without a timestamp the time of the read counts.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -52,7 +52,7 @@ impl Arrivals {
         self.base + Duration::from_nanos(self.sent_ns.load(Ordering::Relaxed))
     }
 
-    /// Bytes have arrived `ago`, but not before those that arrived before them.
+    /// Records that bytes arrived `ago`, but no earlier than the bytes before them.
     fn arrived(&self, ago: Duration) {
         let now = self.base.elapsed();
         let ns = u64::try_from(now.saturating_sub(ago).as_nanos()).unwrap_or(u64::MAX);
@@ -65,8 +65,8 @@ impl Arrivals {
     }
 }
 
-/// While this lives, the kernel stamps everything that it receives. It begins to only a moment after the first socket has asked
-/// for that, so what a new socket receives soon could come without.
+/// While this exists, the kernel timestamps all received data. It starts a moment after the first
+/// socket has requested it, so early data on a new socket could lack a timestamp.
 #[derive(Debug)]
 pub(super) struct TimestampingSocket(
     #[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>,
@@ -85,18 +85,18 @@ impl TimestampingSocket {
     }
 }
 
-/// A TCP stream that notes when bytes arrive and leave.
+/// A TCP stream that records when bytes arrive and leave.
 #[derive(Debug)]
 pub(super) struct TimestampedStream {
     stream: TcpStream,
     arrivals: Arrivals,
-    /// Room for the kernel's stamp.
+    /// The buffer for the kernel's timestamp.
     control: Vec<u8>,
 }
 
 impl TimestampedStream {
     pub(super) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
-        // Without it the time of each read has to do.
+        // If this fails, the time of each read is used.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
         Self {
             stream,
@@ -123,7 +123,7 @@ impl AsyncRead for TimestampedStream {
             match stream.try_io(Interest::READABLE, || receive(stream, room, control)) {
                 Ok((count, ago)) => {
                     buf.advance(count);
-                    // The end of the stream is no arrival.
+                    // The end of the stream does not count as an arrival.
                     if count > 0 {
                         arrivals.arrived(ago);
                     }
@@ -136,7 +136,7 @@ impl AsyncRead for TimestampedStream {
     }
 }
 
-/// Reads what has arrived: how many bytes, and how long ago the last of them came.
+/// Reads received bytes. Returns how many, and how long ago the last of them arrived.
 fn receive(
     stream: &TcpStream,
     room: &mut [u8],
@@ -175,9 +175,10 @@ impl AsyncWrite for TimestampedStream {
         let Self {
             stream, arrivals, ..
         } = self.get_mut();
-        // Taken before the call: what is written can be answered before it returns.
+        // Before the call, since a reply can arrive before it returns.
         arrivals.left();
-        // Tried at once: that a new socket takes bytes the runtime learns only at its next look at all sockets.
+        // Try to write at once: the runtime learns of a new socket's readiness only at its next
+        // poll.
         loop {
             match send(stream.as_raw_fd(), buf, MsgFlags::MSG_NOSIGNAL) {
                 Ok(count) => return Poll::Ready(Ok(count)),
@@ -231,7 +232,7 @@ mod tests {
         ours.read_exact(&mut buffer).await.unwrap();
         theirs.read_exact(&mut buffer).await.unwrap();
         for arrived in [arrivals.last(), theirs.into_parts().1] {
-            // Stamps and monotonic time come from two clocks, which may differ by a little.
+            // Timestamps and monotonic time come from two clocks, which may differ slightly.
             let after = arrived.saturating_duration_since(sent);
             assert!(after < late / 2, "arrived {after:?} after it was sent");
         }

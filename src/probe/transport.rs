@@ -1,7 +1,7 @@
-//! A connection whose every stage is timed where it happens: DNS, TCP, TLS, and the arrival of each byte.
+//! A connection with precise times for every stage: DNS, TCP, TLS, and the arrival of each byte.
 //!
-//! Probes use hyper itself and not a client on top of it. A client hides the stages, keeps connections, follows
-//! redirects and retries; a monitor needs each stage's own time and the first attempt.
+//! Probes use hyper directly. An HTTP client hides the stages, keeps connections, follows redirects
+//! and retries. A monitor needs each stage's time and the first attempt.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,39 +32,41 @@ use super::timestamped_stream::{Arrivals, TimestampedStream};
 use llmwatch_core::model::{Fault, Timestamp};
 use llmwatch_core::protocol::certificate;
 
-/// How long one address may take before the next is tried beside it (RFC 8305, "Happy Eyeballs").
+/// How long to wait for one address before trying the next in parallel (RFC 8305, "Happy
+/// Eyeballs").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 const IN_TIME: &str = "timed out";
 
-/// How long each stage of the connection took; `None` for a stage that there was not or that was not finished.
+/// How long each stage of the connection took; `None` for a stage that did not occur or did not
+/// finish.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ConnectionTimes {
     pub(super) dns: Option<Duration>,
     pub(super) tcp: Option<Duration>,
     pub(super) tls: Option<Duration>,
-    /// Until the proxy had opened the way, from the start of the connection.
+    /// From the start of the connection until the proxy was ready.
     pub(super) proxy: Option<Duration>,
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls_expires_at: Option<Timestamp>,
-    /// The status with which a proxy refused a tunnel.
+    /// The status with which a proxy rejected a tunnel.
     pub(super) refused_with: Option<u16>,
 }
 
-/// The way to a target.
+/// The route to a target.
 #[derive(Clone, Copy)]
 pub(super) struct ProxyRoute<'a> {
     /// Through this proxy.
     pub(super) proxy: Option<&'a Address>,
-    /// The TLS of proxies that are reached over it.
+    /// The TLS configuration of proxies that are reached over TLS.
     pub(super) proxy_tls: &'a Arc<ClientConfig>,
-    /// To these addresses instead of those of the name; not used towards a proxy.
+    /// Connect to these addresses instead of resolving the name; not used with a proxy.
     pub(super) resolve: &'a [IpAddr],
-    /// From this address of the machine.
+    /// Connect from this local address.
     pub(super) source: Option<IpAddr>,
 }
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug)]
 pub(super) struct NoConnection {
     pub(super) fault: Fault,
@@ -78,8 +80,8 @@ pub(super) struct Connected {
     pub(super) http2: bool,
 }
 
-/// Connects to the host of `url`, through `proxy` if there is one, writing how long each stage took into `stages` as it
-/// goes.
+/// Connects to the host of `url`, through a proxy if the route has one. Records the time of each
+/// completed stage in `stages`.
 pub(super) async fn connect(
     url: &Url,
     route: ProxyRoute<'_>,
@@ -167,7 +169,7 @@ pub(super) async fn connect(
     })
 }
 
-/// Begins TLS with the host of `url`.
+/// Performs the TLS handshake with the host of `url`.
 async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     url: &Url,
@@ -233,19 +235,19 @@ async fn open(
     };
     stages.tcp = Some(began.elapsed());
     stages.remote = stream.peer_addr().ok();
-    // Small writes leave at once; nothing else is set that a user's client would not set.
+    // Send small writes at once. Set no other option that a typical client would not set.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// The resolver's own text without the library call's name around it.
+/// Describes a resolver error without the name of the library call.
 fn describe_resolver(name: &str, error: &io::Error) -> String {
     let text = describe_io(error);
     let reason = text.strip_prefix("failed to lookup address information: ");
     format!("cannot resolve `{name}`: {}", reason.unwrap_or(&text))
 }
 
-/// The addresses with the families taking turns, in the order of the resolver otherwise.
+/// Alternates the address families, otherwise in the resolver's order.
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (leading, others): (Vec<_>, Vec<_>) = addresses
@@ -261,7 +263,7 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     mixed
 }
 
-/// The first of the addresses that answers; each gets a head start before the next is tried beside it.
+/// Connects to the first address that responds; each gets a head start before the next is tried.
 async fn first_of(addresses: Vec<SocketAddr>, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -290,7 +292,8 @@ async fn first_of(addresses: Vec<SocketAddr>, source: Option<IpAddr>) -> io::Res
     }
 }
 
-/// A connection to one address. Where it is there at once, as on this machine, no turn among other tasks is waited for.
+/// Connects to one address. If that succeeds at once, as on loopback, it does not wait for the
+/// runtime.
 async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() {
         AddressFamily::Inet
@@ -306,7 +309,7 @@ async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<T
         )?;
     }
     match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-        // Interrupted, it continues by itself.
+        // After EINTR, connecting continues in the background.
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -327,7 +330,7 @@ fn failed(fault: Fault, words: &str) -> NoConnection {
     }
 }
 
-/// The errno of an error of the operating system, as a fault.
+/// Maps an I/O error's errno to a fault.
 pub(super) fn of_errno(error: &io::Error) -> Option<Fault> {
     use rustix::io::Errno;
     let errno = Errno::from_io_error(error)?;
@@ -352,7 +355,7 @@ fn of_connect(error: &io::Error) -> NoConnection {
     failed(of_errno(error).unwrap_or(other), &describe_io(error))
 }
 
-/// An error of the operating system in its own text, without its number.
+/// Formats an I/O error without its number.
 pub(super) fn describe_io(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
@@ -361,7 +364,8 @@ pub(super) fn describe_io(error: &io::Error) -> String {
     }
 }
 
-/// A TLS error in plain English, and what to do where that is known. The library's own text names its types and manual.
+/// Describes a TLS error in plain English, with a fix if known. The library's text names its types
+/// and manual.
 pub(super) fn describe_tls(error: &rustls::Error) -> String {
     use rustls::Error;
     match error {
@@ -411,7 +415,7 @@ fn describe_certificate(problem: &CertificateError) -> String {
     }
 }
 
-/// `CertificateRequired` as TLS writes it: `certificate_required`.
+/// Converts `CertificateRequired` to TLS's spelling, `certificate_required`.
 fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     for c in name.chars() {
@@ -423,7 +427,7 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The TLS error inside an error of the operating system or of HTTP, however deep.
+/// Finds the TLS error inside an I/O or HTTP error, at any depth.
 pub(super) fn tls_error<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> Option<&'e rustls::Error> {
@@ -454,7 +458,7 @@ fn of_handshake(error: &io::Error) -> NoConnection {
         return failed(Fault::TlsHandshake, &message);
     };
     let fault = match inner {
-        // Nobody serves a certificate before its time: the clock here is behind.
+        // A certificate that is not valid yet means that the local clock is behind.
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => Fault::LocalClock,
@@ -464,13 +468,13 @@ fn of_handshake(error: &io::Error) -> NoConnection {
     failed(fault, &describe_tls(inner))
 }
 
-/// The way to a target as far as the proxy, if there is one.
+/// The stream to the proxy, or to the target without one.
 enum ProxyStream {
     Plain(TimestampedStream),
     Tls(Box<TlsStream<TimestampedStream>>),
 }
 
-/// The stream without TLS, with it, or with it inside of the TLS of a proxy.
+/// The stream without TLS, with TLS, or with TLS inside a proxy's TLS.
 pub(super) enum Io {
     Plain(TimestampedStream),
     Tls(Box<TlsStream<TimestampedStream>>),
@@ -478,7 +482,8 @@ pub(super) enum Io {
 }
 
 impl Io {
-    /// Whether nothing has come since the last answer, not even the end of the connection.
+    /// Reports whether nothing was received since the last response, not even the end of the
+    /// connection.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut buffer = ReadBuf::new(&mut byte);

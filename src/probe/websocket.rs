@@ -1,4 +1,5 @@
-//! A probe over WebSocket (RFC 6455): the handshake as an HTTP exchange, then messages within the limits of a stream.
+//! A probe over WebSocket (RFC 6455): the handshake as an HTTP exchange, then messages within the
+//! time limits of a stream.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,13 +20,14 @@ use llmwatch_core::protocol::dialect::{self, Dialect};
 use llmwatch_core::protocol::response::ResponseReader;
 use llmwatch_core::protocol::response_head;
 
-/// A message has no more bytes; a complete answer has a limit of its own.
+/// The maximum size of a message in bytes; a complete response has its own limit.
 const MAX_MESSAGE: usize = 1024 * 1024;
-/// What the server appends to the key of the handshake.
+/// The constant that the server appends to the key of the handshake.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 impl Run<'_> {
-    /// Opens a WebSocket, sends the request's body as the first message once the server has begun, and reads the answer.
+    /// Opens a WebSocket, waits for the server's first message, sends the request body, and reads
+    /// the response.
     pub(super) async fn websocket(
         &mut self,
         request: &dialect::Request,
@@ -106,7 +108,7 @@ impl Run<'_> {
                 }
                 Some(Ok(Message::Close(frame))) => {
                     reader.end(at);
-                    // What the server gives as its reason explains an answer that is not complete.
+                    // The server's close reason explains an incomplete response.
                     if let Some(frame) = frame.filter(|frame| !frame.reason.is_empty()) {
                         broken = Some((Fault::StreamTruncated, frame.reason.to_string()));
                     }
@@ -158,7 +160,7 @@ impl Run<'_> {
     }
 }
 
-/// The request of the handshake.
+/// Builds the request of the handshake.
 fn opening(request: &dialect::Request, key: &str) -> dialect::Request {
     let mut headers = request.headers.clone();
     for (name, value) in [
@@ -177,7 +179,7 @@ fn opening(request: &dialect::Request, key: &str) -> dialect::Request {
     }
 }
 
-/// What a server that speaks WebSocket makes of the key.
+/// Computes the expected `sec-websocket-accept` for a key.
 fn accept(key: &str) -> String {
     STANDARD.encode(digest(
         &SHA1_FOR_LEGACY_USE_ONLY,
