@@ -1,4 +1,5 @@
-//! One polite request for a status document: conditional, bounded in time and size, and never redirected elsewhere.
+//! One polite request for a status document: conditional, limited in time and size, with redirects
+//! only within the same server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,14 @@ use url::Url;
 use crate::config::Settings;
 use crate::http_client;
 
-/// How long one document may take.
+/// Time limit of one document.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// More redirects than this are not followed.
+/// The maximum number of redirects.
 const MAX_REDIRECTS: usize = 3;
-/// A longer address is not repeated, in bytes.
+/// The maximum length of a shown URL, in bytes.
 const MAX_LOCATION: usize = 300;
 
-/// Why a document could not be had, in words for people.
+/// Why a document could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) words: String,
@@ -37,11 +38,11 @@ impl Trouble {
     }
 }
 
-/// One document, with the validators that its server gave for asking again.
+/// One document, with its server's validators for conditional requests.
 #[derive(Debug)]
 pub(super) struct Document {
     url: Url,
-    /// A larger body is refused, in bytes.
+    /// The maximum size of the body, in bytes.
     max_bytes: usize,
     validators: Vec<(HeaderName, HeaderValue)>,
     body: Option<Arc<[u8]>>,
@@ -57,7 +58,7 @@ impl Document {
         }
     }
 
-    /// Its bytes as they are now.
+    /// Returns its current content.
     pub(super) async fn fetch(&mut self, client: &Client) -> Result<Arc<[u8]>, Trouble> {
         let mut request = client.get(self.url.clone());
         if self.body.is_some() {
@@ -101,7 +102,7 @@ impl Document {
     }
 }
 
-/// What an answer without a document means.
+/// Describes an error response.
 fn refusal(response: &Response) -> Trouble {
     let header = |name| response.headers().get(name)?.to_str().ok();
     let status = response.status();
@@ -124,12 +125,12 @@ fn refusal(response: &Response) -> Trouble {
     }
 }
 
-/// An address without what may be a secret in it.
+/// Formats a URL without the parts that may contain a secret.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
-    // Neither fails for an address with a host.
+    // Neither fails for a URL with a host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     let text: String = url.into();
@@ -143,7 +144,7 @@ fn validators(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         .collect()
 }
 
-/// A client for status documents: like a browser of people.
+/// Creates a client for status documents.
 pub(super) fn client(settings: &Settings) -> Result<Client, Trouble> {
     let accept = "application/json, application/rss+xml;q=0.9, */*;q=0.8";
     let builder = Client::builder()
@@ -167,14 +168,15 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Trouble> {
     http_client::client(builder, settings).map_err(Trouble::new)
 }
 
-/// The same host and the same port, and not from https down to http. Two names are two servers, whatever they share.
+/// Reports whether both URLs have the same host and port, without a downgrade from https to http.
+/// Two names count as two servers.
 fn is_same_server(from: &Url, to: &Url) -> bool {
     let same =
         from.host() == to.host() && from.port_or_known_default() == to.port_or_known_default();
     same && (from.scheme() == to.scheme() || to.scheme() == "https")
 }
 
-/// What went wrong.
+/// Describes a request error.
 fn describe(error: &reqwest::Error) -> String {
     http_client::error_text(error, "the status page")
 }

@@ -1,8 +1,8 @@
-//! Polls each status page at its own interval and passes what it says to the pipeline.
+//! Polls each status page at its own interval and passes the result to the pipeline.
 //!
-//! One task per feed, so that a page that hangs delays no other. A page that cannot be read is asked more and more
-//! rarely, said once in the log, and forgotten by the pipeline after a few attempts: what it said last may be wrong by
-//! then.
+//! Each feed has its own task, so that a page that hangs does not delay the others. A failing page
+//! is polled with backoff and logged once. After a few failures the pipeline drops its last state,
+//! which may be outdated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,30 +25,30 @@ use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Provider, VendorPage};
 use llmwatch_core::protocol::status_page;
 
-/// The first looks of all feeds are spread over this.
+/// The first polls of all feeds are spread over this time.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
-/// After so many failures in a row what the page said last counts no more.
+/// After this many failures in a row the last known state of a page is dropped.
 const LOST_AFTER: u32 = 3;
-/// A page that cannot be read is asked at least this often.
+/// The longest backoff of a failing page.
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
-/// Feeds are asked a little earlier or later than the interval, by up to this share of it.
+/// Polls are jittered by up to this share of the interval.
 const JITTER: f64 = 0.1;
 
-/// Everything that asks the vendors' status pages.
+/// Polls the vendors' status pages.
 pub struct Poller {
-    /// What is configured.
+    /// The configuration in force.
     pub config: watch::Receiver<Arc<Settings>>,
-    /// Where what they say goes.
+    /// Sends the results to the pipeline.
     pub commands: Commands,
     /// When to stop.
     pub stop: CancellationToken,
 }
 
-/// A feed as it is asked; a reload leaves alone what is the same.
+/// All settings of a poll: a reload restarts only feeds whose settings changed.
 type FeedRequest = (StatusFeed, Proxy, Option<std::path::PathBuf>);
 
 impl Poller {
-    /// Asks until `stop` is cancelled.
+    /// Polls until `stop` is cancelled.
     pub async fn run(mut self) {
         let mut tasks = JoinSet::new();
         let mut running: BTreeMap<(Provider, Url), (FeedRequest, AbortHandle)> = BTreeMap::new();
@@ -89,7 +89,7 @@ impl Poller {
     }
 }
 
-/// Asks one feed for ever.
+/// Polls one feed forever.
 async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
     let mut source = FeedDocuments::new(&feed);
     let client = fetch::client(&settings);
@@ -129,7 +129,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
                 provider: feed.provider,
                 page,
             };
-            // The pipeline is gone only when the process is about to end.
+            // The pipeline ends only when the process is about to exit.
             let _ = commands
                 .send(Command::UpdateVendorPage(Box::new(snapshot)))
                 .await;
@@ -138,8 +138,8 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
     }
 }
 
-/// How long until the next look: the interval, doubled for each failure, with jitter; `random` is evenly spread over
-/// 0 to 1.
+/// Returns the time until the next poll: the interval, doubled for each failure, with jitter.
+/// `random` is uniform over 0 to 1.
 fn wait(interval: Duration, failures: u32, asked: Option<Duration>, random: f64) -> Duration {
     let doubled = interval.saturating_mul(1 << failures.min(10));
     let wait = doubled
@@ -151,9 +151,9 @@ fn wait(interval: Duration, failures: u32, asked: Option<Duration>, random: f64)
 /// The documents of one feed.
 struct FeedDocuments {
     main: Document,
-    /// incident.io's summary leaves components out that its list has.
+    /// incident.io's summary omits components that its component list has.
     components: Option<Document>,
-    /// The platform's own address of the page, for when the vendor's front end refuses us.
+    /// The status platform's own URL of the page, for when the vendor's front end rejects us.
     fallback: Option<Document>,
 }
 
@@ -178,7 +178,7 @@ impl FeedDocuments {
 
     async fn fetch(&mut self, client: &Client, feed: &StatusFeed) -> Result<VendorPage, Trouble> {
         let list = match &mut self.components {
-            // Without it the summary's own list has to do.
+            // Without it the summary's own list is used.
             Some(document) => document.fetch(client).await.ok(),
             None => None,
         };
@@ -198,7 +198,8 @@ impl FeedDocuments {
     }
 }
 
-/// Reads a document on a thread of its own: a large one takes milliseconds, which the tasks of others do not wait for.
+/// Parses a document on a blocking thread: a large one takes milliseconds, which would delay other
+/// tasks.
 async fn read(
     feed: &StatusFeed,
     body: Arc<[u8]>,
