@@ -1,5 +1,5 @@
-//! The service manager's side: readiness, status, watchdog, reload (`sd_notify(3)`), and sockets that it opened for us
-//! (`sd_listen_fds(3)`). Without one, nothing happens.
+//! The service manager's interface: readiness, status, watchdog and reload (`sd_notify(3)`), and
+//! socket activation (`sd_listen_fds(3)`). Without a service manager it does nothing.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,11 +10,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Each extension of the start's limit: three times [`EXTEND_EVERY`], so that a busy machine can miss two.
+/// Each extension of the start timeout: three times [`EXTEND_EVERY`], so that a busy machine can
+/// miss two.
 const EXTENSION: Duration = Duration::from_mins(1);
-/// How often the limit is extended.
+/// How often the timeout is extended.
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
-/// A start that takes longer than this hangs, and is no longer vouched for.
+/// A longer start counts as hung, and the timeout is no longer extended.
 const LONGEST_START: Duration = Duration::from_hours(1);
 
 /// The connection to the service manager.
@@ -22,14 +23,14 @@ const LONGEST_START: Duration = Duration::from_hours(1);
 pub struct Service(Option<Arc<UnixDatagram>>);
 
 impl Service {
-    /// The service manager that started this process, as `$NOTIFY_SOCKET` says.
+    /// Connects to the service manager that started this process, from `$NOTIFY_SOCKET`.
     pub fn from_env() -> Self {
         std::env::var_os("NOTIFY_SOCKET")
             .map(|path| Self::at(&path))
             .unwrap_or_default()
     }
 
-    /// The service manager that listens at `path`; a leading `@` means the abstract namespace.
+    /// Connects to the service manager at `path`; a leading `@` means the abstract namespace.
     pub fn at(path: &OsStr) -> Self {
         let address = match path.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name),
@@ -44,33 +45,35 @@ impl Service {
         Self(address.and_then(connect).ok().map(Arc::new))
     }
 
-    /// Everything is up, or a reload is done.
+    /// Reports that startup or a reload is complete.
     pub fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// How things are, in one line.
+    /// Sends a one-line status.
     pub fn status(&self, line: &str) {
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
         self.send(&format!("STATUS={line}"));
     }
 
-    /// The part that records is alive.
+    /// Sends a watchdog keep-alive, on behalf of the pipeline.
     pub fn watchdog(&self) {
         self.send("WATCHDOG=1");
     }
 
-    /// A reload begins. Both lines are one datagram, as systemd 253 and later want it.
+    /// Reports the start of a reload. Both lines are one datagram, as systemd 253 and later
+    /// require.
     pub fn reloading(&self) {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_us()));
     }
 
-    /// The end begins.
+    /// Reports the start of the shutdown.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
-    /// Does `work`, which may take long (`what` says so in the status), and has the start's limit extended all the while.
+    /// Runs `work`, which may take long, and keeps extending the start timeout. `what` is shown as
+    /// the status.
     pub async fn patiently<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         self.status(what);
         let asking = async {
@@ -89,16 +92,17 @@ impl Service {
 
     fn send(&self, message: &str) {
         if let Some(socket) = &self.0 {
-            // A service manager that does not listen changes nothing about the monitoring.
+            // A failure to notify does not affect monitoring.
             let _ = socket.send(message.as_bytes());
         }
     }
 }
 
-/// The listening socket of this name that the service manager opened and passed on (socket activation).
+/// Returns the listening socket of this name that the service manager passed on (socket
+/// activation).
 ///
 /// # Errors
-/// When what was passed under that name is no TCP listener.
+/// When the socket passed under that name is not a TCP listener.
 pub fn inherited_listener(name: &str) -> io::Result<Option<TcpListener>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let Some(index) = position(&names, name) else {
@@ -111,12 +115,12 @@ pub fn inherited_listener(name: &str) -> io::Result<Option<TcpListener>> {
     Ok(listener)
 }
 
-/// Where `name` stands in `$LISTEN_FDNAMES`.
+/// Returns the index of `name` in `$LISTEN_FDNAMES`.
 fn position(names: &str, name: &str) -> Option<usize> {
     names.split(':').position(|n| n == name)
 }
 
-/// `CLOCK_MONOTONIC` in microseconds, which systemd compares a reload's beginning with.
+/// Returns `CLOCK_MONOTONIC` in microseconds, which systemd compares with the start of a reload.
 fn monotonic_us() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
