@@ -1,4 +1,4 @@
-//! What deserves a word before it becomes a failure, and when the word is taken back.
+//! Advice about problems before they become failures, and its withdrawal.
 
 use llmwatch::config::{self, Environment};
 use llmwatch_core::detect::early_warning::Advisor;
@@ -24,7 +24,7 @@ fn endpoint(keys: &str) -> Endpoint {
         .clone()
 }
 
-/// A good sample that is nothing to talk about.
+/// Returns a good sample that causes no advice.
 fn quiet(at: Timestamp) -> Sample {
     Sample {
         tls_expires_at: None,

@@ -1,4 +1,5 @@
-//! Which channel is notified of what, and when: scenarios in simulated time, second by second, from a reader's view.
+//! Which channel is notified of what, and when: scenarios in simulated time, second by second, from
+//! the recipient's view.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// A Tuesday, noon UTC.
+/// Tuesday, noon UTC.
 const NOON: Timestamp = Timestamp(1_795_521_600_000);
 
 struct Story {
@@ -187,14 +188,15 @@ impl Story {
         self
     }
 
-    /// The process is killed and starts again from what it recorded.
+    /// Kills the process and restarts it from its recorded state.
     fn restarts(mut self) -> Self {
         let record = serde_json::to_string(&self.notifications).unwrap();
         self.notifications = serde_json::from_str(&record).unwrap();
         self
     }
 
-    /// `second channel type #number`, or the title where there is no incident.
+    /// Checks the reported messages as `second channel type #number`, or with the title if there is
+    /// no incident.
     #[track_caller]
     fn reported(self, expected: &[&str]) -> Self {
         let reported: Vec<_> = self
@@ -257,7 +259,7 @@ fn incident_over_while_waiting_is_sent_as_over() {
     story.reported(&["5 hook opened #1 over"]);
     let only_ends = story_of_over("on = [\"resolved\"]");
     only_ends.reported(&["5 hook resolved #1"]);
-    // A receiver that keeps an alert until it is resolved gets both.
+    // A stateful receiver gets both.
     let duty = "[[webhook]]\nname = \"duty\"\nkind = \"pagerduty\"\nrouting_key = \"k\"\n";
     let duty = story_of(duty)
         .opens(&["a"], Status::Outage)
@@ -703,7 +705,8 @@ fn incident_of_a_removed_endpoint_is_closed_after_restart() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever happens: per incident, a channel is notified of the beginning first and once, of the end last and once.
+    /// In any history, each channel gets the opening of an incident first and once, and its end
+    /// last and once.
     #[test]
     fn resolved_is_never_sent_without_opened(
         steps in prop::collection::vec((0usize..7, 1usize..5, 1i64..400), 1..40),

@@ -1,5 +1,5 @@
-//! APIs that are not a chat: Realtime over WebSocket, MCP servers, speech, transcripts, batches of embeddings; and the second,
-//! long probe. Through the binary, against the simulator.
+//! APIs other than chat (Realtime over WebSocket, MCP servers, speech, transcription, embedding
+//! batches) and the second, long probe. Through the binary, against the simulator.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +29,7 @@ async fn probe(world: &World, endpoint: &str) -> Value {
     samples.into_iter().next().unwrap()
 }
 
-/// A provider that wants the key, and its address.
+/// Starts a provider that requires the key.
 async fn keyed(rules: &str) -> Simulator {
     let healthy =
         "[healthy]\nheaders_after = \"0s\"\nfirst_token_after = \"20ms\"\ntoken_gap = \"0s\"\n";
@@ -69,7 +69,7 @@ async fn realtime_answers_over_a_websocket() {
     assert_eq!(sample["response_model"], "gpt-realtime-2.1-mini");
     let sample = probe(&world, &openai(&simulator, "realtime", "sk-wrong-key")).await;
     assert_eq!(sample["fault"], "account.auth", "{sample}");
-    // Azure has it below another path.
+    // Azure uses another path.
     let azure = format!(
         "provider = \"azure-openai\"\napi = \"realtime\"\napi_key = \"{KEY}\"\ndeployment = \"gpt-realtime\"\nbase_url = \"http://{}\"",
         simulator.addr()
@@ -144,7 +144,8 @@ async fn an_mcp_server_is_initialized_listed_and_called() {
     assert_eq!(sample["fault"], "account.auth", "{sample}");
 }
 
-/// A server as strict as the specification allows: a session, versions in headers, answers as events, one connection.
+/// A server as strict as the specification allows: sessions, versions in headers, answers as
+/// events, one connection.
 async fn strict(
     State(seen): State<Arc<Mutex<Vec<String>>>>,
     headers: HeaderMap,
@@ -222,7 +223,7 @@ async fn speech_transcripts_and_batches_are_answered() {
     )
     .await;
     assert_eq!(sample["outcome"], "ok", "{sample}");
-    // An image is a part of a chat's own body.
+    // An image must be in a custom body.
     let image = "body = '{\"model\":\"gpt-6-luna\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"{nonce}\"},\
                  {\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,iVBORw0KGgo=\"}}]}]}'\nexpect = { contains = \"pong\" }";
     let sample = probe(
@@ -294,7 +295,7 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
         .collect();
     assert_eq!(names, ["chat", "chat-long"]);
     let long = &samples[1];
-    // The first token may come late here: what it lost is not between the others.
+    // If the first token is late, its delay does not add to the gaps between the others.
     let total = long["total_ms"].as_f64().unwrap();
     assert!(total >= 2_000.0, "101 tokens, 20 ms apart: {long}");
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Whose fault, and what belongs together: samples go into the state of the daemon, incidents come out. No time passes
-//! and nothing is connected.
+//! Attribution and grouping: samples go into the daemon's state, incidents come out. No time
+//! passes, and there is no network.
 
 use std::collections::BTreeMap;
 
@@ -28,16 +28,17 @@ const CONNECTED: Option<ConnectivityCheckResult> = Some(ConnectivityCheckResult 
     by_name: true,
 });
 
-/// A daemon's state with its own minute hand: every endpoint is probed once a minute, and when the detector asks.
+/// The state of a daemon in simulated time: every endpoint is probed once a minute, and when the
+/// detector requests it.
 pub(crate) struct Watch {
     pub(crate) core: MonitorState,
     /// Seconds since the start.
     pub(crate) now: i64,
-    /// How many times as long as usual a good answer takes.
+    /// The factor by which good answers are slower than usual.
     pub(crate) slower: f64,
-    /// The organization that an endpoint's answers name.
+    /// The organization named in an endpoint's answers.
     pub(crate) organizations: BTreeMap<&'static str, &'static str>,
-    /// The share of the rate limits that the headers say is left.
+    /// The remaining share of the rate limits, according to the headers.
     pub(crate) headroom: Option<f64>,
     next_id: u128,
     pub(crate) changes: Vec<(Change, Incident)>,
@@ -134,7 +135,7 @@ impl Watch {
         }
     }
 
-    /// One probe; gives the endpoints that are to be looked at again.
+    /// Runs one probe. Returns the endpoints to recheck.
     pub(crate) fn probe(
         &mut self,
         name: &str,
@@ -161,8 +162,8 @@ impl Watch {
         step.rechecks().map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Probes everything once a minute for so many minutes; `fault` says how each endpoint fails then. What the detector
-    /// wants to look at again it gets ten seconds later.
+    /// Probes everything once a minute for this many minutes. `fault` returns each endpoint's
+    /// fault. Rechecks follow ten seconds later.
     pub(crate) fn minutes(
         &mut self,
         minutes: i64,
@@ -764,7 +765,7 @@ fn removed_endpoint_closes_its_incident_as_removed() {
     );
 }
 
-/// What the vendor's page says at a moment.
+/// The content of the vendor's status page.
 pub(crate) fn page(provider: Provider, published_at: Option<&str>) -> FeedSnapshot {
     let incidents = published_at.map(|at| VendorIncident {
         id: "theirs".to_owned(),
@@ -814,7 +815,7 @@ fn a_vendor_that_speaks_first_has_a_negative_lead() {
     assert!(incident.official.lead_s.unwrap() < 0.0);
 }
 
-/// A failure of a random endpoint for a random time.
+/// Random faults of random endpoints, each for a random time.
 fn troubles() -> impl Strategy<Value = Vec<(usize, i64, Fault)>> {
     let fault = prop::sample::select(vec![
         Fault::Http5xx,
@@ -852,7 +853,7 @@ proptest! {
         watch.well(3);
         let connectivity = if cut_off { CUT_OFF } else { CONNECTED };
         for (which, minutes, fault) in troubles {
-            // The sixth is everybody.
+            // Number five stands for all endpoints.
             watch.minutes(minutes, connectivity, |name| (which == 5 || names[which] == name).then_some(fault));
             let mut keys: BTreeMap<_, u32> = BTreeMap::new();
             for incident in watch.open() {

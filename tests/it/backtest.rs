@@ -1,4 +1,4 @@
-//! `llmwatch backtest` as its user runs it: labelled traces, an export, other rules.
+//! `llmwatch backtest` as users run it: labeled traces, an export, other rules.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,7 +17,7 @@ fn traces() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces")
 }
 
-/// A place without any configuration.
+/// A directory without a configuration.
 struct Place(TempDir);
 
 impl Place {
@@ -72,7 +72,7 @@ fn traces_give_one_event_a_line_without_any_configuration() {
         ]
     );
 
-    // The times are compared in the detector's own test.
+    // The detector's own test compares the times.
     let key = |s: &ReplayEvent| {
         (
             s.trace.clone(),
@@ -90,7 +90,7 @@ fn traces_give_one_event_a_line_without_any_configuration() {
     assert_eq!(ours, theirs);
 }
 
-/// `score.txt` is the score of the recorded events.
+/// Computes the score of the recorded events as in `score.txt`.
 #[test]
 fn labels_give_the_score() {
     let place = Place::new();
@@ -111,7 +111,7 @@ fn labels_give_the_score() {
     );
 }
 
-/// One file of the folder is a trace as well; without a manifest beside it, it describes itself.
+/// A single file of the folder is also a trace; without a manifest beside it, it describes itself.
 #[test]
 fn single_trace_replays_as_in_its_folder() {
     let place = Place::new();
@@ -135,7 +135,7 @@ fn single_trace_replays_as_in_its_folder() {
     );
 }
 
-/// Two endpoints of one provider, once a minute; one of them fails from the 100th minute to the 110th.
+/// Two endpoints of one provider, probed once a minute. One fails from minute 100 to minute 110.
 fn history() -> Vec<Sample> {
     let minute = |m: u64, name: &str| {
         let sample = Sample {
@@ -202,8 +202,8 @@ fn an_export_is_replayed_in_any_order_of_one_instant() {
     assert!((180_000..=181_000).contains(&delay), "{delay}");
 }
 
-/// A key that is rejected was held for the provider's mistake at first, which its samples say. As in the daemon the alert
-/// is taken back once three answers in a row were for a reason of the account.
+/// A rejected key was first attributed to the provider, as its samples record. As in the daemon,
+/// the alert is withdrawn after three consecutive account faults.
 #[test]
 fn a_replay_takes_an_alert_back_as_the_daemon_does() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Bedrock and Vertex AI through the binary: credentials from every place where the clouds' own clients look, signatures,
-//! tokens, streams, and errors in the vendors' words.
+//! Bedrock and Vertex AI through the binary: credentials from every place where the clouds' own
+//! clients look, signatures, tokens, streams, and vendor errors.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ use crate::support::World;
 const SECRET: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYSENTINEL";
 const ACCOUNT: &str = include_str!("../fixtures/keys/google_service_account.json");
 
-/// A provider that wants requests signed with (or showing) this key.
+/// Starts a provider that requires requests to be signed with this key, or to contain it.
 async fn provider(rules: &str) -> Simulator {
     // Top-level keys come first in TOML.
     let scenario = llmwatch_simulator::Scenario::parse(&format!(
@@ -31,7 +31,8 @@ async fn provider(rules: &str) -> Simulator {
     simulator(scenario.unwrap()).await
 }
 
-/// What `llmwatch probe` prints of the only endpoint, with these environment variables and no others of the clouds.
+/// Returns the output of `llmwatch probe` for the only endpoint. Of the clouds' environment
+/// variables, only these are set.
 async fn probe(world: &World, vars: &[(&str, String)]) -> Value {
     let mut command = world.llmwatch(&["probe", "--json"]);
     for name in [
@@ -87,7 +88,7 @@ async fn bedrock_answers_signed_requests_with_and_without_stream() {
     let sample = probe(&world, &[]).await;
     assert_eq!(sample["fault"], "account.auth", "{sample}");
     assert!(sample["error"].as_str().unwrap().contains("signature"));
-    // A Bedrock API key is shown as it is.
+    // A Bedrock API key is sent unsigned.
     world.write(&bedrock(
         simulator.addr(),
         &format!("api_key = \"{SECRET}\"\naws = {{ region = \"us-east-1\" }}"),
@@ -141,7 +142,7 @@ const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// An instance's metadata service, a container's agent and AWS STS in one.
+/// The metadata service of an instance, the agent of a container, and AWS STS in one.
 async fn metadata(
     State(seen): State<Seen>,
     method: Method,
@@ -274,7 +275,7 @@ async fn the_metadata_service_of_an_instance_is_asked_last() {
     let (world, simulator) = (World::new().await, provider("").await);
     let seen = Seen::default();
     let service = serve(Router::new().fallback(metadata).with_state(seen.clone())).await;
-    // A name, since nothing is asked for an address of this machine.
+    // A host name, because the metadata service is not used for a local address.
     let host = format!("bedrock.example:{}", simulator.addr().port());
     world.write(&bedrock(
         host,
@@ -347,7 +348,7 @@ async fn mistakes_in_the_tables_of_the_clouds_are_explained() {
     }
 }
 
-/// Google's token service: verifies the signed request as Google does, and gives a token.
+/// Google's token service: verifies the signed request as Google does, and returns a token.
 async fn google_tokens(State(seen): State<Seen>, body: String) -> Response {
     let form: Vec<(String, String)> = url::form_urlencoded::parse(body.as_bytes())
         .into_owned()

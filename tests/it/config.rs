@@ -1,4 +1,5 @@
-//! Bad configurations, one defect a file, named for it: each is refused with an error that says what, where and what to do.
+//! Bad configurations, one defect per file, which is named for it. Each is rejected with an error
+//! that says what, where and what to do.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::process::Command;
 
 use insta::assert_snapshot;
 
-/// What no error may ever show.
+/// Secrets that no error may show.
 const SENTINELS: [&str; 4] = [
     "sentinel4f9c2d7ab1e85",
     "hunter2-sentinel",
@@ -14,7 +15,7 @@ const SENTINELS: [&str; 4] = [
     "value-of-the-variable",
 ];
 
-/// `llmwatch -c FILE VERB`, in an environment of its own: its exit code, stdout and stderr.
+/// Runs `llmwatch -c FILE VERB` in a fixed environment. Returns its exit code, stdout and stderr.
 fn llmwatch(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
         .arg("-c")
@@ -34,7 +35,7 @@ fn llmwatch(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
-/// A server that answers everything with `status`.
+/// Starts a server that answers every request with `status`.
 fn server(status: &'static str) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -147,7 +148,7 @@ fn subcommands_that_need_no_secret_run_without_it() {
     let (code, _, stderr) = llmwatch(&file, &["status"]);
     assert_eq!(code, Some(3), "nothing was probed yet: {stderr}");
     assert!(stderr.contains("what it recorded last"), "{stderr}");
-    // Everything else about the file is checked as ever.
+    // Everything else in the file is checked as usual.
     std::fs::write(&file, format!("{secrets}\n[monitr]")).unwrap();
     let (code, _, stderr) = llmwatch(&file, &["check", "--without-secrets"]);
     assert_eq!(code, Some(78));
@@ -276,7 +277,7 @@ fn unusable_key_file_is_a_bad_configuration() {
             &["test-alert"],
             &["check", "--without-secrets"],
         ];
-        // What signs mails is a secret.
+        // The key that signs mails is a secret, which `--without-secrets` skips.
         for verb in &verbs[..if named == "ca_file" { 4 } else { 3 }] {
             let (code, stdout, stderr) = llmwatch(&file, verb);
             assert_eq!(code, Some(78), "{verb:?}: {stderr}");
@@ -478,7 +479,7 @@ fn what_cannot_be_written_to_stdout_is_no_success() {
         server("200 OK")
     );
     std::fs::write(&file, endpoint).unwrap();
-    // What is probed is good, but a monitoring system does not learn of it.
+    // The probes succeed, but a monitoring system cannot read the result.
     let verbs: [(&[&str], i32); 4] = [
         (&["check"], 1),
         (&["man"], 1),

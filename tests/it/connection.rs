@@ -1,4 +1,5 @@
-//! How a probe reaches its target: agreed words, kept connections, proxies, TLS with HTTP/2.
+//! How a probe reaches its target: negotiated parameters, reused connections, proxies, TLS with
+//! HTTP/2.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -64,7 +65,7 @@ async fn probe(prober: &Prober, config: &Settings) -> Sample {
 
 type Seen = Arc<Mutex<Vec<Value>>>;
 
-/// A server that knows a budget by one name only, and keeps what it was asked.
+/// A server that accepts only one name for the token limit, and records its requests.
 async fn particular(State((refused, seen)): State<(&'static str, Seen)>, body: String) -> Response {
     let asked: Value = serde_json::from_str(&body).unwrap();
     let is_refused = asked.get(refused).is_some();
@@ -155,7 +156,8 @@ async fn closed_idle_connection_is_not_a_fault() {
                 ANSWER.len()
             );
             let _ = stream.write_all(format!("{head}{ANSWER}").as_bytes()).await;
-            // Takes one more request and hangs up on it, as a server does whose patience has just ended.
+            // Reads one more request and closes the connection, as a server does whose idle timeout
+            // has just expired.
             let _ = stream.read(&mut request).await;
         }
     });
@@ -170,7 +172,7 @@ async fn closed_idle_connection_is_not_a_fault() {
     }
 }
 
-/// A TLS server for `localhost` that speaks HTTP/2 only, and the certificate of its authority.
+/// A TLS server for `localhost` that speaks only HTTP/2, with its CA certificate.
 async fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
     let listener = listener().await;
     let port = listener.local_addr().unwrap().port();
@@ -248,7 +250,7 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
 
 #[tokio::test]
 async fn an_address_of_ipv6_is_reached_and_recorded() {
-    // A machine without IPv6 has nothing to reach.
+    // Skip on a machine without IPv6.
     let Ok(listener) = TcpListener::bind("[::1]:0").await else {
         return;
     };
@@ -304,7 +306,7 @@ async fn sni_carries_the_host_name() {
     );
 }
 
-/// A proxy that tunnels for clients that show this, and what it was asked.
+/// A proxy that tunnels for clients with this header. Returns its port and its log.
 async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     let (listener, log) = (listener().await, Arc::new(Mutex::new(Vec::new())));
     let port = listener.local_addr().unwrap().port();
@@ -409,7 +411,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(sample.fault, Some(Fault::LocalProxy));
 
-    // Plain HTTP is passed on as it is, to the proxy that the environment names.
+    // Plain HTTP goes to the proxy from the environment unchanged.
     let vars = HashMap::from([(
         "http_proxy".to_owned(),
         format!("http://me:secret@127.0.0.1:{proxy_port}"),
@@ -425,7 +427,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
             .any(|head| head.starts_with("POST http://llm.test/v1/chat/completions "))
     );
 
-    // What the environment excepts is reached without it.
+    // Targets that the environment excludes bypass the proxy.
     let before = log.lock().unwrap().len();
     let vars = HashMap::from([
         (

@@ -1,11 +1,12 @@
-//! What recording costs, counted and not timed; and that readers of the database miss nothing because of it.
+//! The cost of recording, counted rather than timed; and readers of the database must still see
+//! everything.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::support::{World, eventually};
 
-/// A world in which `endpoints` endpoints are probed each second.
+/// Creates a world whose `endpoints` endpoints are each probed every second.
 async fn busy(endpoints: usize) -> World {
     let world = World::new().await;
     let mut config = format!(
@@ -25,7 +26,7 @@ async fn busy(endpoints: usize) -> World {
     world
 }
 
-/// The transactions in the write-ahead log of the store: each is one `fsync`.
+/// Counts the transactions in the store's write-ahead log; each is one `fsync`.
 fn transactions(world: &World) -> usize {
     const HEADER: usize = 32;
     const FRAME_HEADER: usize = 24;
@@ -38,7 +39,8 @@ fn transactions(world: &World) -> usize {
         return 0;
     }
     let frame = FRAME_HEADER + number(8) as usize;
-    // The last frame of a transaction says how many pages the file has after it; the salt tells old frames from new.
+    // The last frame of a transaction has the new size of the database file; the salt distinguishes
+    // new frames from old ones.
     let is_last = |at: &usize| number(at + 4) > 0 && number(at + 8) == number(16);
     let frames = (HEADER..).step_by(frame);
     frames
@@ -58,15 +60,15 @@ async fn ordinary_samples_share_one_fsync_a_second() {
     eventually("more samples", || (samples() > before + 90).then_some(())).await;
     let written = transactions(&world).saturating_sub(counted);
     let seconds = began.elapsed().as_secs() as usize;
-    // One a second; a busy machine may split a second in two, and the state of detection is written as well. A failed
-    // probe does not wait for others.
+    // One per second. A busy machine may split a second in two, the detection state is written as
+    // well, and a failed probe is committed at once.
     assert_eq!(daemon.stop().await, Some(0));
     let failed = daemon.log.matches("\"fault\"").count();
     let most = 2 * seconds + 3 + 2 * failed;
     assert!(written <= most, "{written} transactions in {seconds} s");
 }
 
-/// How long an export waits for the daemon to write what it has; then it shows what is written.
+/// How long an export waits for the daemon to commit; after that, it reads what is there.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +80,8 @@ async fn an_export_has_every_probe_that_was_counted() {
     let address = daemon.event("web.listening").await["address"].clone();
     let address = address.as_str().unwrap();
     daemon.event("monitor.ready").await;
-    // Of several exports, at different moments between two writes, those that the daemon had the time for.
+    // Exports at various times between two commits; only those to which the daemon replied in time
+    // count.
     let mut checked = 0;
     while checked < 5 {
         let counted = counted(address).await;
@@ -92,7 +95,7 @@ async fn an_export_has_every_probe_that_was_counted() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// How many probes the daemon has counted so far.
+/// Returns the number of probes that the daemon has counted so far.
 async fn counted(address: &str) -> usize {
     let (_, _, metrics) = crate::pages::get(address, "/metrics").await;
     let probes = metrics
@@ -102,7 +105,7 @@ async fn counted(address: &str) -> usize {
     values.map(|n| n.parse::<f64>().unwrap() as usize).sum()
 }
 
-/// How many samples an export has.
+/// Returns the number of samples in an export.
 async fn exported(world: &World) -> usize {
     let done = world.llmwatch(&["export"]).output().await.unwrap();
     assert!(done.status.success());

@@ -73,7 +73,7 @@ async fn outage_and_recovery_are_notified() {
         "{second}"
     );
     assert_eq!(header(&second, "In-Reply-To"), header(&first, "Message-ID"));
-    // What the group would have saved.
+    // The failover figures of the group.
     let text = crate::links::decoded(second.as_bytes());
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
@@ -493,8 +493,8 @@ async fn restart_during_an_outage_repeats_and_loses_nothing() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// Kills the daemon without warning again and again, while a vendor fails and recovers and the receiver now and then
-/// refuses.
+/// Kills the daemon repeatedly, while a vendor fails and recovers and the receiver occasionally
+/// rejects messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     const KILLS: u64 = 50;
@@ -507,7 +507,7 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
         );
     }
     world.write(&config);
-    // One complete incident before the kills and one after them, whatever happens to those between.
+    // One complete incident before the kills and one after them, regardless of those between.
     world.openai.set_scenario(outage());
     let mut daemon = world.run();
     daemon.event("incident.opened").await;
@@ -549,13 +549,13 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     })
     .await;
     assert_eq!(daemon.stop().await, Some(0));
-    // An end that the first message tells already is not sent again.
+    // If the first message already reports the end, the end is not sent again.
     assert_eq!(
         world.query::<i64>("SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'merged')"),
         0
     );
 
-    // What the receiver saw: per incident its notifications in order, each with the ids under which it came.
+    // What the receiver got: per incident its notifications in order, each with its ids.
     let mut received: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut over = BTreeSet::new();
     for request in world.hook.requests() {
@@ -641,7 +641,7 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
 async fn uncreatable_store_is_reported_once_and_to_systemd() {
     let world = World::new().await;
     let store = world.store();
-    // Not even root can write a file where a directory is.
+    // Not even root can write a file where there is a directory.
     std::fs::create_dir_all(&store).unwrap();
     world.write(&world.endpoints());
     let socket = world.directory.path().join("notify");

@@ -1,4 +1,5 @@
-//! Is the alert ever delivered? The real binary, a receiver that fails in every way, and kills at the worst moment.
+//! Reliable delivery: the real binary, a receiver that fails in every way, and kills at the worst
+//! moment.
 //!
 //! The lettered scenarios are those in which other monitors lose or repeat alerts.
 
@@ -21,7 +22,7 @@ fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
-/// `type`, in the order in which the receiver took them; what it refused is not in it.
+/// Returns the `type` of each message in the order of arrival.
 fn types(requests: &[std::sync::Arc<Request>]) -> Vec<String> {
     requests
         .iter()
@@ -50,7 +51,8 @@ async fn watched(world: &World, extra: &str) -> Daemon {
     daemon
 }
 
-/// A: the receiver is down, the failure is detected, the monitor is killed; the vendor keeps failing.
+/// A: the receiver is down, the failure is detected, the monitor is killed, and the vendor keeps
+/// failing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_before_it_could_notify() {
     let mut world = World::new().await;
@@ -79,7 +81,7 @@ async fn a_killed_before_it_could_notify() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// B: the same, but everything works again before the monitor does.
+/// B: the same, but everything recovers before the monitor restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn b_killed_before_sending_and_over_before_the_restart() {
     let world = World::new().await;
@@ -100,7 +102,8 @@ async fn b_killed_before_sending_and_over_before_the_restart() {
             .then_some(())
     })
     .await;
-    // It may be sent while the incident is not over yet as far as the monitor knows; then its end is sent as well.
+    // It may be sent before the monitor knows that the incident is over; then the end is sent as
+    // well.
     let reported = world.hook.requests();
     let last = body(reported.last().unwrap());
     assert_eq!(
@@ -118,14 +121,15 @@ async fn b_killed_before_sending_and_over_before_the_restart() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// C: notified, killed, restarted, still failing, recovers later: one alert, one end.
+/// C: notified, killed, restarted while still failing, recovered later: one opening, one end.
 #[tokio::test(flavor = "multi_thread")]
 async fn c_killed_after_it_notified() {
     let world = World::new().await;
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.sent").await;
-    // The log says so a moment before the store does; a kill in between rightly repeats it under the same id.
+    // The log reports it slightly before the store; a kill in between correctly resends it with the
+    // same id.
     eventually("the delivery is recorded", || {
         (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1).then_some(())
     })
@@ -142,7 +146,8 @@ async fn c_killed_after_it_notified() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// The receiver has taken the message, and the monitor is killed before it learns that: the end is a message of its own.
+/// The receiver accepts the message, but the monitor is killed before it knows. The end must be a
+/// separate message.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_receiver_answers() {
     let mut world = World::new().await;
@@ -175,7 +180,8 @@ async fn killed_while_the_receiver_answers() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// D: the receiver is down for the entire outage. The late message is sent all the same, and says that it is over.
+/// D: the receiver is down during the entire outage. The late message is still sent, and says that
+/// the outage is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn d_receiver_down_for_the_entire_outage() {
     let world = World::new().await;
@@ -204,7 +210,8 @@ async fn d_receiver_down_for_the_entire_outage() {
         sent[0]["timestamp"], opened["opened_at"],
         "it carries the time of the decision"
     );
-    // One message says both, unless the attempt that arrives was under way when the incident ended.
+    // One message reports both, unless its delivery was already in progress when the incident
+    // ended.
     let last = sent.last().unwrap();
     assert_eq!(
         last["data"]["incident"]["state"], "resolved",
@@ -214,7 +221,7 @@ async fn d_receiver_down_for_the_entire_outage() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// F: the receiver is down for a while, the outage continues, the monitor lives.
+/// F: the receiver is down for a while during the outage; the monitor keeps running.
 #[tokio::test(flavor = "multi_thread")]
 async fn f_receiver_down_for_a_while() {
     let world = World::new().await;
@@ -267,7 +274,7 @@ async fn permanent_failure_goes_to_fallback_and_dead_letters() {
         "{listed}"
     );
     let id = listed[0]["id"].as_str().unwrap();
-    // Without a running daemon's answer it is read from the store.
+    // If the daemon does not answer, the status comes from the store.
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(
@@ -281,7 +288,7 @@ async fn permanent_failure_goes_to_fallback_and_dead_letters() {
         .await
         .unwrap();
     assert_eq!(retried.status.code(), Some(0), "{retried:?}");
-    // The daemon finds it by itself: nothing else happens.
+    // The daemon finds it without any other trigger.
     while daemon.event("notification.sent").await["channel"] != "hook" {}
     world.openai.set_scenario(Scenario::healthy());
     while daemon.event("notification.sent").await["channel"] != "hook" {}
@@ -333,7 +340,7 @@ async fn pending_rows_of_a_removed_channel_become_dead_letters() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// A threshold edited in the middle of an outage changes neither the alert nor its end.
+/// Editing a threshold during an outage affects neither the alert nor its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_threshold_neither_repeats_nor_loses() {
     let world = World::new().await;
@@ -439,7 +446,7 @@ async fn heartbeat_is_sent_only_while_recording() {
     let samples: i64 = world.query("SELECT count(DISTINCT series) FROM sample");
     assert_eq!(samples, 2, "not before every endpoint was probed");
 
-    // Somebody holds the store: nothing can be recorded.
+    // The store rejects writes: nothing can be recorded.
     let lock = rusqlite::Connection::open(world.store()).unwrap();
     lock.execute_batch("DROP TRIGGER IF EXISTS full; CREATE TRIGGER full BEFORE INSERT ON sample BEGIN SELECT RAISE(FAIL, 'full'); END").unwrap();
     daemon.event("store.failed").await;
@@ -461,7 +468,7 @@ async fn heartbeat_is_sent_only_while_recording() {
 async fn store_failure_and_recovery_are_notified() {
     let mut world = World::new().await;
     let mut daemon = watched(&world, "").await;
-    // Somebody holds it.
+    // Locks the store.
     let lock = rusqlite::Connection::open(world.store()).unwrap();
     lock.busy_timeout(PATIENCE).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -1,4 +1,4 @@
-//! The detector against what the reference implementation says on labelled traces, and the laws that it must keep.
+//! The detector against the reference implementation on labeled traces, and its invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,7 +25,8 @@ fn events(said: &[ReplayEvent], trace: &str) -> Vec<(EndpointName, String, i64)>
     events
 }
 
-/// A good probe of `e` at a minute after the epoch, whose total is twice its first token; the next is `interval` minutes later.
+/// A good probe of `e` at a minute after the epoch. Its total is twice its first token; the next
+/// probe is `interval` minutes later.
 fn good_probe(minute: i64, interval: u64, first_token_ms: f64) -> Observation {
     let start = Timestamp(minute * 60_000);
     let reading = LatencyReading {
@@ -43,10 +44,11 @@ fn good_probe(minute: i64, interval: u64, first_token_ms: f64) -> Observation {
     }
 }
 
-/// Every recorded event and no other, within a probe of its time: a change of the detector shows here.
+/// The traces must give every recorded event and no other, within one probe of its time. Any change
+/// of the detector shows here.
 #[test]
 fn the_traces_give_the_golden_events() {
-    /// Logarithms differ in the last bit from one machine to another.
+    /// Logarithms differ in the last bit between machines.
     const MOST_MOVED: usize = 3;
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
@@ -99,7 +101,7 @@ fn policies() -> BTreeMap<EndpointName, Policy> {
         .collect()
 }
 
-/// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
+/// A random probe: seconds since the previous one, endpoint, and result.
 fn probe() -> impl Strategy<Value = (i64, usize, ProbeResult)> {
     let good = (50.0..5_000.0_f64).prop_map(|ms| {
         ProbeResult::Good(Some(LatencyReading {
@@ -158,7 +160,7 @@ proptest! {
         prop_assert_eq!(uninterrupted, parts);
     }
 
-    /// Never two open alerts of an endpoint, and nothing is resolved that was not open.
+    /// An endpoint never has two open alerts, and only open alerts are resolved.
     #[test]
     fn what_is_opened_is_resolved_before_it_opens_again(history in prop::collection::vec(probe(), 1..400)) {
         let policies = policies();
@@ -173,7 +175,7 @@ proptest! {
                         prop_assert!(!*is_open, "opened twice: {:?}", note);
                         *is_open = true;
                     }
-                    // "Slow" that turns into "down" is the same alert.
+                    // "Slow" that becomes "down" is the same alert.
                     DetectorEventKind::Join | DetectorEventKind::Escalate => *is_open = true,
                     DetectorEventKind::Resolved => {
                         prop_assert!(*is_open, "resolved but never opened: {:?}", note);
@@ -185,7 +187,8 @@ proptest! {
         }
     }
 
-    /// A reload with other settings is the same as a restart with them: settings are never state.
+    /// A reload with other settings is equivalent to a restart with them: settings are not part of
+    /// the state.
     #[test]
     fn a_reload_is_a_restart_with_other_settings(history in prop::collection::vec(probe(), 1..300), cut in 0.0..1.0_f64) {
         let seen = observations(history);
@@ -212,7 +215,7 @@ proptest! {
         prop_assert_eq!(running, restarted);
     }
 
-    /// Which of the results of one instant arrived first decides nothing.
+    /// The arrival order of simultaneous results does not matter.
     #[test]
     fn the_order_within_an_instant_decides_nothing(
         instants in prop::collection::vec(prop::collection::vec(probe(), 4), 1..100),
@@ -243,7 +246,7 @@ proptest! {
         prop_assert_eq!(one, other);
     }
 
-    /// Whatever has happened: a day and two hours of good probes later nothing is open any more.
+    /// After any history, a day and two hours of good probes resolve every alert.
     #[test]
     fn every_opened_is_resolved_in_the_end(history in prop::collection::vec(probe(), 1..400)) {
         let mut seen = observations(history);
@@ -272,7 +275,7 @@ proptest! {
         prop_assert!(open.is_empty(), "still open: {:?}", open);
     }
 
-    /// A look is never arranged in the past, nor after the grid would look anyway.
+    /// A recheck is never scheduled in the past, nor after the next regular probe.
     #[test]
     fn rechecks_lie_between_now_and_the_grid(history in prop::collection::vec(probe(), 1..300)) {
         let policies = policies();
@@ -338,8 +341,8 @@ fn consecutive_failures_for_those_who_want_them() {
     );
 }
 
-/// Few probes over five days with a rush from 12:00 to 16:00 UTC, a pause, then a day without one:
-/// what the hours are remembered to be like must not make the level faster than any probe was.
+/// Few probes over five days with a rush from 12:00 to 16:00 UTC, a pause, then a day without a
+/// rush. The learned hourly factors must not make the baseline faster than any probe was.
 #[test]
 fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     let policies = BTreeMap::from([(
@@ -355,7 +358,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
         let seen = good_probe(minute, 1, ms);
         detector.observe(&policies, &seen).notes
     };
-    // The epoch was a Thursday: Monday is day 4.
+    // The epoch was a Thursday, so Monday is day 4.
     for day in 4..9 {
         for minute in (0..1440).step_by(30) {
             let is_rush = (720..960).contains(&minute);
@@ -368,7 +371,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     }
 }
 
-/// What the page draws as a band: a rush of twelve weekdays from 12:00 to 16:00 UTC, which a checkpoint keeps.
+/// The band on the page: a rush from 12:00 to 16:00 UTC on twelve weekdays, kept in the checkpoint.
 #[test]
 fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
     let policy = DetectionPolicy::default();
@@ -376,7 +379,7 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
     let policies = BTreeMap::from([(EndpointName::from("e"), policy)]);
     let mut detector = Detector::default();
     assert!(detector.usual_hours("e").is_flat());
-    // The epoch was a Thursday: Monday is day 4.
+    // The epoch was a Thursday, so Monday is day 4.
     for minute in (4 * 1440..20 * 1440).step_by(5) {
         let (day, of_day) = (minute / 1440, minute % 1440);
         let is_rush = (day - 4) % 7 < 5 && (720..960).contains(&of_day);
@@ -396,7 +399,8 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
     assert!(stored.len() < 4096, "{} bytes", stored.len());
 }
 
-/// Folds good probes of one endpoint, one a minute, with these first tokens; gives what was noted, by minute.
+/// Folds good probes of one endpoint, one per minute, with these first tokens. Returns the events
+/// by minute.
 fn minutes(
     policy: &DetectionPolicy,
     readings: impl Iterator<Item = (f64, Option<bool>)>,
@@ -499,7 +503,7 @@ fn day_long_slowness_becomes_the_baseline_once() {
     );
 }
 
-/// The more sensitive, the fewer failures are wanted.
+/// Higher sensitivity requires fewer failures.
 #[test]
 fn sensitivity_is_how_many_failures_are_wanted() {
     let wanted = [Sensitivity::High, Sensitivity::Normal, Sensitivity::Low].map(|sensitivity| {
@@ -512,7 +516,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
             Policy::new(&policy, Duration::from_mins(1), "d".into()),
         )]);
         let mut detector = Detector::default();
-        // Further apart than `alert_after`: each is an event of its own.
+        // Further apart than `alert_after`, so that each is an event of its own.
         (1..10).find(|i| {
             let start = Timestamp(i * 100_000);
             let (end, next_tick) = (
@@ -540,8 +544,9 @@ fn sensitivity_is_how_many_failures_are_wanted() {
     assert_eq!(wanted, [Some(3), Some(4), Some(5)]);
 }
 
-/// Probes three endpoints of one provider every minute for some weeks, and every 15 s during outages: (day, how many
-/// seconds it lasts, every how many-th probe fails). Gives the days on which an alert opened, with the seconds it took.
+/// Probes three endpoints of one provider every minute for some weeks, and every 15 s during
+/// outages. An outage is (day, duration in seconds, n: every n-th probe fails). Returns the days on
+/// which an alert opened, with the seconds until it did.
 fn days_with_alerts(policy: &DetectionPolicy, outages: &[(i64, i64, i64)]) -> Vec<(i64, i64)> {
     let policy = Policy::new(policy, Duration::from_mins(1), "d".into());
     let policies: BTreeMap<_, _> = (0..3)
@@ -589,8 +594,8 @@ fn days_with_alerts(policy: &DetectionPolicy, outages: &[(i64, i64, i64)]) -> Ve
     opened
 }
 
-/// A deploy every week in which half of the requests fail for two minutes. What is clearly worse, or lasts longer, is
-/// reported all the same.
+/// A weekly deploy during which half of the requests fail for two minutes. An outage that is
+/// clearly worse or longer is still reported.
 #[test]
 fn a_brief_partial_outage_that_recurs_is_reported_once() {
     let outages = [
@@ -618,8 +623,8 @@ fn a_brief_partial_outage_that_recurs_is_reported_once() {
     assert_eq!(days, [8, 15, 22, 23, 29], "a value that is set binds");
 }
 
-/// Folds a day and a half of good probes of one endpoint and then these: second, whether it failed, and how many seconds
-/// it took. Gives the ends of those that opened an alert.
+/// Folds a day and a half of good probes of one endpoint, then these: second, whether it failed,
+/// and its duration in seconds. Returns the end times of those that opened an alert.
 fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
     let policy = Policy::new(
         &DetectionPolicy::default(),
@@ -660,7 +665,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
     opened
 }
 
-/// A failure now and then is what every API has; soon after a burst it is no outage yet.
+/// Every API fails occasionally; soon after a burst, one failure is not an outage yet.
 #[test]
 fn one_failure_after_a_burst_that_is_over_is_not_enough() {
     let burst = [(0, true, 1), (6, true, 1), (22, true, 1), (38, true, 1)];
@@ -695,7 +700,8 @@ fn one_failure_after_a_burst_that_is_over_is_not_enough() {
     );
 }
 
-/// A burst of 75 seconds does not last 90 because its last failure was a timeout; what hangs from the start does.
+/// A burst of 75 seconds does not last 90 because its last failure was a timeout. Hanging from the
+/// start does.
 #[test]
 fn a_timeout_among_quick_failures_does_not_lengthen_them() {
     let quick = [
@@ -722,7 +728,7 @@ fn a_timeout_among_quick_failures_does_not_lengthen_them() {
     );
 }
 
-/// The level does not climb after what is slow before it is clear that it is.
+/// The baseline must not follow slow probes before they are classified as slow.
 #[test]
 fn nearly_twice_as_slow_shows_within_half_an_hour() {
     let noise = [-1.2, 0.4, -0.3, 1.1, -0.6, 0.2, 0.8, -0.9, 0.1, 0.5_f64]
@@ -737,7 +743,7 @@ fn nearly_twice_as_slow_shows_within_half_an_hour() {
     );
 }
 
-/// One refusal of the key is no alert, but it is not forgotten either.
+/// One rejection of the key does not raise an alert, but is remembered.
 #[test]
 fn a_refusal_that_passes_is_a_blip() {
     let policy = Policy::new(

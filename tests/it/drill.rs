@@ -17,14 +17,14 @@ use uuid::Uuid;
 
 use crate::support::{Daemon, PATIENCE, World, free_port, notice};
 
-/// A Tuesday, noon UTC.
+/// Tuesday, noon UTC.
 const NOON: Timestamp = Timestamp(1_795_521_600_000);
 
 fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// This world with a page below a path, and filters that hold back everything but drills.
+/// Configures a page below a path, and filters that suppress everything except drills.
 fn configured(world: &World, listen: SocketAddr, rest: &str) -> String {
     let monitor = format!("listen = \"{listen}\"\npublic_url = \"http://{listen}/watch\"");
     let held = "on = [\"report\"]\nafter = \"1h\"\nquiet_hours = \"00:00-23:59\"\n";
@@ -66,7 +66,7 @@ async fn ready(world: &World) -> Daemon {
     daemon
 }
 
-/// Starts a drill of the route, once the group has two healthy endpoints; gives its output.
+/// Starts a route drill once the group has two healthy endpoints. Returns the output.
 async fn drilled(world: &World) -> String {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -114,7 +114,7 @@ async fn a_drill_arrives_and_is_confirmed_by_its_link() {
     assert_eq!(hook["type"], "monitor.drill");
     assert!(hook["data"]["incident"].is_null(), "{hook}");
 
-    // A link scanner follows every GET; only the button acts.
+    // Link scanners follow every GET; only the button acts.
     let link = link_in(&text);
     for _ in 0..2 {
         let page = ask(address, "GET", link).await;
@@ -144,7 +144,7 @@ async fn a_drill_arrives_and_is_confirmed_by_its_link() {
     assert!(status.contains("channel hook: never confirmed"), "{status}");
     assert!(status.contains("no incident"), "{status}");
 
-    // By the command that a message names where there is no link.
+    // A message without a link names this command.
     let id = hook["data"]["notification_id"].as_str().unwrap();
     let (code, out, err) = drill(&world, &["--confirm", id, "--by", "ada"]).await;
     assert_eq!(
@@ -155,7 +155,7 @@ async fn a_drill_arrives_and_is_confirmed_by_its_link() {
     let (code, _, err) = drill(&world, &["--confirm", &Uuid::nil().to_string()]).await;
     assert_eq!(code, Some(1), "{err}");
 
-    // Nothing of it is an incident or a sample.
+    // Drills create no incidents or samples.
     let incidents: i64 = world.query("SELECT count(*) FROM incident");
     assert_eq!(incidents, 0);
     let endpoints = world.llmwatch(&["export"]).output().await.unwrap();
@@ -204,7 +204,7 @@ async fn an_unconfirmed_drill_is_reported_once_to_others() {
     let rest =
         "[drill]\nchannels = [\"oncall\"]\nconfirm_within = \"2s\"\nescalate_to = [\"hook\"]\n";
     world.write(&configured(&world, address, rest));
-    // A dead mailbox refuses for good.
+    // A nonexistent mailbox rejects permanently.
     world.mail.set_fault(MailFault::Permanent(MailStage::Rcpt));
     let mut daemon = ready(&world).await;
     let (code, out, err) = drill(&world, &[]).await;
@@ -277,7 +277,7 @@ async fn a_route_drill_moves_traffic_and_a_restart_ends_it() {
     assert_eq!(agent_says("openai-chat\n").await, "up ready 100%\n");
     assert!(!world.state().join("route_drill.json").exists());
 
-    // A real outage of the alternative goes before the rehearsal.
+    // A real outage of the alternative ends the drill.
     daemon.good_probes(&["openai-chat", "azure-chat"]).await;
     drilled(&world).await;
     let outage = "[[rule]]\npath = \"/*\"\nfault = \"openai_503\"\n";
@@ -292,7 +292,7 @@ async fn a_drill_that_waits_holds_nothing_back() {
     let world = World::new().await;
     let address = free_address();
     let config = configured(&world, address, "");
-    // The webhook wants incidents.
+    // The webhook receives incidents.
     let config = config.replace(
         "name = \"hook\"",
         "name = \"hook\"\nmin_status = \"degraded\"",
@@ -313,7 +313,7 @@ async fn a_drill_that_waits_holds_nothing_back() {
     let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(Scenario::parse(outage).unwrap());
     daemon.event("incident.opened").await;
-    // Its own first attempt has failed too: an attempt of the drill is no longer under way.
+    // Its first attempt has failed too, so no attempt of the drill is in progress.
     while daemon.event("notification.retry").await["type"] != "incident.opened" {}
     world.hook.set_behaviour(WebhookBehaviour::Ok);
     for wanted in ["incident.opened", "monitor.drill"] {
@@ -366,7 +366,7 @@ fn drills_are_started_by_the_calendar_and_once() {
     assert!(!due(Timestamp(monday.0 - 1000)));
     assert!(due(monday), "Monday at 10:00");
     assert!(!due(hour(24 * 6)), "once");
-    // A clock that was a day ahead is set right: that Monday has yet to come.
+    // A clock that was a day ahead is corrected, so that Monday is in the future again.
     assert!(!due(hour(24 * 5)));
     assert!(due(hour(24 * 6)) && !due(hour(24 * 6)));
     assert!(due(hour(24 * 13)), "the next Monday");
@@ -398,7 +398,7 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
     );
     let id = messages[0].notification;
     assert_eq!(outgoing[0].notice.id, id);
-    // The clock is set forward by a day: the time to confirm is as long as before.
+    // The clock is set forward by a day: the time to confirm does not change.
     let day = Duration::from_hours(25);
     notifications.follow_clock(day.as_millis() as i64);
     assert!(
@@ -448,7 +448,7 @@ fn real_messages_go_before_a_drill() {
     let next = |now| store.next_pending("mail", Timestamp(now)).unwrap();
     let first = next(3000).unwrap();
     assert_eq!(first.notice.kind, NoticeKind::Store);
-    // It failed and is tried again soon: the drill waits for it.
+    // It failed and will be retried soon; the drill waits for it.
     let later = DeliveryOutcome::RetryAt(Timestamp(10_000));
     store
         .record_attempt(&first, Timestamp(3000), later, "{}", Some("no"), None)

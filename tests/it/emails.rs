@@ -1,5 +1,5 @@
-//! What people read in a mail, for each type of notice and on each occasion that changes its words: as snapshots to be
-//! read by people.
+//! Mails, for each type of notice and each variation of its text, as snapshots for review by
+//! people.
 
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
@@ -9,7 +9,7 @@ use llmwatch_core::model::{
 
 use crate::formats::{notice, now, setting};
 
-/// Messages that differ by more than their type, real ones rather than tests.
+/// Messages that differ in more than their type, real ones rather than tests.
 fn occasions() -> Vec<(&'static str, Notice)> {
     let opened = || Notice {
         test: false,
@@ -181,7 +181,7 @@ fn an_endpoint_with_a_new_baseline_has_not_recovered() {
     );
 }
 
-/// Request ids of OpenAI and Azure have 36 characters.
+/// Request ids of OpenAI and Azure have 36 characters; each probe must still fit on one line.
 #[test]
 fn failed_probes_stand_in_one_line_each_though_request_ids_are_long() {
     let id = "d3d864b1-9313-43fb-b085-8a6e0737cbc2";
@@ -193,7 +193,7 @@ fn failed_probes_stand_in_one_line_each_though_request_ids_are_long() {
     let line = format!("http.5xx (HTTP 503)  {id}");
     let text = render::text(&notice, setting());
     assert_eq!(text.matches(&line).count(), 3, "{text}");
-    // Two endpoints have to be told apart.
+    // Two endpoints must be distinguishable.
     let samples = &mut notice.incident.as_mut().unwrap().evidence.samples;
     samples[0].endpoint = "openai-responses".into();
     let text = render::text(&notice, setting());

@@ -1,4 +1,4 @@
-//! The examples of docs/routing.md, run as they stand there.
+//! Runs the examples of docs/routing.md exactly as printed there.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -31,7 +31,7 @@ fn the_documentation_shows_the_examples_as_they_are() {
     }
 }
 
-/// A program that prints the choice for the address that it is given.
+/// Writes a program that prints the choice, given the address.
 fn program(language: &str, directory: &Path) -> (PathBuf, String) {
     let (name, text) = match language {
         "python3" => (
@@ -93,7 +93,7 @@ async fn the_examples_follow_the_route_and_survive_without_it() {
             );
             continue;
         }
-        // Each gives up after a moment, which on a busy machine may pass before it has begun.
+        // Each times out quickly, which on a busy machine may be before it has started.
         eventually("the example follows the route", || {
             let output = run(language, &url)?;
             let choice = String::from_utf8_lossy(&output.stdout).into_owned();

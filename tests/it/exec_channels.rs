@@ -1,4 +1,4 @@
-//! Channels that run a program, and templates that choose method and address.
+//! Channels that run a program, and templates with a custom method and URL.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::receivers::{load, opened};
 use crate::support::PATIENCE;
 
-/// A channel that runs a shell script of this text, which may take so long.
+/// Configures a channel that runs this shell script with this timeout.
 fn script(directory: &Path, text: &str, timeout: &str) -> Settings {
     let path = directory.join("notify");
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -98,7 +98,7 @@ async fn a_program_that_hangs_is_killed_with_its_children() {
         "1s",
     );
     let child = directory.path().join("child");
-    // On a busy machine the time may be over before the program has begun.
+    // On a busy machine, the timeout may expire before the program has started.
     while !child.exists() {
         let attempt = tokio::time::timeout(PATIENCE, attempt(&config)).await;
         let Attempt::Retry { error, .. } = attempt.expect("it is ended") else {
@@ -113,7 +113,7 @@ async fn a_program_that_hangs_is_killed_with_its_children() {
     let stat = format!("/proc/{}/stat", child.trim());
     crate::support::eventually("the end of the child", || {
         let state = std::fs::read_to_string(&stat).unwrap_or_default();
-        // A zombie waits only for its new parent.
+        // A zombie only waits to be reaped by its new parent.
         (state.is_empty() || state.contains(") Z ")).then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! A newcomer's first minutes: `llmwatch init`, and the help texts.
+//! The first minutes of a new user: `llmwatch init`, and the help texts.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ async fn simulator(name: &str) -> Simulator {
     Simulator::start_as(name, listener, Scenario::healthy()).unwrap()
 }
 
-/// The binary in `directory` with nothing in its environment but `vars`.
+/// Runs the binary in `directory` with only `vars` in its environment.
 fn llmwatch(directory: &Path, verb: &[&str], vars: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
     command.args(verb).current_dir(directory).env_clear();
     command.env("HOME", directory);
-    // Nothing of this machine takes part.
+    // Do not find an Ollama server on this machine.
     command.env("OLLAMA_HOST", "127.0.0.1:9");
     command.envs(vars.iter().copied());
     command
@@ -159,7 +159,7 @@ async fn init_takes_the_smallest_model_of_an_ollama() {
     assert!(text.contains("api = \"ollama\""), "{text}");
 }
 
-/// The help of `verb`, and then of everything below it.
+/// Collects the help of `verb`, and of everything below it.
 fn helps(verb: &[String], found: &mut Vec<(String, String)>) {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_llmwatch"))
         .args(verb)

@@ -1,4 +1,5 @@
-//! The laws of the fold: restart, checkpoint, reload and replay are the same function of the same samples.
+//! Invariants of the fold: restart, checkpoint, reload and replay are the same function of the same
+//! samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(crate) fn configuration(detection: &str) -> Arc<Config> {
     config::load(&path, &Environment::default()).unwrap().config
 }
 
-/// One probe of a random history: seconds since the one before, endpoint, milliseconds, what went wrong.
+/// One probe of a random history: seconds since the previous one, endpoint, milliseconds, fault.
 type Shot = (i64, usize, f64, Option<Fault>);
 
 fn shot() -> impl Strategy<Value = Shot> {
@@ -62,7 +63,8 @@ fn shot() -> impl Strategy<Value = Shot> {
     )
 }
 
-/// Periods in which one endpoint, or all of a provider, behaves in one way: random samples alone hardly make them.
+/// Periods in which one endpoint, or all of a provider, behaves in one way. Independent random
+/// samples rarely produce them.
 pub(crate) fn history() -> impl Strategy<Value = Vec<Sample>> {
     let period = (
         prop::collection::vec(shot(), 1..60),
@@ -91,7 +93,7 @@ fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault
     let provider = serde_json::from_value(provider.into()).unwrap();
     let ms = ms.round();
     Sample {
-        // The same every time, so that a failing case can be looked at again.
+        // Deterministic, so that a failing case can be reproduced.
         id: Uuid::from_u128(n as u128 + 1),
         provider,
         outcome: if fault.is_some() {
@@ -108,7 +110,7 @@ fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault
     }
 }
 
-/// What follows from a step, without the checkpoint, which depends on when the last one was.
+/// Formats the effects of a step without the checkpoint, which depends on the time of the last one.
 fn trace(step: &Effects) -> String {
     format!(
         "{:?} {:?} {:?}",
@@ -118,8 +120,8 @@ fn trace(step: &Effects) -> String {
     )
 }
 
-/// Moves every moment of `state` by `by_ms`: RFC 3339, or integers of the years 2001 to 5138 in milliseconds. Fields that
-/// go by the calendar stay, and all below them.
+/// Shifts every timestamp in `state` by `by_ms`: RFC 3339, or integers of the years 2001 to 5138 in
+/// milliseconds. Fields that follow the calendar, and everything below them, are not shifted.
 fn shift_moments(state: &mut Value, by_ms: i64) {
     const CALENDAR: [&str; 4] = ["pages", "official", "advisor", "fingerprints"];
     let is_moment = |ms: &i64| (1_000_000_000_000..100_000_000_000_000).contains(ms);
@@ -150,7 +152,7 @@ fn shift_moments(state: &mut Value, by_ms: i64) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A daemon that was killed and started again from its checkpoint says what it would have said.
+    /// A daemon that is killed and restarted from its checkpoint produces the same effects.
     #[test]
     fn a_restart_changes_nothing(samples in history(), cut in 0.0..1.0_f64) {
         let config = configuration("");
@@ -167,7 +169,7 @@ proptest! {
         prop_assert_eq!(uninterrupted.checkpoint(), parts.checkpoint());
     }
 
-    /// Other settings from some moment on: the same whether the daemon reloaded or restarted with them.
+    /// Changing the settings gives the same result by a reload as by a restart.
     #[test]
     fn a_reload_is_a_restart_with_other_settings(samples in history(), cut in 0.0..1.0_f64) {
         let (before, after) = (configuration(""), configuration("alert_after = \"30s\"\nsensitivity = \"high\""));
@@ -185,7 +187,8 @@ proptest! {
         }
     }
 
-    /// A clock that is set moves every moment of the state, and nothing that the calendar says.
+    /// Setting the clock shifts every timestamp in the state, except those that follow the
+    /// calendar.
     #[test]
     fn a_set_clock_shifts_every_moment(samples in history(), minutes in -600_i64..600) {
         let mut core = MonitorState::new(configuration(""), 1.0);
@@ -201,7 +204,8 @@ proptest! {
         prop_assert_eq!(state(&core), expected);
     }
 
-    /// Every incident is opened once and is resolved once or stays open; no endpoint is in two of one kind.
+    /// Every incident is opened once, and is resolved once or stays open. An endpoint is never in
+    /// two of the same kind.
     #[test]
     fn incidents_are_opened_once_and_end_once(samples in history()) {
         let mut core = MonitorState::new(configuration(""), 1.0);
@@ -229,13 +233,13 @@ proptest! {
         prop_assert_eq!(open, left);
     }
 
-    /// The order in which samples are written down decides nothing: a replay folds them by when they ended, and those of
-    /// one instant by name.
+    /// The order of samples in the file does not matter: a replay sorts them by their end, and
+    /// simultaneous ones by name.
     #[test]
     fn the_order_of_the_file_decides_nothing(samples in history(), seed in any::<u64>()) {
         let mut shuffled = samples.clone();
         fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
-        // Only one probe of an endpoint can end in an instant.
+        // Only one probe of an endpoint can end at the same instant.
         let mut ends = BTreeSet::new();
         let alone = |s: &&Sample| ends.insert((s.endpoint.clone(), s.ended_at()));
         let alone: BTreeSet<Uuid> = samples.iter().filter(alone).map(|s| s.id).collect();
@@ -248,7 +252,7 @@ proptest! {
     }
 }
 
-/// People know that it is midnight; a pager keeps the alert about the budget until it is resolved.
+/// A budget reset at midnight is expected; only a pager has to resolve its alert about the budget.
 #[test]
 fn budget_reset_is_sent_only_to_stateful_receivers() {
     let pager = "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";

@@ -1,5 +1,5 @@
-//! What each receiver gets for each kind of notice: as snapshots, against the receivers' own schemas, within their limits,
-//! and with nothing in it that acts, whatever comes from outside.
+//! Each receiver's payload for each kind of notice: as snapshots, validated against the receivers'
+//! own schemas and limits, and free of injected markup from outside.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A channel of every kind.
+/// One channel of every kind.
 const CHANNELS: &str = r#"
 [monitor]
 location = "fra1"
@@ -222,7 +222,7 @@ pub(crate) fn notice(notice_kind: NoticeKind) -> Notice {
     )
 }
 
-/// `notice` with `text` wherever something from outside stands.
+/// Puts `text` into every field of a notice that comes from outside.
 fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
     let mut notice = notice(notice_kind);
     for place in [&mut notice.title, &mut notice.subject, &mut notice.location] {
@@ -282,10 +282,10 @@ fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
     notice
 }
 
-/// The part of a payload that a schema speaks of.
+/// Selects the part of a payload that a schema describes.
 type Pick<'a> = &'a dyn Fn(&Value) -> Value;
 
-/// The body as JSON; a form as an object of its fields.
+/// Parses the body as JSON; a form becomes an object of its fields.
 fn body(call: &Call) -> Value {
     if call.content_type == "application/x-www-form-urlencoded" {
         let fields = url::form_urlencoded::parse(call.body.as_bytes());
@@ -329,7 +329,7 @@ fn every_receiver_gets_every_notice_in_its_own_format() {
     });
 }
 
-/// The head of the page of payloads.
+/// The header of the payload reference page.
 const PAYLOADS: &str = "# Payloads\n\n\
     What each kind of `[[webhook]]` sends when an incident opens: method, address, headers and body. The values are examples. The\n\
     test `formats::the_page_of_payloads_is_true` writes this page from the code that sends; how each receiver is set up is in\n\
@@ -578,7 +578,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     assert!(template.contains("not valid JSON"), "{template}");
 }
 
-/// Every string in `value`, by the name of the field that it stands in.
+/// Collects every string in `value` with the name of its field.
 fn strings(value: &Value, name: &str, found: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) => found.push((name.to_owned(), text.clone())),
@@ -594,7 +594,7 @@ fn units(value: &Value) -> usize {
     value.as_str().unwrap_or_default().encode_utf16().count()
 }
 
-/// Whether every one of `specials` in `text` stands behind a backslash.
+/// Reports whether every one of `specials` in `text` is escaped by a backslash.
 fn all_escaped(text: &str, specials: &str) -> bool {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -607,7 +607,8 @@ fn all_escaped(text: &str, specials: &str) -> bool {
     true
 }
 
-/// Nothing begins a mention or a link, beside our own bold headings and the link at the end.
+/// Asserts that nothing starts a mention or a link, except our own bold headings and the link at
+/// the end.
 fn parted(text: &str) {
     let acts = regex::Regex::new("[@\\[`#][^\u{2060}]").unwrap();
     for line in text.lines().filter(|line| !line.starts_with("https://")) {
@@ -755,7 +756,7 @@ fn check_receiver(kind: &str, call: &Call) {
                 .lines()
                 .filter(|l| !l.starts_with("**") && !l.starts_with("<https://"))
                 .collect();
-            // The backslash itself is an entity, so that it never takes another's place.
+            // The backslash itself is written as an entity, so that every backslash is an escape.
             let (outside, entity) = (
                 outside.trim_start_matches("#### "),
                 regex::Regex::new("&(amp|lt|#92|#36);").unwrap(),
@@ -825,7 +826,8 @@ fn check_receiver(kind: &str, call: &Call) {
         }
         _ => {}
     }
-    // The generic body carries everything as it is; the others only what can be shown.
+    // The generic body has all characters; the others must not have invisible or control
+    // characters.
     if !matches!(kind, "json" | "template" | "exec") {
         let mut found = Vec::new();
         strings(&body, "", &mut found);
@@ -847,7 +849,7 @@ fn any_type() -> impl Strategy<Value = NoticeKind> {
     proptest::sample::select(NoticeKind::ALL.to_vec())
 }
 
-/// Texts made of what acts in one format or another, and of anything else.
+/// Texts that mix markup of several formats with arbitrary text.
 fn outside() -> impl Strategy<Value = String> {
     let pieces = vec![
         "\r\nBcc: eve@example.com\r\n\r\n",
@@ -915,7 +917,7 @@ proptest! {
     #[test]
     fn nothing_from_outside_becomes_a_header_or_a_tag_of_a_mail(text in outside(), notice_kind in any_type()) {
         let notice = hostile(notice_kind, &text);
-        // Mail's connections want a runtime to be dropped in.
+        // Mail connections must be dropped within a runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _entered = runtime.enter();
         let config = load(CHANNELS).unwrap();

@@ -1,4 +1,4 @@
-//! A disk that is full: simulated by a limit on the size of files, which every write beyond it meets.
+//! A full disk, simulated by a limit on file size that makes writes beyond it fail.
 
 use std::process::Stdio;
 
@@ -11,10 +11,10 @@ fn outage() -> Scenario {
     Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap()
 }
 
-/// The least size of a file that cannot grow any more, in bytes. What the daemon keeps in reserve is written below it.
+/// The smallest size limit of a file, in bytes. The daemon's reserve is written below it.
 const LIMIT: u64 = 48 << 10;
 
-/// The daemon, which a limit on the size of its files does not end.
+/// Starts the daemon so that exceeding the file size limit does not kill it.
 fn run(world: &World) -> Daemon {
     let daemon = world.llmwatch(&["run"]);
     let mut command = tokio::process::Command::new("sh");
@@ -29,7 +29,7 @@ fn run(world: &World) -> Daemon {
     Daemon::start(command)
 }
 
-/// Lets the files of the daemon grow no further, or without limit again.
+/// Limits the size of the daemon's files, or removes the limit.
 fn limit(daemon: &Daemon, size: Option<u64>) {
     let size = size.map_or("unlimited".to_owned(), |size| format!("{size}:unlimited"));
     let limited = std::process::Command::new("prlimit")
@@ -54,7 +54,7 @@ async fn next(world: &mut World) -> (String, Value) {
     (id, serde_json::from_slice(&request.body).unwrap())
 }
 
-/// What a message is about: its type, the incident's id and its number.
+/// Returns the type of a message, and the incident's id and number.
 fn about(message: &Value) -> (&str, &Value, &Value) {
     let incident = &message["data"]["incident"];
     (

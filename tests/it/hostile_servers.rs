@@ -1,4 +1,5 @@
-//! What no healthy server sends: each costs a bounded time and memory, and is called what it is.
+//! Hostile responses that no healthy server sends: each takes bounded time and memory, and gets the
+//! right fault.
 
 use std::sync::Arc;
 
@@ -12,22 +13,23 @@ use tokio::net::TcpListener;
 
 use crate::support::PATIENCE;
 
-/// What may be under way when the reader hangs up: what it had read, and what the system holds on both sides.
+/// The most bytes in transit when the reader hangs up: those it has read, and the buffers on both
+/// sides.
 const MOST_UNDER_WAY: u64 = 32 * 1024 * 1024;
 
-/// Limits short enough to wait for.
+/// Timeouts short enough to wait for.
 const SHORT: &str = "timeout = { connect = \"60s\", headers = \"2s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }";
-/// Limits that only an answer without end reaches.
+/// Timeouts that only an endless answer exceeds.
 const LONG: &str = "timeout = { connect = \"60s\", headers = \"60s\", first_token = \"60s\", token_gap = \"60s\", total = \"90s\" }";
 
-/// Where several limits come close to each other: whichever is noticed first.
+/// Several timeouts are close together; whichever comes first.
 const SLOW: &[Fault] = &[
     Fault::TimeoutFirstToken,
     Fault::TimeoutTokenGap,
     Fault::TimeoutTotal,
 ];
 
-/// The configuration of one endpoint at `address`; `more` are keys of its own.
+/// Returns the configuration of one endpoint at `address`, with additional keys `more`.
 fn configuration(address: &str, more: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
@@ -65,7 +67,7 @@ async fn probed_raw(answer: Vec<u8>, more: &str) -> Sample {
                 let _ = stream.read(&mut request).await;
                 let _ = stream.write_all(&answer).await;
                 let _ = stream.shutdown().await;
-                // Reads what is still coming, so that closing does not reset what is under way.
+                // Reads the remaining input, so that closing does not reset the connection.
                 let _ = stream.read_to_end(&mut request).await;
             });
         }
@@ -86,7 +88,7 @@ async fn every_hostile_answer_is_survived_and_named() {
     let cases: [(&str, &Settings, &[Fault]); 10] = [
         ("no-headers", &short, &[Fault::TimeoutHeaders]),
         ("silence", &short, SLOW),
-        // Comments are no progress.
+        // Comments do not count as progress.
         (
             "comments",
             &short,

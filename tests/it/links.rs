@@ -1,4 +1,4 @@
-//! One-click links in mails, from outside: the mail, the page with one button, the second click.
+//! One-click links in mails, from outside: the mail, the page with a button, and the second click.
 
 use std::net::SocketAddr;
 
@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 
 use crate::support::{PATIENCE, World};
 
-/// The text of a quoted-printable mail, without soft line ends.
+/// Decodes the text of a quoted-printable mail, without soft line breaks.
 pub(crate) fn decoded(mail: &[u8]) -> String {
     let text = String::from_utf8_lossy(mail).replace("=\r\n", "");
     text.replace("=3D", "=").replace("\r\n", "\n")
 }
 
-/// The status and the complete answer of one request.
+/// Sends one request. Returns the status and the complete response.
 pub(crate) async fn ask(
     address: SocketAddr,
     method: &str,
@@ -59,7 +59,7 @@ async fn a_mail_acknowledges_with_one_click_and_says_so_twice() {
     assert!(link.starts_with("/a/"), "{link}");
     assert!(mail.contains("llmwatch ack 1"), "{mail}");
 
-    // A scanner follows the link as often as it likes.
+    // A link scanner may follow the link any number of times.
     for _ in 0..2 {
         let (status, page) = ask(address, "GET", &link, "", "").await;
         assert_eq!(status, 200, "{page}");

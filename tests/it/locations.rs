@@ -17,7 +17,7 @@ pub(crate) fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
-/// The messages about incidents that `world` received: type, incident id, notification id.
+/// Returns the incident messages that `world` received: type, incident id, notification id.
 pub(crate) fn reported(world: &World) -> Vec<(String, String, String)> {
     let requests = world.hook.requests();
     let reported = requests.iter().map(|r| body(r)).map(|b| {
@@ -33,7 +33,8 @@ pub(crate) fn reported(world: &World) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// A daemon's configuration at `location`: its own vendors, a shared store, the webhook of `hub`.
+/// Returns the configuration of a daemon at `location`: its own vendors, a shared store, the
+/// webhook of `hub`.
 pub(crate) fn config(
     world: &World,
     hub: &World,
@@ -47,7 +48,7 @@ pub(crate) fn config(
     format!("{own}\n[store]\nurl = {store:?}\n{more}\n{}", hub.webhook())
 }
 
-/// Daemons at `places`, all of which notify the webhook of the first one's world.
+/// Starts daemons at `places`, all of which notify the webhook of the first one's world.
 pub(crate) async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<Daemon>) {
     let mut worlds = Vec::new();
     for _ in places {
@@ -64,10 +65,10 @@ pub(crate) async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<Wo
     (worlds, running)
 }
 
-/// A location stays known however late its next probe is.
+/// Keeps a location known, however late its next probe is.
 pub(crate) const PATIENT: &str = "[quorum]\nstale_after = \"10m\"\n";
 
-/// Waits until each of `locations` locations has said in the store that both endpoints are well.
+/// Waits until that many locations have reported in the store that both endpoints are operational.
 pub(crate) async fn all_well(server: &Postgres, locations: usize) {
     let well = "SELECT count(*) FROM llmwatch_verdict WHERE data LIKE '%\"counts\":true%' AND data LIKE '%\"status\":\"operational\"%'";
     eventually("every location is known", || {
@@ -149,7 +150,7 @@ async fn a_store_that_refuses_is_a_bad_configuration() {
     for (url, wanted) in cases {
         refuses(&url, "", wanted).await;
     }
-    // Another role has made the tables, and lets this one read only.
+    // Another role has created the tables, and gives this one only read access.
     let world = World::new().await;
     world.write(&config(&world, &world, "fra1", &good, ""));
     assert_eq!(check_online(&world).await.0, Some(0));
@@ -163,7 +164,7 @@ async fn a_store_that_refuses_is_a_bad_configuration() {
     refuses(&standby.url("llmwatch", "good"), "", "read-only standby").await;
 }
 
-/// What `check --online` says, and its exit code.
+/// Runs `check --online`. Returns its exit code and output.
 async fn check_online(world: &World) -> (Option<i32>, String) {
     let output = world.llmwatch(&["check", "--online"]).output();
     let done = tokio::time::timeout(PATIENCE, output).await.unwrap();
@@ -172,7 +173,8 @@ async fn check_online(world: &World) -> (Option<i32>, String) {
     (done.status.code(), text)
 }
 
-/// Neither `run` nor `check --online` accepts `url` as the store: both say `wanted` and end, and tell no secret.
+/// Asserts that `run` and `check --online` both reject the store `url` with `wanted`, without
+/// revealing a secret.
 async fn refuses(url: &str, monitor: &str, wanted: &str) {
     let world = World::new().await;
     let text = config(&world, &world, "fra1", url, "");
@@ -189,7 +191,7 @@ async fn refuses(url: &str, monitor: &str, wanted: &str) {
     }
 }
 
-/// An authority, and a certificate of it for `name` that is valid until `year`, with its key.
+/// Creates a CA, and a certificate of it for `name` that is valid until `year`, with its key.
 fn certificate(name: &str, year: i32) -> (String, String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -226,7 +228,7 @@ async fn the_certificate_of_the_store_is_verified() {
     server.set("ssl_cert_file", "server.pem");
     server.set("ssl_key_file", "server.key");
     server.set("ssl", "on");
-    // Only with TLS, and with a password.
+    // Only with TLS and a password.
     let hba = std::fs::read_to_string(server.hba()).unwrap();
     let rule = "hostssl good locked 127.0.0.1/32 scram-sha-256\nhostnossl good locked 127.0.0.1/32 reject\n";
     std::fs::write(server.hba(), format!("{rule}{hba}")).unwrap();
@@ -287,7 +289,7 @@ async fn one_location_alone_is_an_incident_of_that_location() {
         text.contains("from fra1 only; nyc1 and sin1 reach it"),
         "{text}"
     );
-    // The quorum joins: the same incident escalates.
+    // The quorum is reached: the same incident escalates.
     break_at(&worlds[1]);
     let escalated = next_message(&mut worlds[0], "incident.escalated").await;
     assert_eq!(escalated["data"]["incident"]["id"], incident["id"]);
@@ -314,7 +316,7 @@ async fn one_location_alone_is_an_incident_of_that_location() {
     assert_eq!(opened.count(), 1, "{reported:?}");
 }
 
-/// The samples that `world`'s command line exports.
+/// Returns the samples exported by `world`'s command line.
 async fn exported(world: &World) -> Vec<Value> {
     let done = world.llmwatch(&["export"]).output().await.unwrap();
     assert!(done.status.success());
@@ -352,7 +354,7 @@ async fn a_daemon_without_the_store_spools_and_notifies_alone() {
         let spooled = daemon.event("store.spooled").await;
         assert!(spooled["samples"].as_u64().unwrap() > 0, "{spooled}");
     }
-    // It keeps its id, and is an incident of its location now; nobody is notified again.
+    // It keeps its id and becomes an incident of its location; nobody is notified again.
     let sql = format!(
         "SELECT count(*) FROM llmwatch_incident WHERE open AND id = '{}'",
         incident["id"].as_str().unwrap()
@@ -377,7 +379,7 @@ async fn a_daemon_without_the_store_spools_and_notifies_alone() {
         ["incident.opened", "incident.resolved"],
         "{reported:?}"
     );
-    // Every sample is there once, with its original times, at both daemons.
+    // Both daemons have every sample once, with its original times.
     let stored = server.query(
         "monitor",
         "SELECT count(*) || ' ' || count(DISTINCT id) FROM llmwatch_sample",
@@ -416,8 +418,8 @@ async fn two_daemons_of_one_location_probe_each_slot_once() {
     };
     eventually("a pair probes", || (slots("0") >= 12).then_some(())).await;
     daemons[0].kill().await;
-    // Nothing was probed twice and thrown away, which would be twice as many requests. Those of the last moment are not
-    // recorded yet.
+    // The pair does not probe twice and discard half, which would double the requests. The latest
+    // probes are not recorded yet.
     let made: usize = worlds.iter().map(|w| w.openai.log().len()).sum();
     let kept = slots("0");
     assert!(
@@ -435,8 +437,9 @@ async fn two_daemons_of_one_location_probe_each_slot_once() {
     assert_eq!(doubled, "0");
 }
 
-/// The receiver has taken the message, and the daemon that sent it is killed before it records that. By the time another
-/// one takes over, the incident is over: the receiver ignores the repeat of what it has, so the end is a message of its own.
+/// The receiver accepts the message, but the sending daemon is killed before recording that. When
+/// another daemon takes over, the incident is over. The receiver ignores a repeated id, so the end
+/// must be a separate message.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_is_sent_after_a_kill_in_a_delivery() {
     let Some(server) = Postgres::start("a kill in a delivery") else {
@@ -465,7 +468,7 @@ async fn the_end_is_sent_after_a_kill_in_a_delivery() {
         resolved["data"]["incident"]["id"], opened["data"]["incident"]["id"],
         "{resolved}"
     );
-    // A location that was the first to see it may have opened it alone: then it escalates in between.
+    // The first location to detect it may have opened it alone; then it escalates in between.
     let reported = reported(&worlds[0]);
     let kinds: Vec<_> = reported.iter().map(|(kind, ..)| kind.as_str()).collect();
     let openings = kinds.partition_point(|kind| *kind == "incident.opened");
@@ -491,7 +494,7 @@ async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
         for world in &worlds {
             break_at(world);
         }
-        // One is killed at whatever it is doing when the incident opens.
+        // Kills one daemon at an arbitrary step when the incident opens.
         daemons[0].event("incident.opened").await;
         daemons[0].kill().await;
         next_message(&mut worlds[0], "incident.opened").await;
@@ -598,7 +601,7 @@ async fn store_copy_can_be_interrupted_and_resumed() {
         server.query("monitor", "SELECT count(*) FROM llmwatch_incident"),
         "1"
     );
-    // The daemon continues with the shared store: the numbers continue, and nothing is taken twice.
+    // The daemon continues with the shared store: numbers continue, and nothing is imported twice.
     world.write(&config(&world, &world, "fra1", &store, ""));
     let mut daemon = world.run();
     daemon.event("probe.completed").await;
@@ -666,7 +669,7 @@ async fn a_daemon_that_does_not_probe_shows_the_locations() {
     all_well(&server, 3).await;
     let mut page = front.run();
     let address = page.event("web.listening").await["address"].clone();
-    // The client has no TLS of its own.
+    // The client does not install a crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let get = async |path: &str| {
         let url = format!("http://{}{path}", address.as_str().unwrap());
@@ -705,7 +708,7 @@ async fn a_daemon_that_does_not_probe_shows_the_locations() {
     }
 }
 
-/// What a command prints, and its exit code.
+/// Runs a command. Returns its exit code and output.
 async fn output(world: &World, verb: &[&str]) -> (Option<i32>, String) {
     let done = tokio::time::timeout(PATIENCE, world.llmwatch(verb).output()).await;
     let done = done.unwrap().unwrap();
@@ -718,7 +721,7 @@ async fn json(world: &World, verb: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{verb:?}: {e}: {text}"))
 }
 
-/// Has the daemon of `world` serve its page; gives the address.
+/// Configures the daemon of `world` to serve its page. Returns the address.
 fn serve(world: &World) -> String {
     let address = format!("127.0.0.1:{}", free_port());
     let text = std::fs::read_to_string(world.config_path()).unwrap();
@@ -727,7 +730,7 @@ fn serve(world: &World) -> String {
 }
 
 async fn get(address: &str, path: &str) -> String {
-    // The client has no TLS of its own.
+    // The client does not install a crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::get(format!("http://{address}{path}")).await;
     response.unwrap().text().await.unwrap()
@@ -748,7 +751,7 @@ async fn every_view_tells_the_locations_apart() {
     break_at(&worlds[1]);
     let opened = daemons[0].event("incident.opened").await;
     let here = &worlds[0];
-    // Its own verdict of the location may lead by a moment.
+    // Its own verdict may briefly be ahead.
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let status = loop {
         let status = json(here, &["status"]).await;
@@ -829,7 +832,7 @@ async fn the_shared_outbox_is_seen_and_retried() {
         break_at(world);
     }
     next_message(&mut worlds[0], "incident.opened").await;
-    // Either daemon may have been refused; both show it.
+    // Either daemon may have got the rejection; both show it.
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let dead = loop {
         let rows = json(&worlds[1], &["outbox"]).await;
@@ -842,7 +845,7 @@ async fn the_shared_outbox_is_seen_and_retried() {
     };
     assert_eq!(dead["shared"], true, "{dead}");
     assert_eq!(dead["channel"], "hook", "{dead}");
-    // A location that saw it first has opened it alone, and its escalation has failed as well.
+    // If a location detected it first, it opened it alone, and its escalation failed as well.
     let failed = "llmwatch_notifications_total{channel=\"hook\",result=\"failed\"}";
     let is_counted = |metrics: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(failed));
@@ -880,7 +883,7 @@ async fn what_all_daemons_spend_counts_against_a_shared_budget() {
         "INSERT INTO llmwatch_spent VALUES ((now() AT TIME ZONE 'UTC')::DATE::TEXT, 'sin1', 500, 0)",
     );
     daemons[0].event("budget.spent").await;
-    // The other one has a budget of its own.
+    // The other daemon has its own budget.
     for _ in 0..6 {
         daemons[1].event("probe.completed").await;
     }
@@ -890,7 +893,8 @@ async fn what_all_daemons_spend_counts_against_a_shared_budget() {
     }
 }
 
-/// The environment in which the clock of a program begins at `start` or is ahead by so much, as `faketime` writes it.
+/// Returns the environment in which a program's clock starts at `start` or is ahead by an offset,
+/// in `faketime` syntax.
 pub(crate) fn clock(test: &str, start: &str) -> Option<Vec<(&'static str, String)>> {
     let libraries = ["x86_64", "aarch64"]
         .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));

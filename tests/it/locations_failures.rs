@@ -13,12 +13,13 @@ use crate::support::link::{Link, Path};
 use crate::support::postgres::{Pooler, Postgres, SmallDisk};
 use crate::support::{Daemon, PATIENCE, World, eventually};
 
-/// The URL of the database `monitor` behind `port`.
+/// Returns the URL of the database `monitor` at `port`.
 fn behind(port: u16) -> String {
     format!("postgres://llmwatch@127.0.0.1:{port}/monitor")
 }
 
-/// Daemons at `places`, each with its own way to the database; all notify the webhook of the first one's world.
+/// Starts daemons at `places`, each with its own URL of the database; all notify the webhook of the
+/// first one's world.
 async fn daemons_over(places: &[(&str, String)], more: &str) -> (Vec<World>, Vec<Daemon>) {
     let mut worlds = Vec::new();
     for _ in places {
@@ -36,8 +37,8 @@ async fn daemons_over(places: &[(&str, String)], more: &str) -> (Vec<World>, Vec
     (worlds, running)
 }
 
-/// The first message that says that the outage is everywhere: its opening, or its escalation if one location saw it before
-/// the others did.
+/// Waits for the message that the outage is everywhere: its opening, or its escalation if one
+/// location detected it first.
 async fn outage_everywhere(world: &mut World) -> Value {
     loop {
         let request = tokio::time::timeout(PATIENCE, world.hook.next()).await;
@@ -60,7 +61,8 @@ async fn stop_all(daemons: &mut [Daemon]) {
     }
 }
 
-/// Of each of `incidents` incidents the beginning and the end were sent at least once, under one id each, in order.
+/// Asserts that the opening and the end of each incident were sent at least once, each with one id,
+/// in order.
 fn check_messages(world: &World, incidents: usize) {
     let reported = reported(world);
     let of: BTreeSet<_> = reported.iter().map(|(_, incident, _)| incident).collect();
@@ -81,7 +83,7 @@ fn check_messages(world: &World, incidents: usize) {
     }
 }
 
-/// Every sample of every daemon, each at its place, is in the database once.
+/// Asserts that the database contains every sample of every daemon once, with its location.
 fn check_samples(server: &Postgres, worlds: &[World], places: &[&str]) {
     let mut own = 0;
     for (world, place) in worlds.iter().zip(places) {
@@ -119,12 +121,12 @@ async fn one_location_loses_the_database_and_two_lose_the_vendor() {
     break_at(&worlds[1]);
     let opened = outage_everywhere(&mut worlds[0]).await;
     assert!(opened["alone"].is_null(), "{opened}");
-    // It reaches the vendor, so it has nothing to notify of.
+    // It can reach the vendor, so it has nothing to notify.
     for _ in 0..3 {
         daemons[2].good_probes(&["openai-chat", "azure-chat"]).await;
     }
     assert!(!daemons[2].log.contains("incident.opened"));
-    // It loses the vendor as well, and says so by itself.
+    // It loses the vendor as well, and notifies on its own.
     break_at(&worlds[2]);
     let alone = next_message(&mut worlds[0], "incident.opened").await;
     assert_eq!(alone["alone"], true, "{alone}");
@@ -134,7 +136,7 @@ async fn one_location_loses_the_database_and_two_lose_the_vendor() {
     );
     link.set(Path::Open);
     daemons[2].event("store.reachable").await;
-    // The one that was opened alone ends as part of the others'.
+    // The incident that was opened alone is resolved as part of the joint one.
     let absorbed = next_message(&mut worlds[0], "incident.resolved").await;
     assert_eq!(
         absorbed["data"]["incident"]["id"],
@@ -164,7 +166,8 @@ async fn a_database_that_restarts_in_a_transaction_loses_nothing() {
         for world in &worlds {
             break_at(world);
         }
-        // At another step each time: while the incident is decided, recorded, sent, and when it is over.
+        // At a different step each time: while the incident is decided, recorded, sent, and
+        // resolved.
         for pause in [900 + 370 * round, 1_300, 170 * round] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             server.down();
@@ -279,7 +282,7 @@ async fn a_pooler_may_stand_in_between() {
         return;
     };
     let store = behind(pooler.port);
-    // More connections than the pooler has to the server; two of them are a pair.
+    // More connections than the pooler has to the server. Two of the daemons are a pair.
     let places = ["fra1", "nyc1", "sin1", "sin1"].map(|place| (place, store.clone()));
     let (mut worlds, mut daemons) = daemons_over(&places, "").await;
     all_well(&server, 3).await;
@@ -355,20 +358,20 @@ async fn a_kill_at_any_step_loses_nothing() {
         for world in &worlds {
             break_at(world);
         }
-        // From before anything is noticed until after it was sent.
+        // From before the detection until after the delivery.
         tokio::time::sleep(Duration::from_millis(420 * round as u64)).await;
         let killed = round % 2;
         daemons[killed].kill().await;
         next_message(&mut worlds[0], "incident.opened").await;
         heal(&worlds);
-        // It comes back before or after the end is decided.
+        // It restarts before or after the end is decided.
         if round % 3 == 0 {
             tokio::time::sleep(Duration::from_secs(4)).await;
         }
         daemons[killed] = worlds[killed].run();
         daemons[killed].event("probe.completed").await;
         next_message(&mut worlds[0], "incident.resolved").await;
-        // Both have seen that it is over.
+        // Both have detected the recovery.
         all_well(&server, 2).await;
     }
     stop_all(&mut daemons).await;
