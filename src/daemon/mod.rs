@@ -50,7 +50,7 @@ pub type ReloadConfig = Box<dyn Fn() -> Result<Settings, ConfigError> + Send + S
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
 ///
 /// # Errors
-/// When a part cannot be started, or ends before the shutdown.
+/// When a component cannot be started, or ends before the shutdown.
 pub async fn run(
     config: Settings,
     reload: ReloadConfig,
@@ -71,7 +71,7 @@ struct Built {
     started_at: Timestamp,
     config: Arc<Settings>,
     opened: OpenedStore,
-    /// For the pages.
+    /// A read-only connection for the pages.
     read_only: Store,
     /// The store that several daemons share, and a connection to it if it is reachable.
     shared: Option<SharedStore>,

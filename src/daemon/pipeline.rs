@@ -355,7 +355,7 @@ impl Pipeline {
         (now, steps)
     }
 
-    /// The clock was set: what is open or waits keeps its distance from now.
+    /// Shifts open incidents and pending timers after the clock was set.
     fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> PipelineStep {
         let effects = self.core.follow_clock(from, to);
         let moved = self.notifications.follow_clock(to.since_ms(from));

@@ -1,4 +1,4 @@
-//! The real prober with the connectivity checks, exchangeable at a reload.
+//! The real prober with the connectivity checks, replaced on reload.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,7 +10,7 @@ use crate::store::postgres::SharedStore;
 use llmwatch_core::model::{Endpoint, Timestamp};
 use llmwatch_core::schedule::Due;
 
-/// The real prober with the connectivity checks, exchangeable at a reload.
+/// The real prober with the connectivity checks, replaced on reload.
 pub(super) struct ReloadableProber {
     set: RwLock<Arc<ProberSet>>,
     /// Set if several daemons may probe from one location: each slot is claimed by one of them.

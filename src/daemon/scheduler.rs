@@ -32,7 +32,7 @@ const DRIFT_MS: u64 = 5_000;
 /// A completed probe, and the result of the connectivity checks if they ran.
 #[derive(Debug)]
 pub struct Probed {
-    /// The record.
+    /// The sample.
     pub sample: Sample,
     /// The result of the connectivity checks; `None` when they did not run.
     pub connectivity: Option<ConnectivityCheckResult>,
@@ -73,7 +73,7 @@ pub enum SchedulerCommand {
 /// A report from the runner.
 #[derive(Debug)]
 pub enum Report {
-    /// A probe has run.
+    /// A probe has completed.
     Probed(Box<Probed>),
     /// A probe was skipped, or its result discarded.
     Skipped {

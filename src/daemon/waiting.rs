@@ -60,7 +60,7 @@ impl Packed {
 
     fn unpack(&self) -> Vec<Commit> {
         let mut lines = Vec::new();
-        // It was packed by this process.
+        // This process packed it, so unpacking cannot fail.
         let _ = DeflateDecoder::new(&self.lines[..]).read_to_end(&mut lines);
         serde_json::Deserializer::from_slice(&lines)
             .into_iter::<Sample>()

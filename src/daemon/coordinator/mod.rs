@@ -78,7 +78,7 @@ const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_AT_ONCE: i64 = 2000;
 /// How often the sync position is saved to disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// Without a saved position, samples of other daemons are pulled from this far back.
+/// Samples of other daemons are pulled from at most this far back.
 const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
 
 /// Everything the coordinator is given.
@@ -115,7 +115,7 @@ struct SyncState {
     pushed_verdicts: BTreeMap<EndpointName, PushedVerdict>,
     /// The hash of the urgent conclusions at the last sync.
     pressing: u64,
-    /// The daemons that have reported in the last minutes.
+    /// The daemons that have reported in the last ten minutes.
     daemons: Polled<Vec<DaemonRow>>,
     late_at: Instant,
     reported: Option<String>,

@@ -110,7 +110,7 @@ impl Joint {
             incident.id = shared.incident.id;
             incident.number = shared.incident.number;
         } else {
-            // A number that the shared store has assigned already belongs to another incident.
+            // The shared store has assigned this number to another incident.
             if incident.number <= self.view.last_number {
                 incident.number += self.view.last_number;
             }
