@@ -22,7 +22,8 @@ const BLOCK_LENGTH: Duration = Duration::from_mins(10);
 
 /// The sums of a series are written at the latest after this.
 const WRITE_AFTER: Duration = Duration::from_mins(30);
-/// The maximum number of samples summed in memory, since a start after a crash must reread them.
+/// With more samples than this in memory, sums are written early: a start after a crash must reread
+/// them.
 const MOST_SAMPLES: usize = 200_000;
 /// The maximum number of series written in one transaction.
 const SERIES_AT_ONCE: usize = 64;

@@ -35,7 +35,7 @@ pub struct Condition {
     pub problems: Vec<String>,
 }
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Repair {
     /// Where the damaged file is kept.

@@ -5,7 +5,8 @@ use rusqlite::Transaction;
 use super::blocks;
 use super::sample_rows::{KnownSeries, SampleWriter, read_version_1};
 
-/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
+/// The schema migrations. A store of version `n` has run the first `n`. A released step is never
+/// edited.
 pub(super) const MIGRATIONS: &[MigrationStep] = &[
     MigrationStep {
         sql: include_str!("schema_1.sql"),

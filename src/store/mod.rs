@@ -62,7 +62,7 @@ pub use subscribers::{Announced, SignUp, SubscriberMail, Subscription};
 
 use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 
-/// How long a statement waits for another process that holds the file, for instance a backup.
+/// How long a statement waits for another process that locks the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The path of an in-memory store.
@@ -169,7 +169,7 @@ pub enum StoreError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The kind of value.
         what: &'static str,
         /// The cause.
         source: serde_json::Error,

@@ -25,7 +25,7 @@ pub struct RollupQuery<'a> {
     pub since: Timestamp,
     /// Beginning before this moment.
     pub until: Timestamp,
-    /// Whether faults and latency sketches are wanted; without them a query is several times quicker.
+    /// Whether to read faults and latency sketches; without them a query is several times faster.
     pub detail: bool,
 }
 

@@ -22,7 +22,8 @@ const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// How often a migration is attempted while other daemons migrate.
 const MIGRATION_ATTEMPTS: u32 = 20;
 
-/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
+/// The schema migrations. A store of version `n` has run the first `n`. A released step is never
+/// edited.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
 /// Connects to the store.
