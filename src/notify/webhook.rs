@@ -54,7 +54,7 @@ impl WebhookClient {
         })
     }
 
-    /// One attempt.
+    /// Makes one attempt.
     pub(super) async fn attempt(
         &self,
         notice: &Notice,

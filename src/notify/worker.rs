@@ -202,7 +202,7 @@ impl Worker {
         let held = self.outage.hold_until.map(|until| until.since_ms(now));
         if let Some(held @ 1..) = held {
             let held = Duration::from_millis(held.unsigned_abs());
-            // Longer than any wait: the clock was set back.
+            // A longer hold means that the clock was set back.
             if held <= MAX_HOLD {
                 return Some(held.min(POLL));
             }
