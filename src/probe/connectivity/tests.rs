@@ -46,7 +46,7 @@ async fn a_dns_failure_is_local_while_unrelated_names_fail_too() {
 
 #[tokio::test]
 async fn a_name_that_fails_while_unrelated_ones_resolve_is_broken() {
-    // `localhost` resolves everywhere; here it plays the host of another provider.
+    // `localhost` resolves everywhere; here it stands in for another provider's host.
     let endpoints = endpoints(&["https://llm.invalid/v1"]);
     let own = &endpoints[0];
     let mut checks = ConnectivityChecks::new(&[], &endpoints);
