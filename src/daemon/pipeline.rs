@@ -1,8 +1,8 @@
 //! The single writer: processes every sample in order and commits its effects with it.
 //!
-//! [`MonitorState`] decides without I/O. This shell commits, logs, schedules rechecks, publishes
-//! the snapshot and wakes the outbox, in this order. When the store fails, records wait in memory
-//! until it is writable again; probing, detection and notifying continue.
+//! [`MonitorState`] decides without I/O. This shell passes rechecks to the scheduler, commits,
+//! wakes the outbox, logs and publishes the snapshot, in this order. When the store fails, records
+//! wait in memory until it is writable again; probing, detection and notifying continue.
 
 pub mod joint;
 pub mod reporting;

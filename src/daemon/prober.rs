@@ -90,7 +90,7 @@ impl Probe for ReloadableProber {
                 endpoint.interval,
             )
             .await;
-        // If the store is unreachable, probe anyway: a duplicate is better than a gap.
+        // If the store is unreachable, probe anyway.
         claimed.unwrap_or(true)
     }
 }

@@ -1,7 +1,7 @@
 //! The I/O shell around the schedule: starts each probe when it is due and passes its sample on.
 //!
-//! This loop never waits for the pipeline, the store or a mail server: samples go into a queue, so
-//! slow consumers do not delay the next probe. The concurrency limit is awaited before a probe
+//! This loop does not wait for the pipeline, the store or a mail server: samples go into a queue,
+//! so slow consumers do not delay the next probe. The concurrency limit is awaited before a probe
 //! starts, so it shows in `schedule_lag_ms` and never in a stage.
 
 use std::collections::BTreeMap;
