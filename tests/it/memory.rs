@@ -1,5 +1,5 @@
-//! What the daemon takes in memory does not depend on how long the history is: the peak of the real process over a
-//! store that was made by bulk inserts of rollups.
+//! The daemon's memory must not depend on the length of the history: measures the peak of the real
+//! process over a store that was filled by bulk inserts of rollups.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Daemon, World};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A world in which `endpoints` endpoints are configured and probed once an hour.
+/// Creates a world with `endpoints` configured endpoints, each probed once an hour.
 async fn fleet(endpoints: usize, listen: &str, more: &str) -> World {
     let world = World::new().await;
     let mut config = format!(
@@ -32,7 +32,7 @@ async fn fleet(endpoints: usize, listen: &str, more: &str) -> World {
     world
 }
 
-/// The latencies of `probes` probes, most near 400 ms and a few far above it.
+/// Returns the sketch of `probes` latencies, most near 400 ms and a few far above.
 fn latencies(probes: u32, seed: u64) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut sketch = Sketch::default();
@@ -43,7 +43,7 @@ fn latencies(probes: u32, seed: u64) -> Vec<u8> {
     sketch.to_bytes()
 }
 
-/// Gives each endpoint of the world one rollup of `resolution` for each of the last `count` periods.
+/// Inserts for each endpoint one rollup of `resolution` for each of the last `count` periods.
 fn history(world: &World, endpoints: usize, resolution: Resolution, count: i64) {
     drop(Store::open(&world.store()).unwrap());
     let mut connection = rusqlite::Connection::open(world.store()).unwrap();
@@ -90,7 +90,7 @@ fn history(world: &World, endpoints: usize, resolution: Resolution, count: i64) 
 }
 
 async fn get(address: &str, path: &str) -> usize {
-    // Plain HTTP, but the client wants to know.
+    // The client requires a crypto provider, even for plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client.get(format!("http://{address}{path}")).send();
@@ -99,7 +99,7 @@ async fn get(address: &str, path: &str) -> usize {
     answer.bytes().await.unwrap().len()
 }
 
-/// What the process takes when it has started and does nothing yet.
+/// Measures the memory of the idle process after its start.
 async fn idle(daemon: &Daemon) -> u64 {
     tokio::time::sleep(Duration::from_secs(2)).await;
     daemon.memory("VmRSS")
@@ -116,7 +116,7 @@ async fn a_front_page_of_1000_endpoints_fits_in_60_mib() {
     daemon.event("monitor.ready").await;
     let idle = idle(&daemon).await;
     for _ in 0..3 {
-        // What is healthy is collapsed; a search shows as many rows as the page ever has.
+        // Healthy endpoints are collapsed; a search shows the most rows that the page can have.
         get(&address, "/").await;
         assert!(get(&address, "/?q=fleet").await > 100_000);
     }
@@ -151,7 +151,7 @@ async fn a_report_over_200_endpoints_and_60_days_fits_in_100_mib() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// Has the last periodic report end at `at`.
+/// Sets the end of the last periodic report to `at`.
 fn due_since(world: &World, at: Timestamp) {
     let connection = rusqlite::Connection::open(world.store()).unwrap();
     let state = serde_json::json!({"reported_until": at}).to_string();

@@ -1,4 +1,5 @@
-//! Which channel gets what, with the real binary: advice, escalation, reminders, quiet hours.
+//! Which channel is notified of what, with the real binary: advice, escalation, reminders, quiet
+//! hours.
 
 use chrono::{TimeDelta, Timelike};
 use llmwatch_simulator::{Request, Scenario};

@@ -1,4 +1,4 @@
-//! The metrics at a collector.
+//! The metrics that a collector receives.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -18,7 +18,7 @@ fn unpacked(request: &Request) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The metrics of an export by name.
+/// Indexes the metrics of an export by name.
 fn by_name(export: &Value) -> BTreeMap<String, Value> {
     let metrics = export["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
         .as_array()
@@ -29,7 +29,7 @@ fn by_name(export: &Value) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The attributes of a point.
+/// Returns the attributes of a data point.
 fn labels(point: &Value) -> BTreeMap<String, String> {
     let value = |v: &Value| match v["stringValue"].as_str() {
         Some(text) => text.to_owned(),

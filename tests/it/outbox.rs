@@ -1,4 +1,4 @@
-//! The outbox worker in simulated time, at a receiver that fails by plan, with kills in between.
+//! The outbox worker in simulated time, with a receiver that fails by plan, and kills in between.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -28,21 +28,21 @@ use crate::support::PATIENCE;
 
 const START: Timestamp = Timestamp(1_795_435_200_000);
 
-/// What a receiver does with one request.
+/// The receiver's response to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Take,
     Fail,
-    /// Asks for so many seconds of patience.
+    /// Asks to retry after this many seconds.
     Busy(u64),
     Hang,
-    /// Takes it and never says so.
+    /// Accepts the message but never responds.
     TakeAndHang,
-    /// Takes it and fails: the sender cannot know.
+    /// Accepts the message but returns an error: the sender cannot know.
     TakeAndFail,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 struct Came {
     path: String,
@@ -55,7 +55,7 @@ struct Came {
 struct Receiver {
     begun: Instant,
     plan: Mutex<VecDeque<(Answer, bool)>>,
-    /// What is done when the plan is at its end.
+    /// The response after the end of the plan.
     then: Mutex<Answer>,
     came: Mutex<Vec<Came>>,
     kills: mpsc::UnboundedSender<()>,
@@ -86,7 +86,7 @@ async fn receive(
     });
     if kill {
         receiver.kills.send(()).unwrap();
-        // The sender dies before it gets an answer.
+        // The sender is killed before it gets a response.
         std::future::pending::<()>().await;
     }
     match answer {
@@ -175,7 +175,8 @@ impl Scene {
         }));
     }
 
-    /// No warning: what was under way is not recorded. Then it starts again from the disk.
+    /// Kills the worker without warning, so that attempts in progress are not recorded, and
+    /// restarts it from disk.
     async fn kill(&mut self) {
         let worker = self.worker.take().unwrap();
         worker.abort();
@@ -209,7 +210,7 @@ impl Scene {
         self.wake.notify_waiters();
     }
 
-    /// Lets so much time pass, with the kills that the receiver asks for.
+    /// Advances time, with the kills that the receiver requests.
     async fn pass(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
@@ -404,7 +405,7 @@ async fn a_channel_that_hangs_delays_no_other() {
     );
 }
 
-/// The notices of one incident, in the order in which they are decided.
+/// The notices of one incident, in the order of their decision.
 fn tale(number: u64, middle: &[NoticeKind], ends: bool) -> Vec<Notice> {
     let types = std::iter::once(NoticeKind::Opened).chain(middle.iter().copied());
     let types = types.chain(ends.then_some(NoticeKind::Resolved));
@@ -418,7 +419,7 @@ fn tale(number: u64, middle: &[NoticeKind], ends: bool) -> Vec<Notice> {
         .collect()
 }
 
-/// Notices of incidents to two channels, with seconds before each.
+/// Notices of incidents to two channels, with the seconds before each.
 fn decisions() -> impl Strategy<Value = Vec<(u64, &'static str, Notice)>> {
     let middle = prop::collection::vec(
         prop::sample::select(vec![NoticeKind::Escalated, NoticeKind::Updated]),
@@ -469,9 +470,9 @@ fn answers() -> impl Strategy<Value = Vec<(Answer, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever fails and whenever it is killed: each decided notice is sent at least once, in its order for its channel
-    /// and incident, and what comes again comes under the same id. A beginning that is sent after the end says so, and
-    /// stands for all.
+    /// Whatever fails and whenever the worker is killed, each notice is sent at least once, in
+    /// order per channel and incident; repeats have the same id. An opening sent after the end says
+    /// so, and replaces all other notices.
     #[test]
     fn notices_are_sent_in_order_at_least_once_under_one_id(decided in decisions(), plan in answers()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -508,8 +509,8 @@ proptest! {
     }
 }
 
-/// A receiver that took the beginning but could not say so in time ignores the repeat, since it knows its id: what
-/// the repeat says of the end would be lost on it.
+/// A receiver that accepted the opening without a timely response ignores the repeat by its id. The
+/// end must therefore be a separate message.
 #[tokio::test(start_paused = true)]
 async fn receiver_that_may_have_the_opening_gets_the_end() {
     let mut scene = Scene::new(vec![(Answer::TakeAndHang, false)], Answer::Fail, "").await;
@@ -528,7 +529,8 @@ async fn receiver_that_may_have_the_opening_gets_the_end() {
     assert_eq!(kept, ["incident.opened", "incident.resolved"]);
 }
 
-/// Of two recipients one got the beginning at once, the other only when it was over: the first one gets the end too.
+/// One recipient got the opening at once, the other only after the end. The first one must also get
+/// the end.
 #[tokio::test]
 async fn recipient_with_the_opening_gets_the_end() {
     let mut sink = MailSink::start(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
@@ -576,7 +578,7 @@ async fn recipient_with_the_opening_gets_the_end() {
         None,
         clock::now(),
     ));
-    // The mail server put bob off.
+    // The mail server deferred bob.
     let pending = store.next_pending("a", clock::now()).unwrap().unwrap();
     let progress = serde_json::to_string(&Progress {
         delivered: vec!["ann@example.com".to_owned()],

@@ -1,4 +1,4 @@
-//! The pages, the live events, the badges and the feed of a running daemon.
+//! The pages, live events, badges and feed of a running daemon.
 
 use llmwatch_simulator::Scenario;
 use serde_json::Value;
@@ -13,7 +13,7 @@ status = 503
 body = '{"error": {"message": "down <script>alert(1)</script>"}}'
 "#;
 
-/// What `path` answers: status, content type and body.
+/// Requests `path`. Returns status, content type and body.
 pub(crate) async fn get(address: &str, path: &str) -> (u16, String, String) {
     let answer = client()
         .get(format!("http://{address}{path}"))
@@ -29,12 +29,12 @@ pub(crate) async fn get(address: &str, path: &str) -> (u16, String, String) {
 }
 
 fn client() -> reqwest::Client {
-    // The first one stays; any is good enough here, where nothing is encrypted.
+    // The first installed provider stays; any will do, because nothing is encrypted.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// A reader of the event stream.
+/// A client of the event stream.
 struct Events {
     answer: reqwest::Response,
     text: String,
@@ -54,7 +54,7 @@ impl Events {
         }
     }
 
-    /// The id and the data of the next event of this name.
+    /// Returns the id and the data of the next event of this name.
     async fn next(&mut self, name: &str) -> (String, Value) {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -80,7 +80,7 @@ impl Events {
         }
     }
 
-    /// Waits for the end of the stream.
+    /// Waits for the stream to end.
     async fn end(&mut self) {
         while let Ok(Some(_)) = timeout(PATIENCE, self.answer.chunk())
             .await
@@ -118,7 +118,7 @@ async fn outage_shows_on_page_events_badge_and_feed() {
     let (status, kind, page) = get(&address, "/").await;
     assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
     assert!(page.contains("Both endpoints are operational."), "{page}");
-    // What a browser would refuse: nothing inline, nothing from elsewhere.
+    // The content security policy forbids inline code and external resources.
     for sin in ["<style", " style=", "<script>", "onclick", "http-equiv"] {
         assert!(!page.contains(sin), "{sin}");
     }
@@ -205,7 +205,7 @@ async fn outage_shows_on_page_events_badge_and_feed() {
         );
     }
     assert_eq!(get(&address, "/assets/none.css").await.0, 404);
-    // What a query says that means nothing is left out.
+    // Invalid query parameters are ignored.
     for odd in [
         "/incidents?before=nonsense",
         "/incidents?before=1&before=2",

@@ -1,5 +1,5 @@
-//! A real mail server: Postfix on loopback with STARTTLS, AUTH and delivery to a Maildir. Skipped, with a line that says
-//! so, where it is not installed or this is not root, as which Postfix must be started.
+//! A real mail server: Postfix on loopback with STARTTLS, AUTH and delivery to a Maildir. Skipped
+//! with a message if Postfix is not installed, or without root, which it needs to start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is reported
-//! of each is held to what is true.
+//! A rejected account may be the provider's mistake, a vendor's page may report late, and slowness
+//! may never end. Tests that the reported attribution is correct.
 
 use llmwatch_core::incident::Change;
 use llmwatch_core::message::headline::headline;
@@ -28,7 +28,7 @@ fn two_keys() -> String {
         )
 }
 
-/// Two endpoints with keys of two organizations, and whatever else is in `text`.
+/// Two endpoints with keys of two organizations, and the additional configuration `text`.
 fn two_accounts(text: &str) -> Watch {
     let mut watch = Watch::new(&(two_keys() + text));
     watch.organizations = [("opus", "a"), ("haiku", "b"), ("sonnet", "c")].into();
@@ -123,7 +123,7 @@ fn without_independent_confirmation_it_stays_the_accounts() {
             assert_eq!(incident.endpoints.len(), 2, "{fault}");
         }
     }
-    // Money never: two accounts may well be empty at the same time.
+    // Never for quota: two accounts may well be exhausted at the same time.
     let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(10, None, |_| Some(Fault::AccountQuota));
@@ -322,7 +322,7 @@ fn an_outage_ends_with_the_first_good_probe() {
     assert_eq!(over.started_at, at(started));
     assert_eq!(over.ended_at, Some(at(recovered)));
     assert!(over.resolved_at > over.ended_at);
-    // The good probes of the recovery are not counted as part of the outage.
+    // The good probes during the recovery do not count as part of the outage.
     assert_eq!(over.evidence.probes, over.evidence.failed);
     assert!(
         (over.duration_s - (recovered - started) as f64).abs() < 0.001,
@@ -406,7 +406,7 @@ fn bad_probes_are_pending_until_there_is_evidence() {
         (AlertState::Inactive, Status::Operational)
     );
 
-    // One failure alone is checked, and is over soon.
+    // A single failure is rechecked, and clears soon.
     watch.well(60);
     watch.probe("opus", Some(Fault::Http5xx), None);
     watch.now += 5;
@@ -432,7 +432,7 @@ fn a_rejected_key_is_pending_after_its_first_probe() {
     );
 }
 
-/// As release 0.1 wrote it, shortened to one endpoint.
+/// In the format of release 0.1, shortened to one endpoint.
 const CHECKPOINT_0_1: &str = r#"{"detector":{"endpoints":{"opus":{"seen":1795510800000,"day":20781,
     "errors":{"s":0.0,"since":null,"k":0,"n":0,"blip_k":0,"blip_since":0,"blip_last":0,"blip_s":0.0,"last_failed":null,
         "pending":[0.0,0.0],"learned":[0.0,500.0],"run":0},
@@ -591,7 +591,7 @@ fn reattribution_reverts_when_only_one_account_is_rejected() {
     );
     assert_eq!(watch.opened().len(), 1, "{:?}", reported(&watch));
 
-    // Later changes are notified as always.
+    // Later changes are notified as usual.
     watch.minutes(8, None, |name| (name == "opus").then_some(Fault::Http5xx));
     let [outage] = watch.open().try_into().unwrap();
     assert_eq!(
@@ -1039,7 +1039,7 @@ fn status_page_color_change_notifies_nobody() {
     assert!(step.incidents().next().is_none());
 }
 
-/// More failures than samples are kept as evidence.
+/// There are more failures than samples kept as evidence.
 #[test]
 fn every_failure_before_the_alert_is_in_the_counts() {
     let slow_to_alert = "[detection]\nalert_after = \"30m\"\n";

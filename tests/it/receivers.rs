@@ -1,5 +1,5 @@
-//! One attempt at a time, against receivers that fail in every way they know: what is tried again, what is not, and who
-//! has it already.
+//! Single delivery attempts to receivers that fail in every way: what is retried, what is not, and
+//! who already has the message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn mail(sink: &MailSink) -> Settings {
     ))
 }
 
-/// A webhook that may take so long to answer.
+/// A webhook with this timeout.
 fn hook(sink: &WebhookSink, timeout: &str) -> Settings {
     load(&format!(
         "[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"{timeout}\"\n",
@@ -109,7 +109,7 @@ async fn one_refused_of_three_costs_the_others_nothing() {
     assert_eq!(progress.refused[0].0, "bob@example.com");
     assert!(progress.refused[0].1.contains("550"), "{progress:?}");
 
-    // The outbox lists who does not have it.
+    // The outbox lists the recipients that did not get it.
     let store = llmwatch::store::Store::in_memory().unwrap();
     let (channel, notice) = ("mail".into(), opened());
     let outgoing = vec![llmwatch_core::model::Outgoing {
@@ -241,7 +241,8 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     );
 }
 
-/// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for clients that trust it.
+/// Creates a certificate for `name` that expires in this year. Returns the server's TLS settings,
+/// and PEM for clients that trust it.
 pub(crate) fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
     let mut wanted = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     wanted.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -259,7 +260,8 @@ pub(crate) fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, 
     (Arc::new(config), made.pem())
 }
 
-/// A mail server that encrypts, and how an attempt at it ends when `trusted` is in `ca_file`.
+/// Sends to a mail server with TLS, with `trusted` in `ca_file`. Returns the attempt and the number
+/// of mails received.
 async fn encrypted(tls: MailTls, trusted: Option<&str>) -> (Attempt, usize) {
     let scheme = if matches!(tls, MailTls::Implicit(_)) {
         "smtps"
@@ -310,7 +312,7 @@ async fn mail_server_certificate_is_verified() {
             (other, Some(&other_pem), "not valid for name"),
         ] {
             let (attempt, arrived) = encrypted(tls(config), trusted.map(String::as_str)).await;
-            // A person mends it, and wants what waited then.
+            // Retried, because a person can fix it and then wants the pending messages.
             let Attempt::Retry { error, .. } = attempt else {
                 panic!("{reported}: {attempt:?}")
             };

@@ -1,4 +1,4 @@
-//! Reports recomputed from what `export` prints: every figure rests on the samples and on nothing else.
+//! Recomputes reports from the output of `export`: every figure must follow from the samples alone.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::World;
 
-/// One exported sample, as far as these figures need it.
+/// One exported sample, with the fields that these figures need.
 struct Exported {
     endpoint: String,
     started_at: Timestamp,
@@ -53,7 +53,7 @@ fn assert_equal(left: &Value, right: f64, what: &str) {
     assert!((left - right).abs() < 1e-9, "{what}: {left}, {right}");
 }
 
-/// An outage of the first endpoint in the middle of a minute.
+/// Records an outage of the first endpoint that starts in the middle of a minute.
 async fn recorded() -> World {
     let world = World::new().await;
     world.write(&world.endpoints());
@@ -64,7 +64,7 @@ async fn recorded() -> World {
     let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(Scenario::parse(outage).unwrap());
     daemon.event("incident.opened").await;
-    // Probes that only the first choice fails, after the group has moved to the other one.
+    // Only the first choice fails these probes, after the group has moved to the other endpoint.
     for _ in 0..3 {
         while daemon.event("probe.completed").await["endpoint"] != "openai-chat" {}
     }
@@ -105,7 +105,7 @@ async fn reports_can_be_recomputed_from_an_export() {
     let down_s = time(end).since_ms(time("started_at")) as f64 / 1000.0;
     assert!(down_s > 1.0, "{incident}");
 
-    // Each endpoint.
+    // The figures of each endpoint.
     for (place, name) in ["openai-chat", "azure-chat"].into_iter().enumerate() {
         let figures = &report["endpoints"][place];
         assert_eq!(figures["name"], name);
@@ -125,14 +125,14 @@ async fn reports_can_be_recomputed_from_an_export() {
     }
     assert_eq!(report["providers"][0]["sla"]["missed"], true);
 
-    // The incident, for a claim.
+    // The incident, as evidence for an SLA claim.
     let brief = &report["incidents"][0];
     assert_eq!(brief["started_at"], incident["started_at"]);
     assert_eq!(brief["ended_at"], incident["ended_at"]);
     assert_equal(&brief["duration_s"], down_s, "the incident");
     assert!(brief["request_ids"].is_array(), "{brief}");
 
-    // What the group would have saved.
+    // The failover figures of the group.
     let failover = &report["failover"][0];
     assert_eq!(failover["first"], "openai-chat");
     assert_eq!(
@@ -181,7 +181,7 @@ async fn reports_can_be_recomputed_from_an_export() {
         "the pair",
     );
 
-    // CSV says the same.
+    // CSV has the same figures.
     let verb = [
         "report", "--since", "1d", "--sla", "99.9", "--format", "csv",
     ];
@@ -206,7 +206,7 @@ async fn reports_can_be_recomputed_from_an_export() {
     }
     assert_eq!(row["sla_missed"], "true");
 
-    // A page that can be attached: charts inside, nothing from elsewhere.
+    // A self-contained page: charts inline, no external resources.
     let verb = [
         "report",
         "--since",

@@ -1,4 +1,5 @@
-//! Rollups and retention: what samples say together is exact, and what is forgotten is gone from the disk.
+//! Rollups and retention: aggregates of samples are exact, and deleted data is removed from the
+//! disk.
 
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ proptest! {
         let store = Store::in_memory().unwrap();
         let samples: Vec<Sample> = samples.into_iter().map(|(at, ms, kind)| match kind {
             0 => failed("a", Timestamp(at), Fault::StreamTruncated),
-            // Another model of the same endpoint is another series.
+            // Another model of the same endpoint is a separate series.
             1 => Sample { model: None, first_token_ms: Some(ms), ..good("a", Timestamp(at)) },
             _ => Sample { first_token_ms: Some(ms), ..good("a", Timestamp(at)) },
         }).collect();

@@ -1,4 +1,4 @@
-//! `llmwatch route`: the choice as it changes, in a file and for a program.
+//! `llmwatch route`: follows the choice, in a file and for a program.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn outage() -> Scenario {
     Scenario::parse("[[rule]]\npath = \"/*\"\nfault = \"openai_503\"\n").unwrap()
 }
 
-/// A program in a folder whose name a shell would take apart.
+/// A program in a folder whose name a shell would split.
 fn program(world: &World) -> std::path::PathBuf {
     let folder = world.directory.path().join("with a blank; and more");
     std::fs::create_dir_all(&folder).unwrap();
@@ -70,7 +70,7 @@ async fn a_watch_writes_the_choice_and_runs_the_program() {
         (read(&file) == changed).then_some(())
     })
     .await;
-    // A run for each change, in order.
+    // One run per change, in order.
     let begins = format!("0 chat {}\n0 chat {other}\n", first.trim());
     eventually("two runs", || {
         read(&runs).starts_with(&begins).then_some(())
@@ -78,7 +78,7 @@ async fn a_watch_writes_the_choice_and_runs_the_program() {
     .await;
     assert!(!world.directory.path().join("endpoint.new").exists());
 
-    // While the daemon is away the last choice stays, and the watch continues afterwards.
+    // While the daemon is down, the last choice stays; afterwards the watch continues.
     daemon.kill().await;
     assert_eq!(read(&file), changed);
     let mut daemon = world.run();

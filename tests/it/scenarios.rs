@@ -1,9 +1,10 @@
-//! Real outages, replayed in simulated time: each is noticed, by whom it was caused is said as the public record has it,
-//! and how far we were ahead of the vendor's own page is what the record lets one expect.
+//! Replays real outages in simulated time. Each must be detected and attributed as in the public
+//! record. The lead over the vendor's page must be as long as the record suggests.
 //!
-//! The facts (times, what failed and how, when the vendor's page first said so) are in `tests/fixtures/incidents_facts.json`
-//! with their sources. What of it a probe would have met is in `scenarios/outages/`, one file each, which `llmwatch
-//! simulate` plays in real time and this test in a moment.
+//! The facts (times, what failed and how, when the vendor's page first reported it) are in
+//! `tests/fixtures/incidents_facts.json` with their sources. `scenarios/outages/` has one file per
+//! outage with what probes would have met. `llmwatch simulate` plays it in real time, and this test
+//! in a moment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,15 +25,15 @@ use serde_json::Value;
 
 use crate::support::good;
 
-/// How long everything is well before: enough to learn what is normal.
+/// How long everything is healthy before: enough to learn the baseline.
 const BEFORE: Duration = Duration::from_mins(90);
-/// How long a scenario is played that has no end of its own.
+/// How long a scenario without an end is played.
 const OPEN_END: Duration = Duration::from_mins(20);
-/// How long a scenario is well before it begins.
+/// How long a scenario is healthy before its outage.
 const LEAD_IN: Duration = Duration::from_mins(5);
 
-/// What watches: three models of OpenAI and a page of the product, two deployments on Azure, and Anthropic. Each with what
-/// it asks for: path and model.
+/// The monitored endpoints: three models of OpenAI and a page of its product, two deployments on
+/// Azure, and Anthropic. Each with the path and model of its requests.
 const ENDPOINTS: [(&str, Provider, &str, &str); 8] = [
     (
         "chat",
@@ -89,7 +90,8 @@ fn configuration() -> Settings {
     config::load(&path, &Environment::default()).unwrap()
 }
 
-/// What a probe makes of what the simulator does. That it does is tested where probes meet the simulator.
+/// Maps a simulated fault to the probe's fault and status. Other tests check this mapping with real
+/// probes and the simulator.
 fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
     Some(match fault {
         llmwatch_simulator::Fault::None => return None,
@@ -129,12 +131,12 @@ fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
     })
 }
 
-/// One outage to be played: the record of it and what probes meet.
+/// An outage to replay: its record, and what probes meet.
 struct Play {
     facts: Value,
     scenario: Scenario,
     start: Timestamp,
-    /// The model that `chat` asks for instead of its own.
+    /// The model that `chat` requests instead of its own.
     model: Option<String>,
 }
 
@@ -155,7 +157,7 @@ impl Play {
         let text = std::fs::read_to_string(folder().join(format!("{id}.toml"))).unwrap();
         let scenario = Scenario::parse(&text).unwrap_or_else(|e| panic!("{id}: {e}"));
         let time = |key: &str| facts[key].as_str().map(|at| Timestamp::parse(at).unwrap());
-        // Where no start is on record, the scenario says when the page spoke.
+        // If the record has no start, derive it from the first update of the page.
         let start = time("start").unwrap_or_else(|| {
             time("status_incident_created").unwrap() + LEAD_IN - scenario.status_page[0].from
         });
@@ -167,7 +169,7 @@ impl Play {
         }
     }
 
-    /// A scenario that is shipped for everyone to play, met by a monitor that has learned what is normal.
+    /// Loads one of the shipped scenarios, for a monitor that has learned the baseline.
     fn shipped(name: &str) -> Self {
         let path = folder().with_file_name(name);
         let text = std::fs::read_to_string(path).unwrap();
@@ -183,7 +185,7 @@ impl Play {
         Timestamp::parse(self.facts[key].as_str().unwrap()).unwrap()
     }
 
-    /// When the last rule ends.
+    /// Returns the end of the last rule.
     fn end(&self) -> Timestamp {
         let last = self
             .scenario
@@ -195,7 +197,7 @@ impl Play {
         self.start + last - LEAD_IN
     }
 
-    /// How soon it was noticed, in seconds after the real start.
+    /// Returns the detection delay, in seconds after the real start.
     fn delay_s(&self, incident: &Incident) -> f64 {
         incident.opened_at.since_ms(self.start) as f64 / 1000.0
     }
@@ -204,11 +206,11 @@ impl Play {
         let (_, provider, path, model) = *ENDPOINTS.iter().find(|e| e.0 == name).unwrap();
         let elapsed_ms = u64::try_from(at.since_ms(self.start - LEAD_IN)).ok();
         let elapsed = Duration::from_millis(elapsed_ms.unwrap_or(0));
-        // What is drawn depends on nothing but the endpoint and the time.
+        // The random values depend only on the endpoint and the time.
         let mut rng = Rng::with_seed(name.bytes().fold(at.0.cast_unsigned(), |z, b| {
             z.wrapping_mul(31).wrapping_add(b.into())
         }));
-        // The scenario is one vendor's; the product is a page of that vendor.
+        // The scenario is about one vendor; the product is a page of that vendor.
         let theirs = match self.facts["provider"].as_str() {
             Some("openai") => matches!(provider, Provider::OpenAi | Provider::Http),
             Some(other) => other == provider.as_str(),
@@ -257,7 +259,7 @@ impl Play {
         sample
     }
 
-    /// What the vendor's page says at `at`.
+    /// Returns the vendor's page as of `at`.
     fn page(&self, at: Timestamp) -> FeedSnapshot {
         let elapsed =
             Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
@@ -303,12 +305,13 @@ impl Play {
         }
     }
 
-    /// What became of the endpoints until an hour after the end: the incidents as they ended, oldest first.
+    /// Monitors until an hour after the end. Returns the incidents in their final state, oldest
+    /// first.
     fn watch(&self) -> Vec<Incident> {
         let mut core = MonitorState::new(configuration().config, 1.0);
         let end = self.end() + Duration::from_hours(1);
         let interval = Duration::from_mins(1);
-        // What is in flight, by when it ends.
+        // Probes in flight, by their end.
         let mut flights: BTreeMap<(Timestamp, &str), Sample> = BTreeMap::new();
         let launch = |name: &'static str, at, trigger| {
             let sample = self.probe(name, at, trigger);
@@ -361,7 +364,7 @@ impl Play {
                 trigger,
             )]);
             for (other, at) in step.rechecks().filter(|(n, _)| *n != name) {
-                // Only what has not begun can be asked for sooner.
+                // Only a probe that has not started can be rescheduled.
                 let waiting = flights
                     .iter()
                     .find(|((_, n), s)| *n == other && s.started_at > at)
@@ -376,8 +379,8 @@ impl Play {
     }
 }
 
-/// What the record lets one expect: how many incidents at most, of whom, with which cause and endpoints in the first one,
-/// and how soon it is noticed at the latest, in seconds.
+/// The expected result: the most incidents, their provider, the cause and the endpoints of the
+/// first one, and the longest detection delay in seconds.
 struct Expected(
     &'static str,
     usize,
@@ -390,7 +393,7 @@ struct Expected(
 const OPENAI: &[&str] = &["chat", "embed", "mini"];
 const RECORD: [Expected; 17] = [
     Expected("openai-2022-08-19", 4, "openai", "tcp.reset", OPENAI, 90.0),
-    // One lucky success is no recovery, and what works is not in it.
+    // One lucky success is not a recovery; working endpoints are not affected.
     Expected(
         "openai-2023-11-08",
         1,
@@ -416,10 +419,10 @@ const RECORD: [Expected; 17] = [
         &["embed"],
         180.0,
     ),
-    // Four minutes, everything: too short for most rules.
+    // A complete outage of four minutes: too short for most rules.
     Expected("openai-2024-12-04a", 1, "openai", "http.edge", OPENAI, 90.0),
     Expected("openai-2024-12-04b", 1, "openai", "slow", OPENAI, 400.0),
-    // The last model answers four times in ten: that can look like a recovery for a moment.
+    // The last model answers 40% of requests, which can briefly look like a recovery.
     Expected("openai-2024-12-11", 3, "openai", "http.5xx", OPENAI, 90.0),
     Expected(
         "openai-2024-12-26",
@@ -474,8 +477,8 @@ const RECORD: [Expected; 17] = [
     ),
 ];
 
-/// Each is detected in time, as the provider's, with the endpoints concerned and no others, and is over when the record
-/// says so at the earliest.
+/// Each outage is detected in time, attributed to the provider, with exactly the affected
+/// endpoints, and resolved no earlier than the record says.
 #[test]
 fn every_recorded_outage_is_detected_and_attributed() {
     let known: Vec<_> = all_facts()
@@ -519,7 +522,8 @@ fn every_recorded_outage_is_detected_and_attributed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What each shipped scenario is about is noticed at the default interval, as whose fault it is.
+/// The fault of each shipped scenario is detected at the default interval, with the right
+/// attribution.
 #[test]
 fn every_shipped_scenario_is_noticed() {
     let told = |incidents: &[Incident]| -> Vec<_> {
@@ -582,7 +586,7 @@ fn every_shipped_scenario_is_noticed() {
             told(&incidents)
         );
     }
-    // The headers of the good answers refute that the limit is used up.
+    // The headers of good answers refute that the rate limit is exhausted.
     let own = |i: &&Incident| matches!(i.cause.as_str(), "account.quota" | "account.auth");
     assert!(
         incidents
@@ -601,7 +605,8 @@ fn every_shipped_scenario_is_noticed() {
         .filter_map(|r| r.when.model.clone())
         .collect();
     assert!(models.len() >= 10, "{models:?}");
-    // Bytes that trickle make a probe slow only where it counts them: `hostile_servers` does, with a real one.
+    // Trickling bytes make a probe slow only if it counts them: `hostile_servers` tests that with a
+    // real one.
     for model in models.into_iter().filter(|model| model != "drip") {
         let play = Play {
             model: Some(model.clone()),
@@ -621,8 +626,8 @@ fn every_shipped_scenario_is_noticed() {
     }
 }
 
-/// Connections that time out now and then on the way to all vendors alike, while connectivity checks, of which one of three
-/// is enough, get through: nobody's outage, in the fold and in a replay of its samples.
+/// Occasional connection timeouts to all vendors alike, while connectivity checks (one of three is
+/// enough) succeed: not an outage, in the fold and in a replay of its samples.
 #[test]
 fn packets_lost_on_the_way_to_all_vendors_are_nobodys_outage() {
     let settings = configuration();
@@ -693,7 +698,7 @@ fn names(list: &[&str]) -> Vec<EndpointName> {
     list.iter().map(|name| EndpointName::from(*name)).collect()
 }
 
-/// How far we are ahead of the vendor's page is the page's lag on record less our own delay.
+/// The lead over the vendor's page is the page's recorded lag minus our own delay.
 #[test]
 fn the_lead_over_the_vendors_page_is_what_the_record_says() {
     let mut led = 0;
@@ -706,7 +711,7 @@ fn the_lead_over_the_vendors_page_is_what_the_record_says() {
         let incidents = play.watch();
         let first = &incidents[0];
         let lead_s = first.official.lead_s.or_else(|| {
-            // The page of a product is nobody's feed: what the page said is compared by hand.
+            // A product's page has no status feed, so it is compared here.
             let published = play.start + play.scenario.status_page[0].from - LEAD_IN;
             (first.provider == "chatgpt.com")
                 .then(|| published.since_ms(first.opened_at) as f64 / 1000.0)
@@ -723,7 +728,7 @@ fn the_lead_over_the_vendors_page_is_what_the_record_says() {
     assert_eq!(led, 5, "every one whose publishing time is known");
 }
 
-/// Recovery went model by model: it is over when the last model is back.
+/// Models recovered one by one: the incident ends when the last one is back.
 #[test]
 fn control_planes_overwhelmed_2024_12_11() {
     let incidents = Play::of("openai-2024-12-11").watch();
@@ -737,7 +742,7 @@ fn two_waves_are_two_incidents() {
     }
 }
 
-/// Wrongful rejections are not taken for ours once the headers or the page say so.
+/// Wrongful rejections are attributed to the provider once the headers or the page refute them.
 #[test]
 fn refuted_limits_and_keys_are_provider_faults() {
     for (id, reason) in [

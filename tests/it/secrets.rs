@@ -1,5 +1,5 @@
-//! A secret in every key that takes one, and outside parties that repeat whatever they get, in every form: none of it
-//! is left behind anywhere.
+//! A secret in every key that accepts one, and outside parties that echo whatever they receive, in
+//! every form. No secret may be left anywhere.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{World, eventually};
 
-/// What was sent to the outside, so that the test knows that each secret was there to be repeated.
+/// Everything sent outside, to verify that each secret could be echoed.
 type Received = Arc<Mutex<String>>;
 
-/// The text itself, without percent codes, and with its base64 parts decoded.
+/// Returns the text as is, percent-decoded, and with its base64 parts decoded.
 fn forms(text: &str) -> String {
     let decoded: String = url::form_urlencoded::parse(text.replace(['&', '='], "\u{1}").as_bytes())
         .map(|(name, value)| format!("{name}{value}"))
@@ -36,7 +36,8 @@ fn forms(text: &str) -> String {
         .collect()
 }
 
-/// An HTTP server that answers every request with 404 and the complete request, and a status page with it as JSON.
+/// An HTTP server that answers every request with 404 and the entire request, and a status page
+/// that contains it as JSON.
 async fn parrot(received: Received) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -84,7 +85,7 @@ async fn repeat(mut stream: TcpStream, received: Received) {
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
-/// A mail server that refuses every login and repeats it.
+/// A mail server that rejects every login and echoes it.
 async fn mail_parrot(received: Received) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -111,7 +112,8 @@ async fn mail_parrot(received: Received) -> u16 {
     port
 }
 
-/// Every secret of the configuration, with characters that are written differently in different places.
+/// The secrets of the configuration, with characters that are encoded differently in different
+/// places.
 const SECRETS: [&str; 13] = [
     "sk-endpoint+key/4f9c2d7ab1e85",
     "header-value/9b3e71",
@@ -128,7 +130,7 @@ const SECRETS: [&str; 13] = [
     "web-SENTINEL-token-0123456789",
 ];
 
-/// Percent codes for everything that is not a letter or a digit.
+/// Percent-encodes everything that is not a letter or a digit.
 fn percent(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() {
@@ -140,7 +142,7 @@ fn percent(text: &str) -> String {
     })
 }
 
-/// Everything below `path`, as one text.
+/// Appends everything below `path` to one text.
 fn read_all(path: &Path, all: &mut String) {
     for entry in std::fs::read_dir(path).unwrap().flatten() {
         if entry.path().is_dir() {
@@ -234,7 +236,7 @@ token = "{token}"
     daemon.event("incident.opened").await;
     daemon.event("notification.failed").await;
     daemon.event("notification.retry").await;
-    // What is asked again has answered before.
+    // A repeated request means that the first response was processed.
     eventually("everything outside was asked, and has answered", || {
         let received = received.lock().unwrap().clone();
         let once = ["/services/", "/v2/enqueue", "AUTH PLAIN"];
@@ -307,7 +309,7 @@ token = "{token}"
             STANDARD.encode(format!("me:{secret}")),
         ];
         let on_wire = known.iter().any(|form| wire.contains(form.as_str()));
-        // A routing key stands in a body, which is not repeated.
+        // The routing key is in a body, which is not echoed.
         assert!(
             on_wire || secret == routing,
             "{secret} was never sent: {wire}"

@@ -1,23 +1,23 @@
-//! The simulated provider when it is well: it speaks as the vendors do, and records what it said.
+//! The simulated provider when healthy: it responds like the vendors, and records its responses.
 
 use llmwatch_simulator::{End, Scenario, Simulator, WriteKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A scenario without delays, and with these rules.
+/// A scenario with these rules and without delays.
 pub(crate) fn prompt(rules: &str) -> Scenario {
     let healthy =
         "[healthy]\nheaders_after = \"0s\"\nfirst_token_after = \"0s\"\ntoken_gap = \"0s\"\n";
     Scenario::parse(&format!("{healthy}{rules}")).unwrap()
 }
 
-/// A simulator on a free port.
+/// Starts a simulator on a free port.
 pub(crate) async fn simulator(scenario: Scenario) -> Simulator {
     Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap()
 }
 
-/// A chat request as it stands on the wire.
+/// Formats a chat request as sent on the wire.
 pub(crate) fn chat(path: &str, body: &Value) -> String {
     let body = body.to_string();
     format!(
@@ -26,7 +26,7 @@ pub(crate) fn chat(path: &str, body: &Value) -> String {
     )
 }
 
-/// A chat request that asks for a stream with token counts.
+/// A chat request for a stream with token counts.
 pub(crate) fn streaming() -> String {
     chat(
         "/v1/chat/completions",
@@ -37,10 +37,10 @@ pub(crate) fn streaming() -> String {
     )
 }
 
-/// What a raw client got until the connection ended.
+/// Everything that a raw client received until the connection ended.
 pub(crate) struct ClientTranscript {
     pub(crate) bytes: Vec<u8>,
-    /// How the connection ended, if not in an orderly way.
+    /// The error that ended the connection; `None` for an orderly close.
     pub(crate) broken: Option<std::io::ErrorKind>,
 }
 
@@ -66,7 +66,7 @@ impl ClientTranscript {
             .collect()
     }
 
-    /// What the model has said in the events.
+    /// The model's text in the events.
     pub(crate) fn text(&self) -> String {
         let events = self.events();
         let chunks = events
@@ -82,10 +82,10 @@ impl ClientTranscript {
     }
 }
 
-/// Sends `request` and listens until the connection ends.
+/// Sends `request` and reads until the connection ends.
 pub(crate) async fn send(simulator: &Simulator, request: &str) -> ClientTranscript {
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
-    // A connection that is reset at once may fail here already; reading then says the same.
+    // If the connection is reset at once, writing may fail; reading then reports the same error.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut bytes = Vec::new();
     let broken = stream

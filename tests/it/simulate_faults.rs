@@ -1,4 +1,4 @@
-//! Each fault does on the wire what its name says.
+//! Each fault behaves on the wire as its name says.
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::simulate::{ClientTranscript, chat, prompt, send, simulator, streaming};
 
-/// What a client receives that asks for a stream while this one rule holds.
+/// Returns what a client receives that requests a stream while only this rule applies.
 async fn with_rule(keys: &str) -> ClientTranscript {
     send(
         &simulator(prompt(&format!("[[rule]]\n{keys}"))).await,
@@ -19,7 +19,7 @@ async fn with_rule(keys: &str) -> ClientTranscript {
     .await
 }
 
-/// As [`with_rule`], without asking for a stream.
+/// Like [`with_rule`], but without streaming.
 async fn at_once_with_rule(keys: &str) -> ClientTranscript {
     let request = chat(
         "/v1/chat/completions",
@@ -32,7 +32,7 @@ async fn at_once_with_rule(keys: &str) -> ClientTranscript {
     .await
 }
 
-/// Listens to the answer until it has `count` bytes, then hangs up.
+/// Reads `count` bytes of the answer, then hangs up.
 async fn hang_up_after(simulator: &Simulator, count: usize) -> Vec<u8> {
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
     stream.write_all(streaming().as_bytes()).await.unwrap();
@@ -41,7 +41,7 @@ async fn hang_up_after(simulator: &Simulator, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// The record of a client that asks for a stream, reads `count` bytes of it and hangs up.
+/// The simulator's record of a client that requests a stream, reads `count` bytes and hangs up.
 async fn abandoned(keys: &str, count: usize) -> (Vec<u8>, Arc<Exchange>) {
     let simulator = simulator(prompt(&format!("[[rule]]\n{keys}"))).await;
     let bytes = hang_up_after(&simulator, count).await;

@@ -1,5 +1,5 @@
-//! The runner, the pipeline and the outbox together in simulated time: hours pass in a moment and every millisecond is
-//! exact, so that "on schedule" can be asserted and not only hoped for.
+//! The runner, pipeline and outbox together in simulated time: hours pass in a moment and every
+//! millisecond is exact, so that the schedule can be asserted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,14 +27,15 @@ use crate::support::good;
 
 const START: Timestamp = Timestamp(1_795_510_800_000);
 
-/// A vendor in simulated time: answers after `latency`, and fails in the given span of seconds since the start.
+/// A vendor in simulated time: answers after `latency`, and fails in this range of seconds since
+/// the start.
 struct Script {
     latency: Duration,
     fails: std::ops::Range<i64>,
 }
 
 impl Script {
-    /// Begins now.
+    /// Starts now.
     fn play(self) -> Arc<Play> {
         Arc::new(Play {
             script: self,
@@ -43,7 +44,7 @@ impl Script {
     }
 }
 
-/// A script that runs, by a clock that nobody sets.
+/// A running script, with a clock that is never set.
 struct Play {
     script: Script,
     clock: Clock,
@@ -96,13 +97,13 @@ fn configuration(endpoints: usize, extra: &str) -> Settings {
     config::load(&path, &Environment::from_process()).unwrap()
 }
 
-/// Lets `config` be watched for `length` of simulated time and gives everything that was recorded.
+/// Monitors `config` for `length` of simulated time. Returns everything that was recorded.
 async fn watch_for(config: Settings, script: Script, length: Duration) -> (Vec<Sample>, Store) {
     let clock = Clock::starting_at(START);
     watch_by(Arc::new(move || clock.now()), config, script, length).await
 }
 
-/// The same by a wall clock that can be set.
+/// The same with a wall clock that can be set.
 async fn watch_by(
     wall: WallClock,
     config: Settings,
@@ -174,7 +175,7 @@ async fn watch_by(
     (samples, store)
 }
 
-/// A machine that never sleeps.
+/// The uptime of a machine that never sleeps.
 fn uptime() -> Uptime {
     let clock = Clock::starting_at(Timestamp(0));
     Arc::new(move || Duration::from_millis(clock.now().0.unsigned_abs()))
@@ -273,7 +274,7 @@ async fn failure_is_rechecked_within_seconds() {
     );
 }
 
-/// A machine that sleeps: the wall clock jumps while nothing runs.
+/// While a machine sleeps, the wall clock jumps and nothing runs.
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     let clock = Clock::starting_at(START);
@@ -328,7 +329,7 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     running.await.unwrap();
 }
 
-/// A wall clock that is set by `hours` so many seconds after the start.
+/// A wall clock that is set by `hours` after this many seconds.
 fn set_after(seconds: u64, hours: i64) -> WallClock {
     let clock = Clock::starting_at(START);
     Arc::new(move || {
@@ -350,7 +351,8 @@ async fn clock_set_during_an_outage_delays_and_repeats_nothing() {
         fails: 600..1800,
     };
     for hours in [-5, 5] {
-        // Before the outage, while it is only suspected, while its first message waits for others, later, after it.
+        // Before the outage, while it is pending, while its first message waits for others, later,
+        // and after it.
         for set in [300, 640, 700, 715, 725, 900, 1830, 2400] {
             let when = format!("set by {hours} h after {set} s");
             let (_, store) = watch_by(
@@ -422,7 +424,7 @@ async fn clock_corrected_while_stopped_holds_nothing_back() {
         fails: 600..9000,
     };
     let (_, store) = watch_for(configuration(1, &extra), outage, Duration::from_mins(15)).await;
-    // The clock was five hours ahead all the time, and is right at the next start.
+    // The clock was five hours ahead all along, and is correct at the next start.
     let now = START + Duration::from_mins(16) - Duration::from_hours(5);
     let core = pipeline::restore(&store, configuration(1, &extra).config, 1.0, now).unwrap();
     let (from, to) = core.set_back(now).expect("the samples end after the start");
@@ -477,7 +479,7 @@ async fn incident_numbers_are_never_reused_after_retention() {
         started_at: START,
         data,
     };
-    // A checkpoint that this release cannot read: all begins with the samples that are kept.
+    // A checkpoint that this release cannot read: the state is rebuilt from the stored samples.
     let checkpoint = Some("[]".to_owned());
     store
         .commit(&[Commit {

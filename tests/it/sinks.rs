@@ -1,4 +1,4 @@
-//! The mail and webhook sinks, through the clients that the notifier uses.
+//! The mail and webhook sinks, used through the notifier's clients.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ async fn the_mail_server_can_fall_silent_after_its_greeting() {
     let mut greeting = [0; 3];
     stream.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220");
-    // An endless dialogue cannot be distinguished from a slow one, but from one that ends.
+    // A hanging dialogue looks like a slow one, but not like one that ends.
     let sent = tokio::time::timeout(
         std::time::Duration::from_millis(50),
         mailer(&sink).send(mail()),

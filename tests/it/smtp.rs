@@ -1,4 +1,4 @@
-//! Mail servers that misbehave on the wire, and what each attempt makes of it.
+//! Mail servers that misbehave on the wire, and the outcome of each attempt.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::receivers::{certificate, load, opened};
 
-/// A server that answers each command by its first word from a table, and records what it was sent.
+/// A server that answers each command from a table by its first word, and records what it received.
 #[derive(Clone, Default)]
 struct Script {
     greeting: &'static str,
@@ -126,7 +126,8 @@ async fn an_endless_reply_ends_the_attempt_before_tls_too() {
     }
 }
 
-/// What a man in the middle appends to the reply to STARTTLS, and a server behind it that accepts nothing.
+/// A man in the middle that appends `injected` to the reply to STARTTLS, and a server behind it
+/// that accepts nothing.
 async fn injecting(injected: &'static [u8]) -> (Settings, Arc<Mutex<Vec<u8>>>, tempfile::TempDir) {
     let (tls, pem) = certificate("127.0.0.1", 2060);
     let directory = tempfile::tempdir().unwrap();
@@ -151,7 +152,8 @@ async fn injecting(injected: &'static [u8]) -> (Settings, Arc<Mutex<Vec<u8>>>, t
         let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await else {
             return;
         };
-        // The server takes no mail: whatever the client believes comes from the man in the middle.
+        // The server accepts no mail: any success that the client reports comes from the man in the
+        // middle.
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             kept.lock().unwrap().extend_from_slice(&buffer[..count]);
         }
@@ -183,7 +185,7 @@ async fn replies_injected_before_tls_are_refused() {
 
 #[tokio::test]
 async fn a_refused_connection_is_known_as_such() {
-    // Bound, so that nobody else listens there, and not listening.
+    // Bound, so that nobody else can listen on the port, but not listening.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = socket.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Spanish: no sentence is missing, and what people get is in one language.
+//! Spanish: no text is untranslated, and every message is in one language.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,14 +28,14 @@ fn files(below: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The string literals in the parentheses that `text` begins in.
+/// Returns the string literals within the parentheses at the start of `text`.
 fn literals(text: &str) -> Vec<String> {
     let (mut depth, mut found, mut current) = (1, Vec::new(), None::<String>);
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match (&mut current, c) {
             (Some(literal), '\\') => match chars.next() {
-                // A continued line: the spaces before the next word do not count.
+                // A line continuation: skip the spaces before the next word.
                 Some('\n') => {
                     let rest = chars.as_str().trim_start();
                     chars = rest.chars();
@@ -57,7 +57,7 @@ fn literals(text: &str) -> Vec<String> {
     found
 }
 
-/// Every sentence that is written for readers in more than one language.
+/// Returns every text that is shown in more than one language.
 fn sentences() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
@@ -93,7 +93,7 @@ fn sentences() -> BTreeSet<String> {
             .iter()
             .map(|fault| llmwatch_core::message::fault::local_cause(*fault).to_owned()),
     );
-    // A figure with its unit, and names alone, are the same in every language.
+    // Numbers with units, and names alone, are the same in every language.
     found.retain(|text| text.chars().any(char::is_alphabetic));
     found
 }

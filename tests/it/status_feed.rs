@@ -1,4 +1,4 @@
-//! The vendors' own status pages, read over HTTP by the real daemon: who was first, and who is notified.
+//! Vendor status pages, read over HTTP by the real daemon: who was first, and who is notified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,7 +140,7 @@ async fn vendor_only_outage_is_sent_to_channels_that_ask() {
     );
 }
 
-/// A page that hands out a tag, then fails, then comes back.
+/// A page that returns an `ETag`, then fails, then recovers.
 #[derive(Default)]
 struct Page {
     fetched: AtomicUsize,

@@ -1,4 +1,4 @@
-//! The store: what goes in comes out, together or not at all, in order.
+//! The store returns what was written to it: completely or not at all, in order.
 
 use llmwatch::store::{
     Commit, DeliveryOutcome, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
@@ -256,9 +256,9 @@ fn unreachable_channel_gets_one_message_when_online() {
         .unwrap();
     queue("mail", NoticeKind::Online, 200, true);
     queue("local", NoticeKind::Online, 200, true);
-    // A receiver that keeps an alert open until it is resolved gets both.
+    // A stateful receiver gets both.
     queue("pager", NoticeKind::Online, 200, false);
-    // An attempt that was under way meanwhile fails: it is not made again.
+    // An attempt that was in progress fails and is not retried.
     let later = DeliveryOutcome::RetryAt(Timestamp(500));
     store
         .record_attempt(
@@ -303,9 +303,9 @@ fn unreachable_channel_gets_one_message_when_online() {
     );
 }
 
-/// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
-/// A report of quiet hours waits for the morning. That this machine is offline does not wait for it; that it is online again waits
-/// for that. In the file and in memory, while the file cannot be written.
+/// A report held by quiet hours waits until morning. "Offline" does not wait for the report;
+/// "online" waits for "offline". Tested with the file, and in memory while the file cannot be
+/// written.
 #[test]
 fn message_held_by_quiet_hours_does_not_block_others() {
     for in_memory in [false, true] {
@@ -340,7 +340,7 @@ fn message_held_by_quiet_hours_does_not_block_others() {
         let later = vec![
             outgoing(NoticeKind::Official, 150, Some(6_000)),
             outgoing(NoticeKind::Offline, 200, Some(2_000)),
-            // What was to be kept back is not any more: the file was edited meanwhile.
+            // No longer held, because the configuration was edited meanwhile.
             outgoing(NoticeKind::Online, 300, None),
         ];
         assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
@@ -378,6 +378,7 @@ fn message_held_by_quiet_hours_does_not_block_others() {
     }
 }
 
+/// A counter that goes down looks like a restart to Prometheus, and an old loss like a new one.
 #[test]
 fn what_is_forgotten_still_counts() {
     let store = Store::in_memory().unwrap();
@@ -521,7 +522,7 @@ fn fallback_pager_receives_resolve_for_short_incident() {
     assert_eq!(reported, [NoticeKind::Opened, NoticeKind::Resolved]);
 }
 
-/// Another process holds the file: nothing can be written until this is dropped.
+/// Locks the file as another process would: nothing can be written until this is dropped.
 fn held(path: &std::path::Path) -> rusqlite::Connection {
     let other = rusqlite::Connection::open(path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -624,7 +625,8 @@ fn unwritable_notification_is_sent_once_and_recorded_later() {
     assert_eq!((again.notice.id, again.attempts), (resolved.notice.id, 1));
 }
 
-/// A store as release 0.1 left it: two samples that the checkpoint knows, an open incident, and a notice that waits.
+/// A store in the format of release 0.1: two samples that the checkpoint includes, an open
+/// incident, and a pending notice.
 fn store_of_release_0_1(path: &std::path::Path) {
     let c = rusqlite::Connection::open(path).unwrap();
     c.execute_batch(include_str!("../../src/store/schema_1.sql"))

@@ -1,5 +1,5 @@
-//! The interface that both stores share, SQLite and PostgreSQL: the same operations give the same outbox, and the same
-//! samples the same events.
+//! The interface that SQLite and PostgreSQL share: the same operations produce the same outbox, and
+//! the same samples the same events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::fold::{configuration, history};
 use crate::support::notice;
 use crate::support::postgres::Postgres;
 
-/// By the clock of the test, in which SQLite's outbox lives.
+/// The test's clock, which SQLite's outbox uses.
 const NOW: Timestamp = Timestamp(1_795_510_800_000);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -34,7 +34,7 @@ fn shared(server: &Postgres, database: &str) -> SharedStore {
     SharedStore::new(Arc::new(url), None).unwrap()
 }
 
-/// One outbox in both stores.
+/// The same outbox in both stores.
 struct Both {
     sqlite: Store,
     postgres: SharedStore,
@@ -60,7 +60,7 @@ impl Both {
         self.sqlite.commit(&[commit]).unwrap();
     }
 
-    /// What both would send to `channel` next.
+    /// Returns the notification that both would send to `channel` next.
     async fn next(&self, channel: &str) -> Option<(Pending, Pending)> {
         let sqlite = self.sqlite.next_pending(channel, NOW).unwrap();
         let postgres = self.postgres.claim(channel).await.unwrap();
@@ -98,7 +98,7 @@ impl Both {
             .unwrap();
     }
 
-    /// Id, channel, type, state and attempts of every row of each store.
+    /// Returns id, channel, type, state and attempts of every row of each store.
     async fn rows(&self) -> [Vec<(Uuid, ChannelName, String, String, u32)>; 2] {
         let of = |rows: Vec<llmwatch::store::OutboxRow>| {
             let mut rows: Vec<_> = rows
@@ -117,7 +117,7 @@ impl Both {
         format!("SQLite: {sqlite:#?}\nPostgreSQL: {postgres:#?}")
     }
 
-    /// Both hold the same.
+    /// Asserts that both have the same rows.
     async fn check(&self) {
         let [sqlite, postgres] = self.rows().await;
         assert_eq!(sqlite, postgres);
@@ -208,7 +208,7 @@ async fn both_stores_keep_one_outbox() {
             }
             both.check().await;
         }
-        // Everything that was put off or given up is tried again.
+        // Retries all pending and dead notifications.
         let [rows, _] = both.rows().await;
         for (id, _, _, state, _) in rows {
             if matches!(state.as_str(), "pending" | "failed" | "expired") {
@@ -235,8 +235,8 @@ async fn both_stores_keep_one_outbox() {
     }
 }
 
-/// What an event says. Whether an incident that grows is updated or escalates depends on what the detector saw first, which
-/// only its own daemon knows.
+/// Formats an event. "Updated" and "escalated" are treated alike: which one it is depends on what
+/// the detector saw first, known only to its own daemon.
 fn said(change: Change, incident: &Incident) -> String {
     let change = match change {
         Change::Updated => Change::Escalated,
@@ -259,7 +259,7 @@ fn sorted(mut events: Vec<String>) -> Vec<String> {
     events
 }
 
-/// The incidents of all, as a daemon with a shared store and no other beside it decides them.
+/// The joint incidents, decided by a single daemon with a shared store.
 struct OneOfOne {
     session: Session,
     daemon: DaemonRow,
@@ -267,7 +267,8 @@ struct OneOfOne {
 }
 
 impl OneOfOne {
-    /// Carries what `state` concludes at `at` to the database, and decides there; gives what happened.
+    /// Writes the state's verdicts as of `at` to the database, and decides there. Returns the
+    /// events.
     async fn exchange(&mut self, state: &MonitorState, at: Timestamp) -> Vec<String> {
         let snapshot = state.snapshot(at);
         let offset_ms = self.session.now().await.unwrap().0 - at.0;
@@ -364,7 +365,7 @@ async fn both_stores_give_the_same_events() {
             one.resolved
                 .extend(over.map(|(_, incident, _)| incident.clone()));
             let shared = one.exchange(&state, at).await;
-            // An endpoint that fails once more in the same incident is no news to the others.
+            // Another failure of an endpoint in the same incident is not reported to the others.
             alone.retain(|event| !event.starts_with("Escalated") || shared.contains(event));
             let (alone, shared) = (sorted(alone), sorted(shared));
             assert_eq!(alone, shared, "case {case} at {at}");

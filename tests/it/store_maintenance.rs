@@ -1,4 +1,4 @@
-//! Care of the store's file: damage is refused, rescued from, and never written over.
+//! Maintenance of the store's file: damage is detected, repaired, and never overwritten.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;

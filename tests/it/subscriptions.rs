@@ -1,4 +1,5 @@
-//! Subscriptions by mail, from outside: double opt-in, one-click unsubscription, and those who would abuse either.
+//! Email subscriptions, from outside: double opt-in, one-click unsubscription, and attempts at
+//! abuse.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ async fn started(world: &World) -> (Daemon, SocketAddr) {
         "listen = \"off\"",
         "listen = \"127.0.0.1:0\"\npublic_url = \"https://status.example.com\"",
     );
-    // The operators' own channel gets no mail: every mail is a subscriber's.
+    // The operators' own channel gets no incident mails, so every mail is a subscriber's.
     let email = world.email() + "on = [\"report\"]\n";
     let web = "\n[web]\ntoken = \"a token of the operator\"\npublic = \"summary\"\nsubscribe = true\ntitle = \"Acme\"\n";
     world.write(&(config + &email + web));
@@ -61,11 +62,11 @@ async fn subscriber_confirms_gets_mail_and_unsubscribes() {
         "{text}"
     );
     let confirm = link(&text, "/a/");
-    // Asked again within the hour: the same answer, and no second mail.
+    // Another request within the hour gets the same answer, but no second mail.
     let (status, _) = ask(at, "POST", "/subscribe", FORM, "email=ann%40example.org").await;
     assert_eq!(status, 200);
 
-    // A scanner follows the link; nothing is confirmed by that.
+    // A link scanner follows the link, which confirms nothing.
     let (status, page) = ask(at, "GET", &confirm, "", "").await;
     assert_eq!(status, 200, "{page}");
     assert!(page.contains("<button"), "{page}");
@@ -99,10 +100,10 @@ async fn subscriber_confirms_gets_mail_and_unsubscribes() {
         status == 200 && page.contains("already unsubscribed"),
         "{page}"
     );
-    // A replayed confirmation does not subscribe again.
+    // Replaying a confirmation does not subscribe again.
     let (status, page) = ask(at, "POST", &confirm, "", "").await;
     assert_eq!((status, confirmed(&world)), (410, 0), "{page}");
-    // One token does not do the work of another.
+    // A token is valid for one action only.
     let foreign = unsubscribe.replace("/unsubscribe/", "/a/");
     assert_eq!(ask(at, "POST", &foreign, "", "").await.0, 404);
     let foreign = confirm.replace("/a/", "/unsubscribe/");
@@ -133,14 +134,14 @@ async fn sign_up_form_cannot_be_abused() {
     }
     let mut answers = Vec::new();
     for n in 0..15 {
-        // The same address again and again, then others from the same place.
+        // The same address repeatedly, then others from the same client.
         let body = format!("email=ann{}%40example.org", n / 5);
         let (status, page) = ask(at, "POST", "/subscribe", FORM, &body).await;
         let body = page.split_once("<main").unwrap().1;
         let body = body.split("</main>").next().unwrap().to_owned();
         answers.push((status, body));
     }
-    // Known or new, the answer is the same; then the hour's limit of the client is reached.
+    // Known and new addresses get the same answer, until the client's hourly limit is reached.
     assert!(answers[..10].iter().all(|a| *a == answers[0] && a.0 == 200));
     assert!(answers[10..].iter().all(|a| a.0 == 429), "{answers:?}");
     let mut recipients = vec![mail(&mut world).await.0, mail(&mut world).await.0];
@@ -177,7 +178,7 @@ async fn a_sign_up_survives_kill_9_before_its_confirmation() {
     let (mut daemon, at) = started(&world).await;
     let (status, _) = ask(at, "POST", "/subscribe", FORM, "email=ann%40example.org").await;
     assert_eq!(status, 200);
-    // Killed at once: the mail is on disk, sent or not.
+    // Killed at once: the mail is already on disk, sent or not.
     daemon.kill().await;
     let (mut daemon, _) = started(&world).await;
     let (to, text) = mail(&mut world).await;
@@ -195,7 +196,7 @@ async fn an_hour_takes_a_hundred_sign_ups_and_the_store_20000_subscribers() {
     let world = World::new().await;
     let (mut daemon, at) = started(&world).await;
     for n in 0..=100 {
-        // A proxy on this machine names another client for each ten.
+        // A local proxy names another client after every ten requests.
         let from = format!("{FORM}x-forwarded-for: 192.0.2.{}\r\n", n / 10);
         let body = format!("email=ann{n}%40example.org");
         let (status, page) = ask(at, "POST", "/subscribe", &from, &body).await;

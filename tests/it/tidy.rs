@@ -1,4 +1,4 @@
-//! The architecture as tests: what ARCHITECTURE.md says of the code is true of the code.
+//! The architecture as tests: the code must match ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use llmwatch::metrics;
 use llmwatch_core::model::Fault;
 use regex::Regex;
 
-/// Modules that only decide: values and time in, what should happen out.
+/// Modules without I/O: values and time in, decisions out.
 const PURE: &[&str] = &["metrics/mod.rs", "metrics/otlp.rs", "metrics/text.rs"];
-/// What a pure module has no business with.
+/// What a pure module must not use.
 const IMPURE: &[&str] = &[
     "tokio::",
     "reqwest",
@@ -34,7 +34,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Every Rust file below `folder`, by its path from there.
+/// Returns every Rust file below `folder`, by relative path.
 fn rust_files(folder: &str) -> BTreeMap<String, String> {
     fn walk(folder: &Path, base: &Path, found: &mut BTreeMap<String, String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -58,7 +58,7 @@ fn rust_files(folder: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// A source without its comments and its unit tests, which may do what the module itself may not.
+/// Strips comments and unit tests, which may do what the module itself may not.
 fn code(source: &str) -> String {
     let without_tests = source
         .split("\n#[cfg(test)]\nmod tests")
@@ -71,7 +71,7 @@ fn code(source: &str) -> String {
         .join("\n")
 }
 
-/// The modules in the order of the lib.rs of the crate below `folder`.
+/// Returns the modules in the order of lib.rs, for the crate below `folder`.
 fn declared(folder: &str) -> Vec<String> {
     let lib = read(Path::new(folder).join("lib.rs"));
     Regex::new(r"(?m)^(?:pub )?mod (\w+);")
@@ -109,7 +109,7 @@ fn a_module_uses_only_modules_declared_above_it() {
 /// A module by its path in the crate, such as `["web", "api"]`.
 type ModulePath = Vec<String>;
 
-/// The modules of the crate below `folder`, each with its code.
+/// Returns the modules of the crate below `folder` with their code.
 fn modules(folder: &str) -> BTreeMap<ModulePath, String> {
     let module = |file: &str| {
         let mut path: ModulePath = file
@@ -132,7 +132,8 @@ fn modules(folder: &str) -> BTreeMap<ModulePath, String> {
         .collect()
 }
 
-/// The modules that `code` of the module `own` names by `crate::…`, `super::…` or `self::…`.
+/// Returns the modules that `code` of the module `own` refers to by `crate::…`, `super::…` or
+/// `self::…`.
 fn named(
     own: &ModulePath,
     code: &str,
@@ -172,7 +173,7 @@ fn named(
     found
 }
 
-/// Whether `to` can be reached from `from`.
+/// Reports whether `to` can be reached from `from`.
 fn reaches(
     graph: &BTreeMap<String, BTreeSet<String>>,
     from: &str,
@@ -192,7 +193,7 @@ fn no_two_modules_of_a_folder_use_each_other() {
     let mut wrong = BTreeSet::new();
     for folder in ["src", "crates/core/src", "crates/simulator/src"] {
         let modules = modules(folder);
-        // By parent: which of its children use which others, themselves or by what is below them.
+        // By parent: which of its children use which others, directly or through their submodules.
         let mut graphs: BTreeMap<ModulePath, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for (own, code) in &modules {
             for other in named(own, code, &modules) {
@@ -224,7 +225,7 @@ fn no_two_modules_of_a_folder_use_each_other() {
     );
 }
 
-/// Names of std that a type of ours would hide.
+/// Names of std types that ours must not shadow.
 const STD_NAMES: &[&str] = &[
     "Box", "Error", "Option", "Ordering", "Rc", "Arc", "Result", "String", "Vec",
 ];
@@ -297,7 +298,7 @@ fn each_driver_has_one_home() {
     let homes: &[(&str, &[&str])] = &[
         ("rusqlite", &["store"]),
         ("axum", &["web"]),
-        // The configuration checks addresses with the library that will send to them.
+        // The configuration checks addresses with the library that sends to them.
         (
             "lettre",
             &[
@@ -393,7 +394,7 @@ fn the_example_configuration_mentions_every_key_and_no_other() {
         .iter()
         .filter(|path| {
             let key = path.rsplit('.').next().unwrap_or_default();
-            // The three forms of a secret are explained once, at the top.
+            // The three forms of a secret are explained once, at the top of the example.
             let secret = key.ends_with("_file") || key.ends_with("_credential");
             !secret && !said(key) && !heads(key)
         })
@@ -419,7 +420,7 @@ fn the_example_configuration_mentions_every_key_and_no_other() {
     );
 }
 
-/// The codes in the first column of the tables below `heading`.
+/// Returns the codes in the first column of the tables below `heading`.
 fn documented(heading: &str) -> BTreeSet<String> {
     let reference = read("docs/reference.md");
     let section = reference
@@ -448,7 +449,7 @@ fn the_reference_names_every_metric_and_no_other() {
         |all: &[(&str, &str, &str)]| all.iter().map(|m| m.0.to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(documented("Metrics"), named(metrics::text::METRICS));
     assert_eq!(documented("OpenTelemetry"), named(metrics::otlp::METRICS));
-    // Kind and unit stand beside the name.
+    // Type and unit are listed beside the name.
     let reference = read("docs/reference.md");
     for (name, what, _) in metrics::text::METRICS.iter().chain(metrics::otlp::METRICS) {
         assert!(
@@ -479,7 +480,7 @@ fn the_summary_of_the_site_lists_every_page() {
     assert_eq!(listed, pages);
 }
 
-/// A heading as the address of its place on the page.
+/// Returns the anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .chars()
@@ -528,7 +529,7 @@ fn the_reference_says_whose_fault_each_fault_is() {
         let row = format!("| `{fault}` | {} |", fault.attribution());
         let rest = reference.lines().find_map(|line| line.strip_prefix(&row));
         let rest = rest.unwrap_or_else(|| panic!("docs/reference.md lacks {row}"));
-        // What it means and what to do about it.
+        // The meaning, and what to do about it.
         let cells: Vec<_> = rest
             .trim_end_matches('|')
             .split('|')
@@ -542,7 +543,7 @@ fn the_reference_says_whose_fault_each_fault_is() {
     }
 }
 
-/// Licences that go with ours; deny.toml holds the same list for `cargo deny`.
+/// Compatible licenses; deny.toml has the same list for `cargo deny`.
 const LICENCES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -585,7 +586,8 @@ fn dependencies_have_accepted_licenses_and_sources() {
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50);
     let accepted = |expression: &str| {
-        // One acceptable alternative of each conjunct suffices: `(MIT OR Apache-2.0) AND Unicode-3.0`.
+        // One accepted alternative of each conjunct is enough: `(MIT OR Apache-2.0) AND
+        // Unicode-3.0`.
         expression
             .replace(['(', ')'], "")
             .replace('/', " OR ")
@@ -627,7 +629,7 @@ fn dependencies_have_accepted_licenses_and_sources() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What core may depend on: nothing that opens sockets, files or processes, or asks for the time.
+/// The dependencies that core may have: none opens sockets, files or processes, or reads the time.
 const CORE_DEPENDENCIES: [&str; 18] = [
     "askama",
     "base64",

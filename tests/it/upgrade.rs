@@ -1,4 +1,5 @@
-//! An upgrade from release 0.1: the daemon starts from a store that 0.1 wrote (see `tests/fixtures/release_0_1`).
+//! An upgrade from release 0.1: the daemon starts with a store that 0.1 wrote (see
+//! `tests/fixtures/release_0_1`).
 
 use std::io::Read as _;
 
@@ -29,14 +30,14 @@ async fn a_store_of_release_0_1_loses_and_repeats_nothing() {
     let world = World::new().await;
     unpack(&world);
     world.write(&(world.endpoints() + &world.webhook()));
-    // The checkpoint is taken over as it is, not made anew from the samples.
+    // The checkpoint is used as it is, not rebuilt from the samples.
     let settings = config::load(&world.config_path(), &Environment::from_process()).unwrap();
     let checkpoint: String = world.query("SELECT state FROM checkpoint");
     let resumed = MonitorState::resume(settings.config, 1.0, &checkpoint, clock::now()).unwrap();
     assert_eq!(resumed.snapshot(clock::now()).incidents.len(), 1);
     let mut daemon = world.run();
     daemon.event("monitor.ready").await;
-    // The provider has recovered meanwhile.
+    // The provider has recovered in the meantime.
     let resolved = daemon.event("incident.resolved").await;
     assert_eq!(resolved["number"], 1);
     let silences = world.llmwatch(&["silence", "--json"]).output().await;

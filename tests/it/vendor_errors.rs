@@ -1,4 +1,4 @@
-//! Errors of vendors and gateways in the shapes in which they send them, in words of our own.
+//! Errors of vendors and gateways in their original structure, with our own wording.
 
 use llmwatch_core::model::Fault::{
     self, AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AccountRegion,
@@ -7,7 +7,7 @@ use llmwatch_core::model::Fault::{
 };
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
 
-/// What it is, the status, the body, and the faults that it may be.
+/// Description, status, body, and acceptable faults.
 type Case = (&'static str, u16, &'static str, &'static [Fault]);
 
 const CASES: &[Case] = &[
@@ -729,7 +729,7 @@ fn errors_of_vendors_and_gateways() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What a front end or a web filter on the way answers in the target's place.
+/// Responses of a front end or a web filter on the way instead of the target.
 #[test]
 fn pages_that_others_send_in_the_targets_place() {
     let page = |title: &str, text: &str| {
@@ -803,7 +803,7 @@ fn pages_that_others_send_in_the_targets_place() {
             LocalProxy,
             "web filter",
         ),
-        // Cloudflare puts its script into pages that are the target's own.
+        // Cloudflare inserts its script into the target's own pages.
         (
             401,
             page("401", "<script src=/cdn-cgi/challenge-platform/x.js>"),

@@ -1,5 +1,5 @@
-//! `llmwatch status --watch` on a pseudo-terminal of 80 by 24: what it shows, what keys do, and that it gives the terminal
-//! back.
+//! `llmwatch status --watch` on a pseudo-terminal of 80 by 24: its output, its keys, and that it
+//! restores the terminal.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{PATIENCE, World};
 
-/// What gives the normal screen and the cursor back.
+/// Restores the normal screen and the cursor.
 const NORMAL_SCREEN: &str = "\x1b[?1049l";
 const CURSOR: &str = "\x1b[?25h";
 
@@ -56,7 +56,7 @@ impl Terminal {
         let seen = shown.clone();
         let reading = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // An error is the end of the terminal.
+            // An error means that the terminal was closed.
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
                 seen.lock().unwrap().push_str(&text);
@@ -88,12 +88,12 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for the end, with everything that was shown; gives the exit code.
+    /// Waits for the process to end and for its remaining output. Returns the exit code.
     fn exit(&mut self) -> Option<i32> {
         let ends = Instant::now() + PATIENCE;
         while Instant::now() < ends {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The last one that had the terminal open is gone, so reading ends.
+                // Nobody has the terminal open any more, so reading ends.
                 self.reader.take().unwrap().join().unwrap();
                 return status.code();
             }
@@ -104,7 +104,7 @@ impl Terminal {
     }
 }
 
-/// What a terminal of 80 by 24 shows after `text`: of its escapes only those that move the cursor or clear the screen
+/// Renders `text` on a terminal of 80 by 24. Only escapes that move the cursor or clear the screen
 /// matter.
 fn screen(text: &str) -> String {
     let mut rows = vec![[' '; 80]; 24];
@@ -144,7 +144,7 @@ fn screen(text: &str) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-/// A world of sixty endpoints that no daemon has probed yet.
+/// A world with sixty endpoints that no daemon has probed yet.
 async fn sixty() -> World {
     let world = World::new().await;
     let mut config = world.endpoints();

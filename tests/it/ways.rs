@@ -1,5 +1,5 @@
-//! Ways to a target: fixed addresses, a source address, client certificates, and proxies over TLS and SOCKS, all through the
-//! binary.
+//! Paths to a target: fixed addresses, a source address, client certificates, and proxies over TLS
+//! and SOCKS, all through the binary.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +19,8 @@ use crate::support::World;
 const NAME: &str = "api.example.test";
 const ANSWER: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-/// An authority, its certificate in `root.pem`, and a client certificate of it in `client.pem` and `client.key`.
+/// A CA, with its certificate in `root.pem` and a client certificate in `client.pem` and
+/// `client.key`.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: rcgen::Certificate,
@@ -48,7 +49,8 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    /// What accepts TLS as `name`, with a client certificate of this authority if `mutual`.
+    /// Returns an acceptor of TLS connections as `name`; requires a client certificate of this CA
+    /// if `mutual`.
     fn acceptor(&self, name: &str, mutual: bool) -> TlsAcceptor {
         let (certificate, key) = self.issue(name);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -72,7 +74,7 @@ impl Authority {
 
 type Seen = Arc<Mutex<Vec<(SocketAddr, String)>>>;
 
-/// A provider, over TLS if it is given an acceptor, that keeps who connected and what was asked.
+/// A provider that records clients and requests; over TLS if it is given an acceptor.
 async fn provider(tls: Option<TlsAcceptor>) -> (u16, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -109,7 +111,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAdd
     let _ = stream.shutdown().await;
 }
 
-/// A proxy on a port of its own; `serve` handles one connection.
+/// Starts a proxy on its own port; `serve` handles one connection.
 async fn proxy<F: Future<Output = ()> + Send + 'static>(
     serve: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> u16 {
@@ -123,7 +125,7 @@ async fn proxy<F: Future<Output = ()> + Send + 'static>(
     port
 }
 
-/// SOCKS version 5 with the login `me:p@ss`; every name is this machine.
+/// SOCKS version 5 with the login `me:p@ss`; every name resolves to this machine.
 async fn socks(mut client: TcpStream, target: u16, asked: Arc<Mutex<Vec<String>>>) {
     let mut greeting = [0; 2];
     client.read_exact(&mut greeting).await.unwrap();
@@ -159,7 +161,7 @@ async fn socks(mut client: TcpStream, target: u16, asked: Arc<Mutex<Vec<String>>
     let _ = copy_bidirectional(&mut client, &mut server).await;
 }
 
-/// An HTTP proxy that only tunnels; every name is this machine.
+/// An HTTP proxy that only tunnels; every name resolves to this machine.
 async fn tunnel(mut client: impl AsyncRead + AsyncWrite + Unpin, target: u16) {
     let mut head = vec![0; 8 * 1024];
     let count = client.read(&mut head).await.unwrap();
@@ -207,7 +209,8 @@ async fn fixed_addresses_keep_sni_and_source_address_is_used() {
     assert_eq!(from.ip().to_string(), "127.0.0.9");
     assert!(head.contains(&format!("host: {NAME}:{port}\r\n")), "{head}");
 
-    // The first address refuses, the second answers; the certificate is for the name.
+    // The first address refuses the connection, the second answers; the certificate is for the
+    // name.
     let (port, _) = provider(Some(authority.acceptor(NAME, false))).await;
     let endpoint =
         |resolve: &str| format!("base_url = \"https://{NAME}:{port}/v1\"\nresolve = [{resolve}]");

@@ -51,7 +51,7 @@ fn failed(endpoint: &str, at: Timestamp) -> Sample {
     }
 }
 
-/// Two healthy hours, then one endpoint breaks ten minutes ago.
+/// Two healthy hours, then one endpoint fails for the last ten minutes.
 async fn site() -> Site {
     let mut site = Site::new(&two(), NOW).await;
     site.record((1..130).rev().flat_map(|m| {
@@ -199,7 +199,7 @@ async fn the_route_leads_to_the_one_that_works_and_says_why() {
 #[tokio::test]
 async fn route_does_not_flap_but_leaves_a_failing_endpoint() {
     let mut site = Site::new(&two(), NOW).await;
-    // Every second, so that all of it is of the last few minutes.
+    // Closely spaced, so that all samples are from the last few minutes.
     let at = |n: i64| Timestamp(NOW.0 - (250 - n) * 900);
     let first_token = |endpoint: &str, ms: f64, n: i64| Sample {
         first_token_ms: Some(ms),
@@ -222,7 +222,7 @@ async fn route_does_not_flap_but_leaves_a_failing_endpoint() {
             "nor is a little quicker a reason to move back",
         ),
     ] {
-        // As many as the recent median is taken over.
+        // As many as the recent median covers.
         site.record((probes..probes + 60).flat_map(|n| {
             [
                 first_token("openai-chat", openai_ms, n),
@@ -427,7 +427,7 @@ async fn existing_tools_read_it_as_a_statuspage() {
     );
 }
 
-/// Four bad probes are not enough evidence for an alert, and too many to call the endpoint healthy.
+/// Four bad probes are too little evidence for an alert, but too many to call the endpoint healthy.
 #[tokio::test]
 async fn a_pending_endpoint_is_not_shown_as_healthy() {
     let site = site().await;
@@ -477,13 +477,13 @@ async fn the_description_names_every_path_that_is_answered() {
                 "{operation}"
             );
             match method.as_str() {
-                // It does not end.
+                // The event stream does not end.
                 "get" if path == "/api/v1/events" => {}
                 "get" => {
                     let answer = site.get(&path).await;
                     assert_eq!(answer.status, 200, "{path}: {answer:?}");
                 }
-                // No token is configured here.
+                // This site has no token.
                 writing => {
                     assert_eq!(operation["security"], json!([{"token": []}]));
                     let answer = site
@@ -497,7 +497,7 @@ async fn the_description_names_every_path_that_is_answered() {
     assert!(ids.len() >= 18, "{ids:?}");
 }
 
-/// A reference to a schema that is not there makes generators of clients fail.
+/// A reference to a missing schema breaks client generators.
 #[tokio::test]
 async fn the_description_refers_only_to_what_it_holds() {
     let description = site().await.get("/api/v1/openapi.json").await;

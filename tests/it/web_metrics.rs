@@ -1,4 +1,4 @@
-//! What a metrics system scrapes.
+//! The metrics that Prometheus scrapes.
 
 use llmwatch::metrics::text::METRICS;
 use llmwatch_core::model::{Fault, Outcome, Sample, Timestamp};

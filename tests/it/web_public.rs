@@ -1,4 +1,4 @@
-//! The pages and the API for visitors without the token, links in messages, and moving traffic.
+//! The pages and the API for visitors without the token, links in messages, and shifting traffic.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -47,7 +47,7 @@ api_key = "{KEY}"
     )
 }
 
-/// Two healthy hours, then the first endpoint breaks ten minutes ago.
+/// Two healthy hours, then the first endpoint fails for the last ten minutes.
 async fn site(monitor: &str, web: &str) -> Site {
     let mut site = Site::new(&config(monitor, web), NOW).await;
     let at = |minute: i64| Timestamp(NOW.0 - minute * 60_000);
@@ -241,7 +241,7 @@ async fn a_route_waits_for_another_choice() {
         .await
         .unwrap()
         .unwrap();
-    // Without a change it is 304 in the end.
+    // Without a change, the wait ends with 304.
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert_eq!(site.get("/api/v1/route?wait=nonsense").await.status, 400);
 }

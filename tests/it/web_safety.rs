@@ -1,4 +1,4 @@
-//! What a hostile or careless client meets.
+//! Protection against hostile or careless clients.
 
 use std::time::Duration;
 
@@ -194,8 +194,8 @@ async fn a_flood_from_one_address_is_slowed_down() {
             );
         }
     };
-    // Time stands still, or a slow machine would be given new requests as fast as it answers them; it stands only as
-    // long as there is something to do.
+    // Time is paused, because the rate limit would refill as fast as a slow machine answers. It
+    // advances when there is nothing to do, so a busy task prevents that.
     tokio::time::pause();
     let busy = async {
         loop {
@@ -263,7 +263,7 @@ async fn unfinished_requests_are_cut_off_while_probing_continues() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
-    // All of them are still open, or some at least: none has had its time yet.
+    // All or at least some of them are still open: none has reached its limit yet.
     daemon.good_probes(&["openai-chat", "azure-chat"]).await;
     tokio::time::timeout(PATIENCE, dripping)
         .await
@@ -285,7 +285,7 @@ async fn with_the_token_people_silence_and_acknowledge() {
         .as_str()
         .unwrap()
         .to_owned();
-    // Fails only when another test has installed it.
+    // Fails only if another test has already installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = |path: &str| format!("http://{address}/api/v1/{path}");

@@ -1,4 +1,5 @@
-//! Bodies as vendors send them, over a real socket in pieces of one, seven and 4096 bytes, probed by the real prober.
+//! Response bodies as vendors send them, over a real socket in pieces of one, seven and 4096 bytes,
+//! read by the real prober.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,7 +68,7 @@ fn prober() -> Prober {
     Prober::new(&load("")).unwrap()
 }
 
-/// The keys of an endpoint that asks for this; `None` for what no probe asks for.
+/// Returns the keys of an endpoint that sends such a request; `None` if no probe does.
 fn endpoint(name: &str, fixture: &Fixture) -> Option<String> {
     let provider = match fixture.provider.as_str() {
         "openai" | "anthropic" | "gemini" => fixture.provider.as_str(),
@@ -122,7 +123,7 @@ async fn replay(
             .unwrap();
         for part in body.chunks(piece) {
             let framed = [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat();
-            // The prober hangs up when it has seen enough.
+            // The prober hangs up when it has read enough.
             if stream.write_all(&framed).await.is_err() {
                 return;
             }
@@ -143,7 +144,7 @@ async fn replay(
     sample
 }
 
-/// The manifest's words in the sample's.
+/// Compares the manifest's terms with the sample.
 fn check(name: &str, fixture: &Fixture, sample: &Sample) {
     let attribution = match (fixture.outcome.as_str(), fixture.fault.as_deref()) {
         ("ok", _) => None,

@@ -1,5 +1,5 @@
-//! Answers that no fixture holds: what the vendors' tables of errors and the formats' rules allow besides, each read in
-//! pieces of one, seven and 4096 bytes.
+//! Responses that no fixture contains, allowed by the vendors' error tables and the formats' rules.
+//! Each is read in pieces of one, seven and 4096 bytes.
 
 use hyper::{HeaderMap, Version};
 
@@ -86,7 +86,7 @@ fn assert_fault(
     );
 }
 
-/// A stream of these events' data.
+/// Builds a stream from the data of these events.
 fn stream(events: &[&str]) -> Vec<u8> {
     events
         .iter()
@@ -109,7 +109,7 @@ fn the_end_of_a_chat() {
         r#"{"choices":[],"usage":{"prompt_tokens":14,"completion_tokens":2,"total_tokens":16}}"#;
     for (events, fault) in [
         (vec![ROLE, PONG, STOP, usage, DONE], None),
-        // Some compatible servers leave one of the two out.
+        // Some compatible servers omit one of the two.
         (vec![ROLE, PONG, STOP], None),
         (vec![ROLE, PONG, DONE], None),
         (vec![ROLE, PONG], Some(Fault::StreamTruncated)),
@@ -157,7 +157,7 @@ fn the_end_of_a_chat() {
             Some(Fault::StreamMalformed),
         ),
         (vec![&chunk("null", "null"), PONG, STOP, DONE], None),
-        // An empty text for null, and the words of servers that gave up.
+        // Empty text instead of null, and the finish reasons of servers that gave up.
         (
             vec![&chunk(r#"{"content":"pong"}"#, "\"\"")],
             Some(Fault::StreamTruncated),
@@ -269,7 +269,7 @@ fn errors_inside_a_stream_that_began_well() {
         assert_fault(keys, 200, &[], &stream(&[PONG, &last, DONE]), Some(fault));
         assert_fault(keys, 200, &[], &stream(&[&last]), Some(fault));
     }
-    // Only the event's name says that it is one.
+    // Only the event's name marks it as an error.
     for (data, fault) in [
         (r#"{"message":"m","code":500}"#, Fault::StreamError),
         (
@@ -304,7 +304,7 @@ fn the_ends_of_a_response() {
     };
     for (events, fault) in [
         (vec![delta.to_owned(), ends("completed", r#""status":"completed""#)], None),
-        // The text only at the end.
+        // The text comes only at the end.
         (
             vec![
                 r#"{"type":"response.output_text.done","text":"pong"}"#.to_owned(),
@@ -424,7 +424,7 @@ fn the_ends_of_a_message() {
             Some(Fault::RequestTooFewTokens),
         ),
         (vec![&stop("end_turn"), end], Some(Fault::AnswerEmpty)),
-        // A tool called without arguments: output, though not the answer that was asked for.
+        // A tool call without arguments is output, but not the expected answer.
         (vec![&stop("tool_use"), end], Some(Fault::AnswerEmpty)),
         (vec![&error("overloaded_error")], Some(Fault::Overloaded)),
         (vec![text, &error("api_error")], Some(Fault::StreamError)),
@@ -528,7 +528,7 @@ fn the_ends_of_a_generation() {
             .replace('\n', "\r\n");
         assert_fault(GEMINI, 200, &[], crlf.as_bytes(), fault);
     }
-    // Without `alt=sse` a stream is a list of its chunks.
+    // Without `alt=sse`, a stream is a list of chunks.
     let list = |chunks: &[String]| format!("[{}\n]\n", chunks.join("\n,\r\n")).into_bytes();
     assert_fault(
         GEMINI,
@@ -594,7 +594,7 @@ fn lines_of_ollama() {
         assert_fault(OLLAMA, 200, &[], lines.join("\n").as_bytes(), fault);
         assert_fault(OLLAMA, 200, &[], lines.join("\r\n").as_bytes(), fault);
     }
-    // Not streamed all the same, on one line or on many.
+    // Not streamed despite the request, on one line or several.
     let complete = serde_json::json!({"model": "m", "message": {"content": "pong"}, "done": true, "done_reason": "stop"});
     assert_fault(OLLAMA, 200, &[], complete.to_string().as_bytes(), None);
     assert_fault(OLLAMA, 200, &[], format!("{complete:#}\n").as_bytes(), None);
@@ -652,7 +652,7 @@ fn a_good_status_with_something_else_in_it() {
         complete,
         None,
     );
-    // Blank lines while it waits in a queue.
+    // Blank lines while the request is queued.
     assert_fault(
         OPENAI,
         200,
@@ -795,7 +795,7 @@ fn errors_of_status_and_body() {
     }
 }
 
-/// The error quotes what came, as far as it is worth repeating.
+/// The error quotes the response, as far as it is useful.
 #[test]
 fn what_cannot_be_read_is_quoted() {
     let words = |keys: &str, status, headers: &[_], body: &[u8]| {
@@ -864,7 +864,7 @@ fn what_cannot_be_read_is_quoted() {
     }
 }
 
-/// Errors in forms of a vendor's own, in a good status, in a stream and at unusual statuses.
+/// Vendor-specific error formats, with a success status, in a stream and with unusual statuses.
 #[test]
 fn errors_in_forms_of_their_own() {
     use Fault::{
@@ -946,12 +946,12 @@ fn errors_in_forms_of_their_own() {
     ] {
         assert_fault(COMPATIBLE, 200, &[], &stream(&[event]), Some(fault));
     }
-    // A code that says that all is well is no error.
+    // A code that means success is not an error.
     let good = r#"{"code":0,"message":"ok"}"#;
     assert_fault(COMPATIBLE, 200, &[], &stream(&[good, PONG, "[DONE]"]), None);
 }
 
-/// Vendors' and gateways' own dialects of money, limits, capacity, keys and models, at whatever status they come.
+/// Vendor-specific codes for billing, limits, capacity, keys and models, with any status.
 #[test]
 fn whose_money_limit_or_capacity_it_is() {
     use Fault::{
@@ -959,7 +959,7 @@ fn whose_money_limit_or_capacity_it_is() {
         HttpEdge, LocalProxy, Overloaded, RequestModelNotFound, RequestRejected,
     };
     for (status, body, fault) in [
-        // Money.
+        // Billing.
         (
             412,
             r#"{"error":{"message":"Account a1 is suspended: spending limit or unpaid invoice","code":"PRECONDITION_FAILED"}}"#,
@@ -1047,7 +1047,7 @@ fn whose_money_limit_or_capacity_it_is() {
             AccountQuota,
         ),
         (403, "Monthly quota reached", AccountQuota),
-        // Limits of the account's own.
+        // Limits of the account.
         (
             429,
             r#"{"message":"Tokens per day limit exceeded","type":"too_many_tokens_error","param":"quota","code":"token_quota_exceeded"}"#,
@@ -1098,7 +1098,7 @@ fn whose_money_limit_or_capacity_it_is() {
             r#"{"code":429,"message":"Requests per minute are used up"}"#,
             AccountRateLimit,
         ),
-        // Capacity that all customers share.
+        // Capacity shared by all customers.
         (
             429,
             r#"{"message":"We are experiencing high traffic right now","type":"too_many_requests_error","code":"queue_exceeded"}"#,
@@ -1216,7 +1216,7 @@ fn whose_money_limit_or_capacity_it_is() {
             r#"{"error":{"message":"budget_tokens must be at least 1024","type":"invalid_request_error"}}"#,
             RequestRejected,
         ),
-        // The rest.
+        // Others.
         (500, r#"{"error":"CUDA has run out of memory"}"#, Http5xx),
         (
             503,
@@ -1419,7 +1419,7 @@ fn odd_answers_are_good_with_a_warning() {
         (read.fault, read.warnings),
         (None, vec![Warning::EncodingUnasked])
     );
-    // Streamed though a document was asked for.
+    // Streamed although a complete document was requested.
     let keys = format!("{OPENAI}\nstream = false");
     assert_fault(&keys, 200, &[], &stream(&[PONG, STOP, DONE]), None);
 }

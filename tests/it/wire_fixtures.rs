@@ -1,4 +1,5 @@
-//! Bodies as vendors send them, read in pieces of every size: each gives the outcome that its manifest says.
+//! Response bodies as vendors send them, read in pieces of every size: each gives the outcome in
+//! its manifest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,7 +42,8 @@ fn fixtures() -> Vec<(String, Fixture, Vec<u8>)> {
         .collect()
 }
 
-/// An endpoint of the fixture's provider and API that takes any answer; `None` for what no probe asks.
+/// Returns an endpoint of the fixture's provider and API that accepts any answer; `None` if no
+/// probe sends such a request.
 fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
     let preset = format!("provider = \"{}\"", fixture.provider);
     let kind = match fixture.provider.as_str() {
@@ -54,7 +56,7 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         }
         "bedrock" => "provider = \"bedrock\"\naws = { region = \"us-east-1\" }",
         "vertex" => "provider = \"vertex\"\ngoogle = { project = \"p\" }",
-        // The vendors' status pages are read elsewhere.
+        // Other tests read the vendors' status pages.
         "azure-status" | "gcloud" | "incident.io" | "statuspage" => return None,
         other if other.parse().is_ok_and(Provider::is_preset) => &preset,
         other => panic!("{name}: provider {other}"),
@@ -63,7 +65,7 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         ("ollama", "chat") => "ollama",
         (_, "generateContent" | "streamGenerateContent" | "interactions") => "generate",
         (_, "tags") => "models",
-        // Frames of a WebSocket, which is no HTTP request.
+        // WebSocket frames are not HTTP responses.
         (_, "realtime") => return None,
         (_, api) => api,
     };
@@ -109,12 +111,12 @@ fn replay(
         exchange.take(part, i as f64);
     }
     exchange.end(body.len() as f64);
-    // How much is read beyond the end depends on the pieces.
+    // The bytes read beyond the end depend on the piece size.
     exchange.times.bytes = 0;
     (exchange.times, exchange.outcome())
 }
 
-/// The manifest's words in ours.
+/// Compares the manifest's terms with ours.
 fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
     let attribution = fault.map(Fault::attribution);
     let wanted = match (fixture.outcome.as_str(), fixture.fault.as_deref()) {
@@ -226,7 +228,8 @@ fn cut_stream_is_truncated_never_malformed() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// What a fuzzer would reach: fixtures of every dialect with bytes changed, removed, doubled, in pieces of any size.
+    /// Inputs like those of a fuzzer: fixtures of every dialect with bytes changed, removed or
+    /// duplicated, in pieces of any size.
     #[test]
     fn mutated_answers_parse_the_same_at_any_chunking(
         choice in any::<prop::sample::Index>(),
@@ -276,7 +279,7 @@ proptest! {
     }
 }
 
-/// JSON of any shape, with the names that dialects know.
+/// Arbitrary JSON with field names that the dialects know.
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
     const NAMES: [&str; 43] = [
         "contentBlockDelta",
