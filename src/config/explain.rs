@@ -59,9 +59,8 @@ pub enum ExplainError {
 }
 
 /// Explains `key`, such as `monitor.listen`, `detection.alert_after` or
-/// `endpoint.NAME.timeout.connect`. Entries without a `name` are identified by their number, from
-/// 1. A key of an endpoint may come from `[defaults]`, and one of its `detection` from
-/// `[detection]`.
+/// `endpoint.NAME.timeout.connect`. Entries without a `name` are numbered from 1. A key of an
+/// endpoint may come from `[defaults]`, and one of its `detection` from `[detection]`.
 ///
 /// # Errors
 /// Unreadable files, an unknown key, an unknown entry.

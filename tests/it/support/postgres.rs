@@ -291,7 +291,7 @@ impl Postgres {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// The path of pg_hba.conf.
+    /// The path of `pg_hba.conf`.
     pub(crate) fn hba(&self) -> PathBuf {
         self.data().join("pg_hba.conf")
     }
