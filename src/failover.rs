@@ -57,7 +57,7 @@ pub struct Failover {
     pub independence_ratio: Option<f64>,
     /// The first endpoint paired with each of the others.
     pub pairs: Vec<Pair>,
-    /// The extra cost of probing the alternatives instead of the first choice, in US dollars;
+    /// The extra cost of using the alternatives instead of the first choice, in US dollars;
     /// `null` without prices.
     pub extra_cost_usd: Option<f64>,
     /// The changes of the chosen endpoint.

@@ -511,8 +511,8 @@ fn read_connectivity_checks(
     checks
 }
 
-/// Reports whether `name` is a valid host name: labels of letters, digits and hyphens, at most 253
-/// characters, and not an IP address.
+/// Reports whether `name` is a valid host name: labels of letters, digits, hyphens and underscores,
+/// at most 253 characters, and not an IP address.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -283,7 +283,7 @@ fn is_trusted(host: &str, config: &Settings) -> bool {
         .public_url
         .as_deref()
         .and_then(|u| url::Url::parse(u).ok());
-    // IP addresses cannot be rebound. Other addresses than loopback are valid only if we listen
+    // IP addresses cannot be rebound. Addresses other than loopback are valid only if we listen
     // beyond loopback.
     let beyond_loopback = config.process.listen.is_some_and(|l| !l.ip().is_loopback());
     let by_address = |ip: IpAddr| ip.is_loopback() || beyond_loopback;
