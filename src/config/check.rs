@@ -183,6 +183,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
     name_endpoints(&mut reads);
     let of_long_answers: Vec<_> = reads.iter().filter_map(endpoint::long_of).collect();
+    refuse_names_of_long_probes(&reads, &of_long_answers);
     reads.extend(of_long_answers);
     let connectivity_checks = read_connectivity_checks(root, &reads);
     let feeds = feed::read(root, &reads);
@@ -914,6 +915,25 @@ fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
             .find(|name| !taken.contains(name));
         read.endpoint.name = free.unwrap_or(stem);
         taken.push(read.endpoint.name.clone());
+    }
+}
+
+/// The second probe of an endpoint has its name and `-long`: no other endpoint may be called so.
+fn refuse_names_of_long_probes(reads: &[CheckedEndpoint<'_>], long: &[CheckedEndpoint<'_>]) {
+    for of_long in long {
+        let name = &of_long.endpoint.name;
+        let Some(clash) = reads.iter().find(|read| read.endpoint.name == *name) else {
+            continue;
+        };
+        let span = clash
+            .table
+            .get("name")
+            .map_or(clash.table.span.clone(), |v| v.span);
+        let short = name.trim_end_matches("-long");
+        let message =
+            format!("the endpoint `{name}` has the name of the long probe (`long`) of `{short}`");
+        let help = format!("give it another name, or leave `long` out of `{short}`");
+        clash.table.sink().error(Some(span), message, Some(help));
     }
 }
 
