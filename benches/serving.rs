@@ -17,6 +17,7 @@ use llmwatch::log::broadcast::Broadcast;
 use llmwatch::metrics::Counters;
 use llmwatch::store::{Commit, Horizon, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Sample, Timestamp};
 use llmwatch_core::report::routing;
@@ -61,7 +62,7 @@ async fn run(count: usize) {
     let snapshot = snapshot(&config, now);
     let ranked = Instant::now();
     for _ in 0..1000 {
-        std::hint::black_box(routing::rank(&snapshot, Some("chat")));
+        std::hint::black_box(routing::rank(&snapshot, Some("chat"), &Locale::default()));
     }
     let rank_ms = ranked.elapsed().as_secs_f64();
     // Each look at the front page comes when what was read before is too old.

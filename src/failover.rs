@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::config::Config;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Attribution, Endpoint, EndpointName, EndpointView, FailoverOutcome, Incident, Outcome, Sample,
     Snapshot, Status, Timestamp,
@@ -412,7 +413,8 @@ impl Replay {
             ..Snapshot::empty(now)
         };
         snapshot.leaders = leaders(&snapshot);
-        let chosen = rank(&snapshot, Some(&self.group)).and_then(|r| r.endpoint);
+        let chosen =
+            rank(&snapshot, Some(&self.group), &Locale::default()).and_then(|r| r.endpoint);
         self.leaders = snapshot.leaders;
         let Some(place) = chosen.and_then(|name| self.place_of(&name)) else {
             return;

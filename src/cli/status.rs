@@ -280,7 +280,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     };
     let lines: Vec<_> = table(&rows).lines().map(fits).collect();
     let head = paint(
-        &headline(snapshot, clock::now()),
+        &headline(snapshot, clock::now(), locale),
         colour(snapshot.overall()),
     );
     format!(

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::config::Channel;
 use crate::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Notice, NoticeKind};
 
 #[derive(Debug, clap::Args)]
@@ -67,12 +68,20 @@ pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
         .collect();
     let sender = Sender::new(&config)?;
     let url = config.monitor.public_url.as_deref();
+    let locale = Locale::of(&config);
     let mut all_delivered = true;
     for channel in chosen {
         let mut thread = None;
         for kind in args.reasons.iter().flat_map(|r| &r.0) {
             let now = clock::now();
-            let mut notice = specimen(*kind, Uuid::now_v7(), &config.monitor.location, url, now);
+            let mut notice = specimen(
+                *kind,
+                Uuid::now_v7(),
+                &config.monitor.location,
+                url,
+                now,
+                &locale,
+            );
             if notice.incident.is_some() {
                 notice.thread = thread;
                 thread.get_or_insert(notice.id);

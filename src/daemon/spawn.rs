@@ -29,6 +29,7 @@ use crate::systemd::Service;
 use crate::web;
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::message::headline::headline;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Snapshot, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::budget;
@@ -87,7 +88,11 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
     let (core, notifications, unrecorded) =
         catch_up(&service, &store, seq, core, unrecorded, started_at).await?;
     hold_back(&scheduler, &core, started_at);
-    service.status(&headline(&core.snapshot(started_at), started_at));
+    service.status(&headline(
+        &core.snapshot(started_at),
+        started_at,
+        &Locale::default(),
+    ));
     let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
     let mut wiring = Wiring {
         wall,
@@ -193,7 +198,7 @@ async fn catch_up(
 fn alive(service: Service, wall: WallClock) -> Box<dyn FnMut(&Snapshot) + Send> {
     Box::new(move |snapshot| {
         service.watchdog();
-        service.status(&headline(snapshot, wall()));
+        service.status(&headline(snapshot, wall(), &Locale::default()));
     })
 }
 

@@ -148,6 +148,8 @@ pub struct EndpointCounters {
     pub tls_expires_at: Option<Timestamp>,
     /// The announced shutdown date of the model, if there is one.
     pub model_retires_at: Option<Timestamp>,
+    /// The account's prepaid credit that is left, and its currency.
+    pub credit: Option<(f64, String)>,
 }
 
 impl EndpointCounters {
@@ -166,6 +168,7 @@ impl EndpointCounters {
             ratelimit_tokens: None,
             tls_expires_at: None,
             model_retires_at: None,
+            credit: None,
         }
     }
 }
@@ -243,6 +246,9 @@ impl Counters {
         one.ratelimit_tokens = sample.ratelimit_remaining_tokens.or(one.ratelimit_tokens);
         one.tls_expires_at = sample.tls_expires_at.or(one.tls_expires_at);
         one.model_retires_at = sample.model_retires_at.or(one.model_retires_at);
+        if let (Some(left), Some(currency)) = (sample.credit_left, &sample.credit_currency) {
+            one.credit = Some((left, currency.clone()));
+        }
     }
 
     /// Removes endpoints that are no longer configured.

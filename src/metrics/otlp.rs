@@ -82,6 +82,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Days until the model is shut down, where its vendor says so.",
     ),
     (
+        "llmwatch.credit.left",
+        "",
+        "Prepaid credit of the account that is left, where its provider says so.",
+    ),
+    (
         "llmwatch.notifications",
         "{notification}",
         "Notifications by result, since the store was created.",
@@ -342,7 +347,13 @@ fn write_endpoints<W: Write>(
     out.gauge(
         "llmwatch.model.retirement",
         each().filter_map(|(name, e)| days(name, e.model_retires_at)),
-    )
+    )?;
+    let credit = each().filter_map(|(name, e)| {
+        let (left, currency) = e.credit.as_ref()?;
+        let labels = [of(name), [("currency", currency.as_str().into())]].concat();
+        Some(points.number(&labels, *left))
+    });
+    out.gauge("llmwatch.credit.left", credit)
 }
 
 /// Writes the current state.

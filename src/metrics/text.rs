@@ -103,6 +103,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Days until the model is shut down, where its vendor says so.",
     ),
     (
+        "llmwatch_credit_left",
+        "gauge",
+        "Prepaid credit of the account that is left, where its provider says so.",
+    ),
+    (
         "llmwatch_notifications_total",
         "counter",
         "Notifications by result, since the store was created.",
@@ -319,6 +324,16 @@ impl ExpositionWriter {
                         super::days_until(at, snapshot),
                     );
                 }
+            }
+        }
+        self.family("llmwatch_credit_left");
+        for (name, e) in &counted.endpoints {
+            if let Some((left, currency)) = &e.credit {
+                self.sample(
+                    "llmwatch_credit_left",
+                    &[("endpoint", name), ("currency", currency)],
+                    *left,
+                );
             }
         }
     }

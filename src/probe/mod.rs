@@ -40,9 +40,7 @@ use llmwatch_core::model::{
 use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
 
-/// How often a provider is asked for the shutdown date of a model, and the time limit of that
-/// request.
-const LOOK_UP_EVERY: Duration = Duration::from_hours(24);
+/// How long a provider may take to say which of its models it is about to shut down, or how much credit is left.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a prober cannot be set up.
@@ -95,8 +93,26 @@ pub struct Prober {
     /// How each endpoint's requests are adapted to what the server rejected.
     adaptations: Arc<Mutex<BTreeMap<EndpointName, Adaptations>>>,
     /// When each endpoint's model was last looked up.
-    looked_up: Arc<Mutex<BTreeMap<EndpointName, Instant>>>,
+    looked_up: Arc<Mutex<BTreeMap<(LookUp, EndpointName), Instant>>>,
     _stamping: Arc<TimestampingSocket>,
+}
+
+/// What is looked up beside a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LookUp {
+    /// The list of models.
+    Models,
+    /// The account's credit.
+    Credit,
+}
+
+impl LookUp {
+    fn every(self) -> Duration {
+        match self {
+            Self::Models => Duration::from_hours(24),
+            Self::Credit => Duration::from_hours(1),
+        }
+    }
 }
 
 impl Prober {
@@ -150,25 +166,34 @@ impl Prober {
     pub async fn probe(&self, endpoint: &Endpoint, due: Due) -> Sample {
         let blank = record::blank(endpoint, due, &self.location);
         let mut sample = Run::new(self, endpoint, due.started_at).probe(blank).await;
-        if self.wants_look_up(endpoint, &sample) {
-            let known = endpoint
-                .model
-                .as_deref()
-                .and_then(|model| catalog::shutdown_date(endpoint.provider, model));
-            sample.model_retires_at = match known {
-                Some(date) => record::moment(date),
-                None if catalog::lists_shutdowns(endpoint.provider) => {
-                    self.look_up(endpoint, due).await
+        if self.wants_look_up(LookUp::Models, endpoint, &sample) {
+            let model = endpoint.model.as_deref().unwrap_or_default();
+            match catalog::shutdown(endpoint.provider, model) {
+                Some((date, successor)) => {
+                    sample.model_retires_at = record::moment(date);
+                    sample.model_successor = successor.map(str::to_owned);
                 }
-                None => None,
-            };
+                None if catalog::lists_shutdowns(endpoint.provider) => {
+                    let answer = self.look_up("", endpoint, due).await;
+                    sample.model_retires_at = answer.model_retires_at;
+                    sample.model_successor = answer.model_successor;
+                }
+                None => {}
+            }
+        }
+        if let Some(path) = catalog::credit_path(endpoint.provider)
+            && self.wants_look_up(LookUp::Credit, endpoint, &sample)
+        {
+            let answer = self.look_up(path, endpoint, due).await;
+            sample.credit_left = answer.credit_left;
+            sample.credit_currency = answer.credit_currency;
         }
         sample
     }
 
     /// Reports whether to look up the model's shutdown date: once a day, after a successful
     /// scheduled probe.
-    fn wants_look_up(&self, endpoint: &Endpoint, sample: &Sample) -> bool {
+    fn wants_look_up(&self, what: LookUp, endpoint: &Endpoint, sample: &Sample) -> bool {
         if matches!(
             endpoint.api,
             Api::Models | Api::Http | Api::Mcp | Api::Realtime | Api::Speech | Api::Transcription
@@ -181,19 +206,22 @@ impl Prober {
             .looked_up
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let key = (what, endpoint.name.clone());
         if looked_up
-            .get(&endpoint.name)
-            .is_some_and(|at| at.elapsed() < LOOK_UP_EVERY)
+            .get(&key)
+            .is_some_and(|at| at.elapsed() < what.every())
         {
             return false;
         }
-        looked_up.insert(endpoint.name.clone(), Instant::now());
+        looked_up.insert(key, Instant::now());
         true
     }
 
-    async fn look_up(&self, endpoint: &Endpoint, due: Due) -> Option<Timestamp> {
+    /// What the provider says at `path`; of its models where that is empty.
+    async fn look_up(&self, path: &str, endpoint: &Endpoint, due: Due) -> Sample {
         let list = Endpoint {
             api: Api::Models,
+            path: path.to_owned(),
             body: None,
             connection: Connection::Fresh,
             timeouts: Timeouts {
@@ -203,10 +231,7 @@ impl Prober {
             ..endpoint.clone()
         };
         let blank = record::blank(&list, due, &self.location);
-        Run::new(self, &list, due.started_at)
-            .probe(blank)
-            .await
-            .model_retires_at
+        Run::new(self, &list, due.started_at).probe(blank).await
     }
 }
 

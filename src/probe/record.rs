@@ -104,7 +104,15 @@ impl Recorder<'_> {
         sample.ratelimit_headroom = head.headroom;
         sample.organization = head.organization;
         if let Some(model) = &self.endpoint.model {
-            sample.model_retires_at = retires_at(model, &ended.answer.retiring);
+            let retirement = ended.answer.retiring.iter().find(|r| r.model == *model);
+            sample.model_retires_at = retirement.and_then(|r| moment(&r.date));
+            sample.model_successor = retirement
+                .and_then(|r| r.successor.as_deref())
+                .map(|name| self.presentable(name, 128));
+        }
+        if let Some(credit) = &ended.answer.credit {
+            sample.credit_left = Some(credit.left);
+            sample.credit_currency = Some(credit.currency.clone());
         }
         sample.retry_after_ms = head.retry_after.map(ms);
         sample.first_event_ms = times.first_event;
@@ -193,13 +201,7 @@ impl Recorder<'_> {
     }
 }
 
-/// Returns when `model` is shut down, from a list of models with their end dates or times.
-pub(super) fn retires_at(model: &str, retiring: &[(String, String)]) -> Option<Timestamp> {
-    let (_, end) = retiring.iter().find(|(id, _)| id == model)?;
-    moment(end)
-}
-
-/// Parses a date or a time, as vendors write the end of a model.
+/// A date or a moment, as vendors write when a model ends.
 pub(super) fn moment(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text)
         .or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")))

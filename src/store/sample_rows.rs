@@ -46,6 +46,8 @@ struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model_retires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_successor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     organization: Option<String>,
 }
 
@@ -64,6 +66,7 @@ impl Profile {
             http_version: s.http_version.clone(),
             tls_expires_at: s.tls_expires_at.map(|t| t.0),
             model_retires_at: s.model_retires_at.map(|t| t.0),
+            model_successor: s.model_successor.clone(),
             organization: s.organization.clone(),
         }
     }
@@ -85,6 +88,10 @@ struct Extra {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    credit_left: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credit_currency: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     reasoning_tokens: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -101,6 +108,8 @@ impl Extra {
             proxy_us: us(s.proxy_ms),
             warnings: s.warnings.clone(),
             retry_after_us: us(s.retry_after_ms),
+            credit_left: s.credit_left,
+            credit_currency: s.credit_currency.clone(),
             reasoning_tokens: s.reasoning_tokens,
             error: s.error.clone(),
             answer: s.answer.clone(),
@@ -369,6 +378,9 @@ impl SampleReader {
             http_version: profile.http_version,
             tls_expires_at: profile.tls_expires_at.map(Timestamp),
             model_retires_at: profile.model_retires_at.map(Timestamp),
+            model_successor: profile.model_successor,
+            credit_left: extra.credit_left,
+            credit_currency: extra.credit_currency,
             ratelimit_headroom: row.get(26)?,
             organization: profile.organization,
             load_ms: extra.load_us.map(|us| us as f64 / 1000.0),
@@ -469,6 +481,9 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
         http_version: row.get("http_version")?,
         tls_expires_at: time("tls_expires_at")?,
         model_retires_at: time("model_retires_at")?,
+        model_successor: None,
+        credit_left: None,
+        credit_currency: None,
         ratelimit_headroom: row.get("ratelimit_headroom")?,
         organization: None,
         load_ms: us("load_us")?,

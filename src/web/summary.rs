@@ -48,6 +48,7 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
             .collect(),
         incidents: snapshot.incidents.iter().map(incident_summary).collect(),
         advice: Vec::new(),
+        shared_fate: Vec::new(),
         silences: Vec::new(),
         maintenance: snapshot.maintenance.clone(),
         outbox: Vec::new(),

@@ -25,6 +25,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::log::{self, Event, emit};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Ranking, rank};
 
@@ -195,7 +196,10 @@ impl RouteDrill {
             .endpoints
             .iter()
             .filter(|e| e.group.as_deref() == Some(group));
-        let (Some(first), Some(ranking)) = (members.next(), rank(snapshot, Some(group))) else {
+        let (Some(first), Some(ranking)) = (
+            members.next(),
+            rank(snapshot, Some(group), &Locale::default()),
+        ) else {
             return Err(no_group(snapshot, group));
         };
         if members.next().is_none() {
@@ -302,7 +306,7 @@ impl Traffic {
     fn end_drill(&self, snapshot: &Snapshot) -> Option<RouteDrill> {
         let mut current = lock(&self.drill);
         let ended = current.take_if(|drill| {
-            let ranking = rank(snapshot, Some(&drill.group));
+            let ranking = rank(snapshot, Some(&drill.group), &Locale::default());
             let instead = ranking.and_then(|r| instead_of(&drill.endpoint, r));
             !drill.is_active(snapshot.at) || instead.is_none()
         });

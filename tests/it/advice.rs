@@ -2,8 +2,10 @@
 
 use llmwatch::config::{self, Environment};
 use llmwatch_core::detect::early_warning::Advisor;
+use llmwatch_core::detect::shared_fate::sentence;
+use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::AdviceKind as Kind;
-use llmwatch_core::model::{Endpoint, Sample, Timestamp};
+use llmwatch_core::model::{Endpoint, Sample, SharedPart, Timestamp};
 
 use crate::support::good;
 
@@ -36,7 +38,7 @@ fn quiet(at: Timestamp) -> Sample {
 
 fn texts(advisor: &mut Advisor, endpoint: &Endpoint, sample: &Sample) -> Vec<String> {
     advisor
-        .consider(endpoint, sample)
+        .consider(endpoint, sample, &Locale::default())
         .into_iter()
         .map(|a| a.text)
         .collect()
@@ -147,5 +149,142 @@ fn headroom_certificate_and_fingerprint() {
     assert!(
         texts(&mut advisor, &endpoint, &with_print("fp_1")).is_empty(),
         "both are usual now"
+    );
+}
+
+#[test]
+fn a_retirement_names_the_successor() {
+    let endpoint = endpoint("provider = \"openai\"\nmodel = \"gpt-5-nano\"");
+    let looked_up = Sample {
+        model_retires_at: Some(Timestamp(NOW.0 + DAY + 3_600_000)),
+        model_successor: Some("gpt-6-luna".to_owned()),
+        ..quiet(NOW)
+    };
+    let mut advisor = Advisor::default();
+    let said = texts(&mut advisor, &endpoint, &looked_up);
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].ends_with("in 1 day, on 2026-11-24; its successor is gpt-6-luna"),
+        "{said:?}"
+    );
+    let spanish = Locale {
+        language: Language::Spanish,
+        ..Locale::default()
+    };
+    let said = Advisor::default().consider(&endpoint, &looked_up, &spanish);
+    assert!(said[0].text.ends_with("; su sucesor es gpt-6-luna"));
+}
+
+#[test]
+fn credit_is_advised_before_it_is_used_up() {
+    let endpoint = endpoint("provider = \"openrouter\"\nmodel = \"m\"");
+    let mut advisor = Advisor::default();
+    let mut left_at = |days: f64, left: f64| {
+        let at = Timestamp(NOW.0 + (days * DAY as f64) as i64);
+        let sample = Sample {
+            credit_left: Some(left),
+            credit_currency: Some("USD".to_owned()),
+            ..quiet(at)
+        };
+        texts(&mut advisor, &endpoint, &sample)
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(left_at(0.0, 20.0), nothing);
+    assert_eq!(left_at(1.0, 18.0), nothing, "nine days");
+    assert_eq!(
+        left_at(4.0, 12.0),
+        ["e: the account's credit of $12.00 will last 6 d at the current rate"]
+    );
+    assert_eq!(left_at(4.5, 11.0), nothing, "once");
+    assert_eq!(left_at(7.0, 6.0).len(), 1, "again at three days");
+    assert_eq!(left_at(7.5, 50.0), nothing, "topped up");
+    assert_eq!(left_at(9.0, 0.0), ["e: the account's credit is used up"]);
+}
+
+#[test]
+fn a_little_credit_is_advised_at_once() {
+    let endpoint = endpoint("provider = \"deepseek\"\nmodel = \"m\"");
+    let sample = Sample {
+        credit_left: Some(0.42),
+        credit_currency: Some("CNY".to_owned()),
+        ..quiet(NOW)
+    };
+    assert_eq!(
+        texts(&mut Advisor::default(), &endpoint, &sample),
+        ["e: only 0.42 CNY of the account's credit is left"]
+    );
+}
+
+/// What the endpoints of one file share, once each has been probed, and the advice about it.
+fn shared(file: &str, edges: &[(&str, &str)]) -> (Vec<(SharedPart, String)>, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, file).unwrap();
+    let config = config::load(&path, &Environment::default()).unwrap();
+    let mut advisor = Advisor::default();
+    let mut advice = Vec::new();
+    for (n, endpoint) in config.endpoints.iter().enumerate() {
+        let edge = edges.iter().find(|(name, _)| endpoint.name == *name);
+        let sample = Sample {
+            endpoint: endpoint.name.clone(),
+            edge: edge.map(|(_, edge)| (*edge).to_owned()),
+            remote_addr: None,
+            ..quiet(NOW + std::time::Duration::from_secs(n as u64))
+        };
+        let members = |group: &str| {
+            let all = config.endpoints.iter().map(|e| &**e);
+            all.filter(|e| e.group.as_deref() == Some(group)).collect()
+        };
+        let given = advisor.consider_group(endpoint, &sample, members, &Locale::default());
+        advice.extend(given.into_iter().map(|a| a.text));
+    }
+    let found = advisor.shared();
+    let found = found.map(|f| (f.part, sentence(f, &Locale::default())));
+    (found.collect(), advice)
+}
+
+#[test]
+fn shared_fate_is_found_before_anything_fails() {
+    let (found, advice) = shared(
+        "[defaults]\ngroup = \"chat\"\napi_key = \"k\"\n\
+         [[endpoint]]\nname = \"a\"\nprovider = \"openai\"\n\
+         [[endpoint]]\nname = \"b\"\nprovider = \"openai\"\nmodel = \"gpt-5-mini\"\n",
+        &[],
+    );
+    assert_eq!(
+        found,
+        [(
+            SharedPart::Host,
+            "a and b share the host api.openai.com".to_owned()
+        )],
+        "the key is the least of it"
+    );
+    assert_eq!(
+        advice,
+        ["chat: no alternative is independent of a: a and b share the host api.openai.com"]
+    );
+    let (found, advice) = shared(
+        "[defaults]\ngroup = \"chat\"\n\
+         [[endpoint]]\nname = \"a\"\nprovider = \"openai\"\napi_key = \"k1\"\n\
+         [[endpoint]]\nname = \"r\"\nprovider = \"openrouter\"\nmodel = \"openai/gpt-6-luna\"\napi_key = \"k2\"\n\
+         [[endpoint]]\nname = \"c\"\nprovider = \"anthropic\"\napi_key = \"k3\"\n",
+        &[("a", "FRA"), ("r", "FRA"), ("c", "CDG")],
+    );
+    assert_eq!(
+        found,
+        [
+            (
+                SharedPart::Vendor,
+                "a and r depend on OpenAI, in part through a gateway".to_owned()
+            ),
+            (
+                SharedPart::FrontEnd,
+                "a, r and c are behind Cloudflare".to_owned()
+            ),
+        ]
+    );
+    assert!(
+        advice.is_empty(),
+        "c has another key, host and vendor: {advice:?}"
     );
 }

@@ -621,8 +621,13 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
             ratelimit_headroom: None,
             ..crate::support::good(name, at)
         };
-        let reported = advisor.consider(&endpoint, &sample);
-        Announcement::advice(&reported[0], vec!["asks".into()], at)
+        let reported = advisor.consider(&endpoint, &sample, &Locale::default());
+        Announcement::advice(
+            &reported[0],
+            reported[0].kind.remedy(),
+            vec!["asks".into()],
+            at,
+        )
     };
     let mut story = story_of(channels);
     story.notifications.announce(said("a", NOON));
@@ -664,7 +669,7 @@ fn incident_missing_after_restart_is_resolved() {
         .until(10)
         .restarts();
     let snapshot = story.core.snapshot(story.now());
-    story.notifications.reconcile(&snapshot);
+    story.notifications.reconcile(&snapshot, &Locale::default());
     story
         .until(11)
         .reported(&["0 hook opened #1", "11 hook resolved #1"]);
@@ -678,7 +683,7 @@ fn incident_of_a_removed_endpoint_is_closed_after_restart() {
         .restarts();
     let mut snapshot = story.core.snapshot(story.now());
     snapshot.endpoints.retain(|e| e.name != "a");
-    story.notifications.reconcile(&snapshot);
+    story.notifications.reconcile(&snapshot, &Locale::default());
     let story = story
         .until(11)
         .reported(&["0 hook opened #1", "11 hook resolved #1"]);

@@ -357,8 +357,71 @@ async fn model_retirement_is_looked_up_once_a_day() {
         assert_eq!(first.fault, None, "{first:?}");
         let wanted = end.map(|end| llmwatch_core::model::Timestamp::parse(end).unwrap());
         assert_eq!(first.model_retires_at, wanted, "{keys}");
+        let successor = first.model_successor.as_deref();
+        assert_eq!(
+            successor,
+            keys.contains("mistral").then_some("ministral-4b-latest")
+        );
         let second = prober.probe(&config.endpoints[0], due).await;
         assert_eq!(second.model_retires_at, None, "once a day");
         assert_eq!(asked.lock().unwrap().len(), requests, "{keys}");
+    }
+}
+
+#[tokio::test]
+async fn prepaid_credit_is_looked_up_where_the_provider_says_it() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let log = asked.clone();
+    let answer = move |uri: axum::http::Uri, headers: axum::http::HeaderMap| async move {
+        let key = headers["authorization"].to_str().unwrap().to_owned();
+        log.lock().unwrap().push(format!("{} {key}", uri.path()));
+        match uri.path() {
+            "/api/v1/credits" => axum::Json(json!({"data": {"total_credits": 25.0, "total_usage": 4.5}})).into_response(),
+            "/user/balance" => axum::Json(json!({"is_available": true, "balance_infos": [
+                {"currency": "USD", "total_balance": "0.00"},
+                {"currency": "CNY", "total_balance": "110.00", "granted_balance": "10.00"},
+            ]}))
+            .into_response(),
+            path if path.ends_with("/models") => axum::Json(json!({"data": []})).into_response(),
+            _ => "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into_response(),
+        }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    for (provider, base, path, left, currency) in [
+        ("openrouter", "/api/v1", "/api/v1/credits", 20.5, "USD"),
+        ("deepseek", "/v1", "/user/balance", 110.0, "CNY"),
+        ("deepseek", "", "/user/balance", 110.0, "CNY"),
+    ] {
+        asked.lock().unwrap().clear();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("monitor.toml");
+        let text = format!(
+            "[[endpoint]]\nprovider = \"{provider}\"\napi_key = \"k\"\nbase_url = \"http://{address}{base}\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = llmwatch::config::load(&file, &llmwatch::config::Environment::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        let prober = llmwatch::probe::Prober::new(&config).unwrap();
+        let now = llmwatch::clock::now();
+        let due = llmwatch::probe::Due {
+            scheduled_at: now,
+            started_at: now,
+            trigger: llmwatch_core::model::Trigger::Schedule,
+        };
+        let sample = prober.probe(&config.endpoints[0], due).await;
+        assert_eq!(sample.fault, None, "{sample:?}");
+        assert_eq!(sample.credit_left, Some(left), "{provider}");
+        assert_eq!(sample.credit_currency.as_deref(), Some(currency));
+        let again = prober.probe(&config.endpoints[0], due).await;
+        assert_eq!(again.credit_left, None, "once an hour");
+        let asked = asked.lock().unwrap().clone();
+        let wanted = format!("{path} Bearer k");
+        assert_eq!(
+            asked.iter().filter(|a| **a == wanted).count(),
+            1,
+            "{asked:?}"
+        );
     }
 }

@@ -18,6 +18,7 @@ use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Attribution, Fault, NoticeKind, Sample, Timestamp, Trigger};
 use llmwatch_simulator::WebhookSink;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -368,6 +369,7 @@ async fn messages_pass_the_proxy_too_but_not_to_what_is_near() {
             "here",
             None,
             clock::now(),
+            &Locale::default(),
         );
         let attempt = sender
             .attempt(channel, &notice, Progress::default(), clock::now())

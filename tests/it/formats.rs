@@ -212,6 +212,10 @@ pub(crate) fn setting() -> Setting<'static> {
 }
 
 pub(crate) fn notice(notice_kind: NoticeKind) -> Notice {
+    notice_in(notice_kind, &Locale::default())
+}
+
+pub(crate) fn notice_in(notice_kind: NoticeKind, locale: &Locale) -> Notice {
     let id = Uuid::from_u128(0x7000_8000_0000_0000_0002);
     specimen(
         notice_kind,
@@ -219,6 +223,7 @@ pub(crate) fn notice(notice_kind: NoticeKind) -> Notice {
         "fra1",
         Some("https://status.example.com"),
         now(),
+        locale,
     )
 }
 

@@ -14,6 +14,7 @@ use llmwatch::notify::Progress;
 use llmwatch::notify::{WorkerContext, worker};
 use llmwatch::store::{Commit, DeliveryOutcome, IncidentRow, Store};
 use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{IncidentState, Notice, NoticeKind, Outgoing, Timestamp};
 use llmwatch_simulator::MailSink;
 use proptest::prelude::*;
@@ -248,6 +249,7 @@ async fn failing_receiver_gets_the_message_later_under_its_id() {
         "fra1",
         None,
         now(&scene),
+        &Locale::default(),
     );
     scene.decide("a", &notice);
     scene.pass(Duration::from_mins(10)).await;
@@ -280,6 +282,7 @@ async fn a_success_releases_all_that_waits_on_the_channel() {
                 "fra1",
                 None,
                 now(&scene),
+                &Locale::default(),
             )
         };
         scene.store.commit(&[queued("a", notice)]).unwrap();
@@ -330,6 +333,7 @@ async fn undeliverable_notification_expires_and_is_kept() {
             "fra1",
             None,
             now(&scene),
+            &Locale::default(),
         ),
     );
     scene.pass(Duration::from_mins(12)).await;
@@ -353,6 +357,7 @@ async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
             "fra1",
             None,
             now(&scene),
+            &Locale::default(),
         ),
     );
     scene.pass(Duration::from_mins(10)).await;
@@ -381,6 +386,7 @@ async fn a_channel_that_hangs_delays_no_other() {
             "fra1",
             None,
             now(&scene),
+            &Locale::default(),
         ),
     );
     scene.pass(Duration::from_secs(1)).await;
@@ -392,6 +398,7 @@ async fn a_channel_that_hangs_delays_no_other() {
             "fra1",
             None,
             now(&scene),
+            &Locale::default(),
         ),
     );
     scene.pass(Duration::from_secs(1)).await;
@@ -411,7 +418,14 @@ fn tale(number: u64, middle: &[NoticeKind], ends: bool) -> Vec<Notice> {
     let types = types.chain(ends.then_some(NoticeKind::Resolved));
     types
         .map(|kind| {
-            let mut notice = specimen(kind, Uuid::now_v7(), "fra1", None, START);
+            let mut notice = specimen(
+                kind,
+                Uuid::now_v7(),
+                "fra1",
+                None,
+                START,
+                &Locale::default(),
+            );
             let incident = notice.incident.as_mut().unwrap();
             (incident.id, incident.number) = (Uuid::from_u128(u128::from(number)), number);
             notice
@@ -577,6 +591,7 @@ async fn recipient_with_the_opening_gets_the_end() {
         "fra1",
         None,
         clock::now(),
+        &Locale::default(),
     ));
     // The mail server deferred bob.
     let pending = store.next_pending("a", clock::now()).unwrap().unwrap();
@@ -601,6 +616,7 @@ async fn recipient_with_the_opening_gets_the_end() {
         "fra1",
         None,
         clock::now(),
+        &Locale::default(),
     ));
 
     let stop = CancellationToken::new();

@@ -909,7 +909,7 @@ fn target_only_the_proxy_cannot_reach_is_a_provider_fault() {
         watch.open()
     );
     let now = Timestamp(START + watch.now * 1000);
-    let headline = headline(&watch.core.snapshot(now), now);
+    let headline = headline(&watch.core.snapshot(now), now, &Locale::default());
     assert!(
         headline.starts_with("2 endpoints, 1 local fault; "),
         "no vendor's name stands beside it: {headline}"

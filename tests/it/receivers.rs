@@ -8,6 +8,7 @@ use llmwatch::clock;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Notice, NoticeKind};
 use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -38,6 +39,7 @@ pub(crate) fn opened() -> Notice {
         "fra1",
         None,
         clock::now(),
+        &Locale::default(),
     )
 }
 

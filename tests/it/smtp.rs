@@ -7,6 +7,7 @@ use llmwatch::clock;
 use llmwatch::config::Settings;
 use llmwatch::notify::{Attempt, Obstacle, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -233,6 +234,7 @@ async fn the_name_of_hello_and_the_senders_name_are_sent() {
         "fra1",
         None,
         clock::now(),
+        &Locale::default(),
     );
     let preview = sender.preview(&config.channels[0], &notice, clock::now());
     let mail = String::from_utf8_lossy(&preview[0].1).into_owned();

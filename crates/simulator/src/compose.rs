@@ -20,7 +20,12 @@ use crate::status_page::StatusPage;
 use crate::websocket;
 use llmwatch_core::model::Secret;
 
-/// A request and everything that determines its response.
+/// What OpenRouter says of an account's credit.
+const OPENROUTER_CREDITS: &str = r#"{"data":{"total_credits":25.0,"total_usage":4.5}}"#;
+/// What DeepSeek says of it.
+const DEEPSEEK_BALANCE: &str = r#"{"is_available":true,"balance_infos":[{"currency":"USD","total_balance":"20.50","granted_balance":"0.00","topped_up_balance":"20.50"}]}"#;
+
+/// A request and everything that decides its answer.
 pub(crate) struct Order<'a> {
     pub(crate) request: &'a Request,
     /// The request's body; null if it isn't JSON.
@@ -90,7 +95,10 @@ impl Order<'_> {
         if method == "POST" && path == "/token" {
             return Resource::Reply(reply(200, clouds::token(self.api_key).to_string()));
         }
-        let is_api = path.ends_with("/models") || Dialect::of(path) == Dialect::Realtime;
+        let is_api = ["/models", "/credits", "/user/balance"]
+            .iter()
+            .any(|end| path.ends_with(end))
+            || Dialect::of(path) == Dialect::Realtime;
         if matches!(method.as_str(), "GET" | "HEAD") && !is_api {
             return Resource::Reply(reply(200, WEB_PAGE.to_owned()));
         }
@@ -157,6 +165,12 @@ impl Order<'_> {
             }
             ("POST", path) if path.ends_with("/embeddings") => {
                 Resource::Reply(reply(200, embeddings(self.asked).to_string()))
+            }
+            ("GET", path) if path.ends_with("/credits") => {
+                Resource::Reply(reply(200, OPENROUTER_CREDITS.to_owned()))
+            }
+            ("GET", path) if path.ends_with("/user/balance") => {
+                Resource::Reply(reply(200, DEEPSEEK_BALANCE.to_owned()))
             }
             ("GET", path) if path.ends_with("/models") => {
                 Resource::Reply(reply(200, models(self.page.now).to_string()))

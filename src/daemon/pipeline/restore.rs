@@ -240,7 +240,10 @@ impl Pipeline {
         // One daemon must not close joint incidents.
         let lost = match &self.joint {
             Some(_) => Vec::new(),
-            None => self.notifications.reconcile(&self.core.snapshot(now)),
+            None => {
+                let snapshot = self.core.snapshot(now);
+                self.notifications.reconcile(&snapshot, &self.core.locale())
+            }
         };
         let mut step = self.core.settle(now);
         step.incidents_changed(

@@ -22,6 +22,7 @@ use crate::web::place::LocationQuery;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::{RouteAnswer, no_group};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Attribution, EndpointName, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Rank, Ranking, rank};
 
@@ -136,9 +137,10 @@ fn make(
     group: Option<&str>,
     is_summary: bool,
 ) -> Option<RouteAnswer> {
-    let mut ranking = rank(snapshot, group)?;
+    let locale = Locale::of(&view.config.borrow());
+    let mut ranking = rank(snapshot, group, &locale)?;
     if let Some(drill) = view.traffic.drill((view.wall)()) {
-        ranking.mark_down(&drill.endpoint, "marked down by a drill");
+        ranking.mark_down(&drill.endpoint, locale.say("marked down by a drill"));
     }
     let ramp = view.config.borrow().route.ramp;
     let weight = |name: &str| view.traffic.weight(name, (view.wall)(), ramp);
@@ -248,8 +250,8 @@ pub(super) async fn health(
 ) -> Result<Response, Problem> {
     let snapshot = place.view(view.snapshot.borrow().clone())?;
     let group = asked.group.as_deref();
-    let ranking =
-        rank(&snapshot, group).ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
+    let ranking = rank(&snapshot, group, &Locale::default())
+        .ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
     let members: Vec<_> = ranking
         .ranking
         .iter()

@@ -16,6 +16,7 @@ use crate::failover::{self, Failover, Independence, Pair};
 use crate::store::StoreError;
 use crate::web::format;
 use crate::web::reader::Reader;
+use llmwatch_core::detect::shared_fate;
 use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{EndpointView, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Rank, rank};
@@ -100,6 +101,7 @@ struct GroupPage {
     sentence: String,
     advice: String,
     members: Vec<GroupMember>,
+    shared: Vec<String>,
     failover: Option<Saved>,
 }
 
@@ -141,7 +143,7 @@ pub(super) async fn page(
         return missing.page(&view, &request, reader);
     };
     // This page shows more than the summary: latencies and the reasons for the ranking.
-    if !reader.sees_all() || rank(&snapshot, Some(&name)).is_none() {
+    if !reader.sees_all() || rank(&snapshot, Some(&name), &Locale::default()).is_none() {
         return missing.page(&view, &request, reader);
     }
     match view.replays.get(&view, &name, (view.wall)()).await {
@@ -163,7 +165,7 @@ fn render(
     failover: Option<&Failover>,
 ) -> GroupPage {
     let locale = &frame.locale;
-    let ranking = rank(snapshot, Some(group));
+    let ranking = rank(snapshot, Some(group), locale);
     let chosen = ranking.as_ref().and_then(|r| r.endpoint.clone());
     let first = snapshot
         .endpoints
@@ -203,6 +205,12 @@ fn render(
     };
     GroupPage {
         members: members.collect(),
+        shared: snapshot
+            .shared_fate
+            .iter()
+            .filter(|fate| fate.group == group)
+            .map(|fate| shared_fate::sentence(fate, locale))
+            .collect(),
         failover: failover.map(|f| saved(f, locale)),
         class,
         sentence,
@@ -222,8 +230,10 @@ fn why(view: &EndpointView, place: &Rank, snapshot: &Snapshot, locale: &Locale) 
     if let Some(cause) = cause.filter(|c| !c.is_empty()) {
         return cause;
     }
+    let first = "";
+    let first_token = text!(locale, "first token {first}", first);
     let shown = |reason: &&String| {
-        !reason.starts_with(view.status.as_str()) && !reason.starts_with("first token")
+        !reason.starts_with(locale.status(view.status)) && !reason.starts_with(first_token.trim())
     };
     let rest: Vec<_> = place.reasons.iter().filter(shown).cloned().collect();
     rest.join(", ")

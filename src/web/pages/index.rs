@@ -358,7 +358,7 @@ fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
     sizes.retain(|_, n| *n > 1);
     let line = |(group, n): (&str, usize)| {
         let endpoints = format::endpoints(n, locale);
-        let chosen = rank(snapshot, Some(group)).and_then(|r| r.endpoint);
+        let chosen = rank(snapshot, Some(group), locale).and_then(|r| r.endpoint);
         GroupLine {
             name: group.to_owned(),
             detail: match chosen {

@@ -54,7 +54,7 @@ impl AdviceBatch {
     }
 
     /// Returns the time of the first entry, the title and the document.
-    pub(super) fn message(self, location: &str) -> (Timestamp, String, Document) {
+    pub(super) fn message(self, location: &str, locale: &Locale) -> (Timestamp, String, Document) {
         let at = self.entries.first().map_or(Timestamp(0), |first| first.at);
         let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});
         let n = self.entries.len();
@@ -69,7 +69,7 @@ impl AdviceBatch {
             );
         }
         let notice = MonitorNotice::EarlyWarnings { count: n };
-        let title = monitor_notice::title(&notice, location, &Locale::default());
+        let title = monitor_notice::title(&notice, location, locale);
         let entries = self
             .entries
             .iter()

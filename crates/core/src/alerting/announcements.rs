@@ -5,6 +5,7 @@ use super::context::TickContext;
 use super::{NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{ends_by_message, wants_type};
+use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{Notice, NoticeKind, Outgoing};
 
@@ -90,7 +91,10 @@ impl NotificationScheduler {
         };
         self.changed = true;
         self.announced += 1;
-        let (at, title, document) = batch.message(&context.config.monitor.location);
+        let (at, title, document) = batch.message(
+            &context.config.monitor.location,
+            &Locale::of(context.config),
+        );
         let id = stable_id(&[
             &channel.name,
             "advice",

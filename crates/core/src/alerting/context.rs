@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::maintenance::{self, Active};
 use super::suppression::Suppressions;
 use crate::config::{Channel, Config, Filters};
+use crate::message::values::Locale;
 use crate::model::Silence;
 use crate::model::Snapshot;
 use crate::model::{
@@ -95,7 +96,9 @@ impl TickContext<'_> {
             subject,
             alternatives: self.snapshot.alternatives(&incident.endpoints),
             monitors_alternative: Some(self.snapshot.monitors_alternative(&incident.endpoints)),
-            also_failing: self.snapshot.also_failing(incident),
+            also_failing: self
+                .snapshot
+                .also_failing(incident, Locale::of(self.config).say("being checked")),
             recent: self.snapshot.sparklines(&incident.endpoints),
             url: self
                 .config

@@ -14,6 +14,7 @@ use super::rate_limiter::{Digest, RateLimiter};
 use super::{Case, NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
+use crate::message::values::Locale;
 use crate::model::{IncidentState, Notice, NoticeKind, Outgoing};
 
 /// More simultaneous first messages than this become one digest. Ten endpoints of one vendor are
@@ -147,7 +148,12 @@ impl NotificationScheduler {
     fn flush_digest(&mut self, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
         let context = turn.context;
         let wait = turn.channel.filters.group_wait;
-        let Some(digest) = turn.limiter.flush(context.now, wait, turn.is_storm) else {
+        let Some(digest) = turn.limiter.flush(
+            context.now,
+            wait,
+            turn.is_storm,
+            &Locale::of(context.config),
+        ) else {
             return;
         };
         self.changed = true;

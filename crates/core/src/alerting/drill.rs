@@ -19,6 +19,7 @@ use crate::model::{
     Block, ChannelName, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeKind,
     Outgoing, Snapshot, Timestamp,
 };
+use crate::text;
 
 /// How long a drill message is kept: while its link is valid, plus a day.
 const KEPT_MS: i64 = 8 * 24 * 3_600_000;
@@ -226,7 +227,12 @@ fn messages_to(
         notice: Notice {
             document: Some(document.clone()),
             condition: condition(over),
-            ..context.bare(id, NoticeKind::Drill, message.sent_at, title(over))
+            ..context.bare(
+                id,
+                NoticeKind::Drill,
+                message.sent_at,
+                title(over, &Locale::of(context.config)),
+            )
         },
         supersedes_opening: false,
     };
@@ -238,37 +244,45 @@ fn messages_to(
     all
 }
 
-fn title(over: bool) -> String {
-    if over {
-        "the simulated outage is over".to_owned()
+fn title(over: bool, locale: &Locale) -> String {
+    let title = if over {
+        locale.say("the simulated outage is over")
     } else {
-        "simulated outage, nothing is wrong".to_owned()
-    }
+        locale.say("simulated outage, nothing is wrong")
+    };
+    title.to_owned()
 }
 
 /// Returns the content of a drill message.
 fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config) -> Document {
-    let locale = Locale::english(config.monitor.timezone);
+    let locale = Locale::of(config);
     let within = locale.duration(config.drill.confirm_within.as_secs_f64());
     let what = match incident {
         Some(incident) => {
             let after = incident.opened_at.since_ms(incident.started_at) as f64 / 1000.0;
-            format!(
-                "A simulated endpoint failed inside the monitor. With your settings the detector opened an incident {} after \
+            let after = locale.duration(after);
+            text!(
+                locale,
+                "A simulated endpoint failed inside the monitor. With your settings the detector opened an incident {after} after \
                  the first failed probe. A real message would say:",
-                locale.duration(after)
+                after
             )
         }
         None if config.endpoints.is_empty() => {
-            "No endpoint is configured, so the detector had nothing to judge.".to_owned()
+            let text = "No endpoint is configured, so the detector had nothing to judge.";
+            locale.say(text).to_owned()
         }
-        None => "With your settings the detector opens no incident for an outage of 24 hours. Check `[detection]`."
-            .to_owned(),
+        None => {
+            let text = "With your settings the detector opens no incident for an outage of 24 hours. Check `[detection]`.";
+            locale.say(text).to_owned()
+        }
     };
+    let channel = &message.channel;
     let mut blocks = vec![
-        Block::Text(format!(
-            "This is a drill of the channel `{}`. It was sent the same way as an alert.",
-            message.channel
+        Block::Text(text!(
+            locale,
+            "This is a drill of the channel `{channel}`. It was sent the same way as an alert.",
+            channel
         )),
         Block::Text(what),
     ];
@@ -283,15 +297,17 @@ fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config
             "opened_at": incident.opened_at,
         });
     }
-    blocks.push(Block::Text(format!(
-        "Confirm within {within} that you have received it. Nothing else needs to be done."
+    blocks.push(Block::Text(text!(
+        locale,
+        "Confirm within {within} that you have received it. Nothing else needs to be done.",
+        within
     )));
     Document { blocks, data }
 }
 
 /// Returns the announcement for `escalate_to` that nobody has confirmed the message.
 fn unconfirmed(message: &DrillMessage, config: &Config, now: Timestamp) -> Announcement {
-    let locale = Locale::english(config.monitor.timezone);
+    let locale = Locale::of(config);
     let within: Duration = config.drill.confirm_within;
     let only = config.drill.escalate_to.clone();
     monitor_notice::drill_unconfirmed(message, within, only, now, &locale)

@@ -263,7 +263,7 @@ impl NotificationScheduler {
     /// Closes incidents that are not open in `snapshot` although no change closed them, after the
     /// detection state had to be rebuilt. If none of its endpoints is monitored any more, an
     /// incident is closed as removed. Returns the closed incidents.
-    pub fn reconcile(&mut self, snapshot: &Snapshot) -> Vec<Incident> {
+    pub fn reconcile(&mut self, snapshot: &Snapshot, locale: &Locale) -> Vec<Incident> {
         let at = snapshot.at;
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
         let is_watched = |name: &EndpointName| snapshot.endpoints.iter().any(|e| e.name == *name);
@@ -281,7 +281,7 @@ impl NotificationScheduler {
                     at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
             } else {
                 close_as_removed(&mut case.incident, at);
-                message::incident::narrate(&mut case.incident, &Locale::default());
+                message::incident::narrate(&mut case.incident, locale);
             }
             case.threads
                 .values_mut()

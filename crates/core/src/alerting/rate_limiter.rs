@@ -13,6 +13,7 @@ use crate::model::{
     Attribution, Block, DigestData, DigestIncident, Document, EndpointName, Incident, NoticeKind,
     ShiftClock, Status, Timestamp,
 };
+use crate::text;
 
 /// Capacity of the bucket: messages that may be sent in a row.
 const BURST: f64 = 12.0;
@@ -127,6 +128,7 @@ impl RateLimiter {
         now: Timestamp,
         wait: Duration,
         is_storm: bool,
+        locale: &Locale,
     ) -> Option<Digest> {
         let since = self.since?;
         if self.room < 1.0 || !(is_storm || now >= since + wait) {
@@ -141,9 +143,10 @@ impl RateLimiter {
             open: going_on,
             ended: over,
         };
-        let title = monitor_notice::title(&notice, "", &Locale::default());
+        let title = monitor_notice::title(&notice, "", locale);
         let mut blocks = Vec::new();
-        for (head, shown_over) in [("Open", false), ("Ended", true)] {
+        let heads = [(locale.say("Open"), false), (locale.say("Ended"), true)];
+        for (head, shown_over) in heads {
             let chosen: Vec<_> = entries
                 .iter()
                 .filter(|e| e.resolved_at.is_some() == shown_over)
@@ -152,8 +155,8 @@ impl RateLimiter {
                 continue;
             }
             let more = chosen.len().saturating_sub(NAMED);
-            let mut lines: Vec<_> = chosen.iter().take(NAMED).map(|e| e.line()).collect();
-            lines.extend((more > 0).then(|| format!("… and {more} more")));
+            let mut lines: Vec<_> = chosen.iter().take(NAMED).map(|e| e.line(locale)).collect();
+            lines.extend((more > 0).then(|| text!(locale, "… and {more} more", more)));
             blocks.extend([
                 Block::Heading(format!("{head} ({})", chosen.len())),
                 Block::List(lines),
@@ -187,10 +190,15 @@ pub(super) struct Digest {
 }
 
 impl DigestEntry {
-    fn line(&self) -> String {
+    fn line(&self, locale: &Locale) -> String {
         let tag = match (self.resolved_at, self.attribution) {
-            (Some(_), _) => format!("after {}", Locale::default().duration(self.duration_s)),
-            (None, attribution) => Severity::new(attribution, self.status).noun().to_owned(),
+            (Some(_), _) => {
+                let lasted = locale.duration(self.duration_s);
+                text!(locale, "after {lasted}", lasted)
+            }
+            (None, attribution) => locale
+                .say(Severity::new(attribution, self.status).noun())
+                .to_owned(),
         };
         format!(
             "#{} {tag}: {} [{}]",

@@ -6,13 +6,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Patterns;
-use crate::message::values::Locale;
-use crate::model::{Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, Timestamp};
+use super::shared_fate::{self, Whereabouts};
+use crate::message::values::{Locale, clean};
+use crate::model::{
+    Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, SharedFate, Timestamp,
+};
+use crate::text;
 
 const DAY_MS: i64 = 86_400_000;
 /// Days before the end of a model or a certificate at which the advice is repeated.
 const MODEL_DAYS: [i64; 5] = [60, 30, 14, 7, 1];
 const CERTIFICATE_DAYS: [i64; 4] = [14, 7, 3, 1];
+/// How often it is found out anew what the endpoints of a group share, though nothing is known that was not before.
+const SHARED_EVERY_MS: i64 = 3_600_000;
+/// Days that the credit lasts at which the advice is repeated.
+const CREDIT_DAYS: [i64; 3] = [7, 3, 1];
+/// As long as nothing is known of how fast it is used, less credit than this is worth a word: in the account's currency.
+const CREDIT_LOW: f64 = 1.0;
+/// How far the amounts that are kept are apart, and how many are kept: those of a week.
+const CREDIT_EVERY_MS: i64 = DAY_MS / 4;
+const CREDIT_READINGS: usize = 28;
 /// Less headroom than this is worth a word; more than the other takes it back.
 const HEADROOM_LOW: f64 = 0.10;
 const HEADROOM_FINE: f64 = 0.20;
@@ -31,10 +44,56 @@ pub struct Advisor {
     standing: Vec<Advice>,
     fingerprints: BTreeMap<EndpointName, BTreeSet<String>>,
     retires_at: BTreeMap<EndpointName, Timestamp>,
+    /// The model that its vendor names as the successor, by endpoint.
+    #[serde(default)]
+    successors: BTreeMap<EndpointName, String>,
+    #[serde(default)]
+    credit: BTreeMap<EndpointName, CreditHistory>,
+    /// What the answers say about where endpoints of groups are.
+    #[serde(default)]
+    places: BTreeMap<EndpointName, Whereabouts>,
+    /// What the endpoints of each group share, and when that was found out.
+    #[serde(default)]
+    shared: BTreeMap<String, (Timestamp, Vec<SharedFate>)>,
     /// What was advised, when and at which step: by endpoint and kind.
     #[serde(default)]
     #[serde(rename = "told")]
     given: BTreeMap<EndpointName, BTreeMap<AdviceKind, (Timestamp, i64)>>,
+}
+
+/// How much credit was left over the last week.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct CreditHistory {
+    /// The amounts, [`CREDIT_EVERY_MS`] apart, the oldest first.
+    readings: Vec<(Timestamp, f64)>,
+}
+
+impl CreditHistory {
+    fn add(&mut self, now: Timestamp, left: f64) {
+        // More than before: the account was topped up, and what was used before says nothing about how long it lasts.
+        if self
+            .readings
+            .last()
+            .is_some_and(|(_, before)| left > *before)
+        {
+            self.readings.clear();
+        }
+        let is_due = |(at, _): &(Timestamp, f64)| now.since_ms(*at).abs() >= CREDIT_EVERY_MS;
+        if self.readings.last().is_none_or(is_due) {
+            self.readings.push((now, left));
+        }
+        let excess = self.readings.len().saturating_sub(CREDIT_READINGS);
+        self.readings.drain(..excess);
+    }
+
+    /// For how many days `left` lasts at the rate since the oldest reading; `None` until half a day is known, or while
+    /// nothing is used.
+    fn days_left(&self, now: Timestamp, left: f64) -> Option<f64> {
+        let (at, before) = *self.readings.first()?;
+        let days = now.since_ms(at) as f64 / DAY_MS as f64;
+        let used = before - left;
+        (days >= 0.5 && used > 0.0).then(|| left * days / used)
+    }
 }
 
 /// What a sample says about one kind.
@@ -58,17 +117,37 @@ impl Advisor {
         self.standing.retain(|a| is_known(&a.endpoint));
         self.fingerprints.retain(|name, _| is_known(name));
         self.retires_at.retain(|name, _| is_known(name));
+        self.successors.retain(|name, _| is_known(name));
+        self.credit.retain(|name, _| is_known(name));
+        self.places.retain(|name, _| is_known(name));
+        self.shared.retain(|_, (_, all)| {
+            all.iter()
+                .flat_map(|s| &s.endpoints)
+                .all(|name| is_known(name))
+        });
         self.given.retain(|name, _| is_known(name));
     }
 
     /// Takes a sample in; gives the advice that follows from it.
-    pub fn consider(&mut self, endpoint: &Endpoint, sample: &Sample) -> Vec<Advice> {
+    pub fn consider(
+        &mut self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        locale: &Locale,
+    ) -> Vec<Advice> {
         let now = sample.ended_at();
         if let Some(at) = sample.model_retires_at {
             self.retires_at.insert(endpoint.name.clone(), at);
+            match &sample.model_successor {
+                Some(successor) => {
+                    let successor = clean(successor);
+                    self.successors.insert(endpoint.name.clone(), successor)
+                }
+                None => self.successors.remove(&endpoint.name),
+            };
         }
-        let model = endpoint.model.as_deref().unwrap_or("the model");
         let name = &endpoint.name;
+        let credit = self.credit(endpoint, sample, now, locale);
         let findings = [
             (
                 AdviceKind::ModelRetires,
@@ -77,9 +156,31 @@ impl Advisor {
                     now,
                     &MODEL_DAYS,
                     |days, date| {
-                        format!(
-                            "{name}: the model {model} will be shut down in {days} days, on {date}"
-                        )
+                        let model = endpoint.model.as_deref().unwrap_or(name);
+                        let end = match days {
+                            0 => text!(
+                                locale,
+                                "{name}: the model {model} will be shut down within a day, on {date}",
+                                name,
+                                model,
+                                date
+                            ),
+                            _ => text!(
+                                locale,
+                                days => "{name}: the model {model} will be shut down in {days} day, on {date}",
+                                "{name}: the model {model} will be shut down in {days} days, on {date}";
+                                name, model, days, date
+                            ),
+                        };
+                        match self.successors.get(name) {
+                            Some(successor) => text!(
+                                locale,
+                                "{end}; its successor is {successor}",
+                                end,
+                                successor
+                            ),
+                            None => end,
+                        }
                     },
                 ),
             ),
@@ -89,19 +190,35 @@ impl Advisor {
                     sample.tls_expires_at,
                     now,
                     &CERTIFICATE_DAYS,
-                    |days, date| {
-                        format!(
-                            "{name}: the server's certificate expires in {days} days, on {date}"
-                        )
+                    |days, date| match days {
+                        0 => text!(
+                            locale,
+                            "{name}: the server's certificate expires within a day, on {date}",
+                            name,
+                            date
+                        ),
+                        _ => text!(
+                            locale,
+                            days => "{name}: the server's certificate expires in {days} day, on {date}",
+                            "{name}: the server's certificate expires in {days} days, on {date}";
+                            name, days, date
+                        ),
                     },
                 ),
             ),
-            (AdviceKind::OtherModel, other_model(endpoint, sample)),
-            (AdviceKind::Headroom, self.headroom(endpoint, sample)),
+            (
+                AdviceKind::OtherModel,
+                other_model(endpoint, sample, locale),
+            ),
+            (
+                AdviceKind::Headroom,
+                self.headroom(endpoint, sample, locale),
+            ),
             (
                 AdviceKind::Fingerprint,
-                self.fingerprint(endpoint, sample, now),
+                self.fingerprint(endpoint, sample, now, locale),
             ),
+            (AdviceKind::Credit, credit),
         ];
         self.settle(name, findings, now)
     }
@@ -112,31 +229,107 @@ impl Advisor {
         name: &str,
         patterns: &Patterns,
         now: Timestamp,
+        locale: &Locale,
     ) -> Vec<Advice> {
         let found = |text: Option<String>| text.map_or(Finding::Fine, |t| Finding::Worth(0, t));
         let rush = patterns.rush.map(|rush| {
-            format!(
-                "{name} is usually {:.1} times slower on weekdays from {:02}:00 to {:02}:00 UTC",
-                rush.factor, rush.from_hour, rush.to_hour
+            let factor = locale.decimal(f64::from(rush.factor), 1);
+            let (from, to) = (
+                format!("{:02}:00", rush.from_hour),
+                format!("{:02}:00", rush.to_hour),
+            );
+            text!(
+                locale,
+                "{name} is usually {factor} times slower on weekdays from {from} to {to} UTC",
+                name,
+                factor,
+                from,
+                to
             )
         });
         let minutes = patterns.minutes.map(|m| {
-            format!(
-                "{name}: requests fail between minute {} and {} in {:.0} % of all hours",
-                m.from_minute,
-                m.to_minute,
-                100.0 * m.share
+            let (from, to) = (m.from_minute, m.to_minute);
+            let share = locale.percentage(100.0 * f64::from(m.share), 0);
+            text!(
+                locale,
+                "{name}: requests fail between minute {from} and {to} in {share} of all hours",
+                name,
+                from,
+                to,
+                share
             )
         });
-        let cold = patterns
-            .cold_starts
-            .then(|| format!("{name} starts cold: after idle periods its first answer is late"));
+        let cold = patterns.cold_starts.then(|| {
+            text!(
+                locale,
+                "{name} starts cold: after idle periods its first answer is late",
+                name
+            )
+        });
         let findings = [
             (AdviceKind::RushHours, found(rush)),
             (AdviceKind::FailingMinutes, found(minutes)),
             (AdviceKind::ColdStarts, found(cold)),
         ];
         self.settle(name, findings, now)
+    }
+
+    /// What the endpoints of groups share.
+    pub fn shared(&self) -> impl Iterator<Item = &SharedFate> {
+        self.shared.values().flat_map(|(_, all)| all)
+    }
+
+    /// Finds out from time to time what the endpoints of the group of `endpoint` share; `members` gives them in the order
+    /// of the configuration. Gives the advice that follows from it.
+    pub fn consider_group<'a>(
+        &mut self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        members: impl FnOnce(&str) -> Vec<&'a Endpoint>,
+        locale: &Locale,
+    ) -> Vec<Advice> {
+        let Some(group) = endpoint.group.as_deref() else {
+            return Vec::new();
+        };
+        let now = sample.ended_at();
+        let is_news = self
+            .places
+            .entry(endpoint.name.clone())
+            .or_default()
+            .note(sample);
+        let is_fresh = self
+            .shared
+            .get(group)
+            .is_some_and(|(at, _)| (0..SHARED_EVERY_MS).contains(&now.since_ms(*at)));
+        if is_fresh && !is_news {
+            return Vec::new();
+        }
+        let members = members(group);
+        let found = shared_fate::find(group, &members, &self.places);
+        let Some(first) = members.first() else {
+            return Vec::new();
+        };
+        let telling = shared_fate::without_alternative(first, &members, &found);
+        let finding = if telling.is_empty() {
+            Finding::Fine
+        } else {
+            let why: Vec<_> = telling
+                .into_iter()
+                .map(|fate| shared_fate::sentence(fate, locale))
+                .collect();
+            let (first, why) = (&first.name, why.join("; "));
+            let text = text!(
+                locale,
+                "{group}: no alternative is independent of {first}: {why}",
+                group,
+                first,
+                why
+            );
+            Finding::Worth(0, text)
+        };
+        self.shared.insert(group.to_owned(), (now, found));
+        let name = first.name.clone();
+        self.settle(&name, [(AdviceKind::SharedFate, finding)], now)
     }
 
     fn settle<const N: usize>(
@@ -197,7 +390,7 @@ impl Advisor {
         true
     }
 
-    fn headroom(&self, endpoint: &Endpoint, sample: &Sample) -> Finding {
+    fn headroom(&self, endpoint: &Endpoint, sample: &Sample, locale: &Locale) -> Finding {
         let Some(share) = sample.ratelimit_headroom else {
             return Finding::Silent;
         };
@@ -208,17 +401,79 @@ impl Advisor {
         if share >= if stands { HEADROOM_FINE } else { HEADROOM_LOW } {
             return Finding::Fine;
         }
+        let (name, left) = (&endpoint.name, locale.percentage(share * 100.0, 0));
         Finding::Worth(
             0,
-            format!(
-                "{}: only {} of the account's rate limit is left",
-                endpoint.name,
-                Locale::default().percentage(share * 100.0, 0)
+            text!(
+                locale,
+                "{name}: only {left} of the account's rate limit is left",
+                name,
+                left
             ),
         )
     }
 
-    fn fingerprint(&mut self, endpoint: &Endpoint, sample: &Sample, now: Timestamp) -> Finding {
+    /// What the account's prepaid credit says: how long it lasts at the pace of the last week, or that little is left.
+    fn credit(
+        &mut self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        now: Timestamp,
+        locale: &Locale,
+    ) -> Finding {
+        let Some(left) = sample.credit_left else {
+            return Finding::Silent;
+        };
+        let history = self.credit.entry(endpoint.name.clone()).or_default();
+        history.add(now, left);
+        let days = history.days_left(now, left);
+        let name = &endpoint.name;
+        let amount = match sample.credit_currency.as_deref() {
+            None | Some("USD") => locale.money(left),
+            Some(other) => format!("{} {}", locale.decimal(left, 2), clean(other)),
+        };
+        if left <= 0.0 {
+            let text = text!(locale, "{name}: the account's credit is used up", name);
+            return Finding::Worth(0, text);
+        }
+        let step = days.and_then(|days| {
+            CREDIT_DAYS
+                .into_iter()
+                .filter(|step| days <= *step as f64)
+                .min()
+        });
+        match (step, days) {
+            (Some(step), Some(days)) => {
+                let lasts = locale.duration((days * DAY_MS as f64 / 1000.0).floor());
+                let text = text!(
+                    locale,
+                    "{name}: the account's credit of {amount} will last {lasts} at the current rate",
+                    name,
+                    amount,
+                    lasts
+                );
+                Finding::Worth(step, text)
+            }
+            (None, None) if left < CREDIT_LOW => {
+                let text = text!(
+                    locale,
+                    "{name}: only {amount} of the account's credit is left",
+                    name,
+                    amount
+                );
+                Finding::Worth(CREDIT_DAYS[0], text)
+            }
+            _ => Finding::Fine,
+        }
+    }
+
+    fn fingerprint(
+        &mut self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        now: Timestamp,
+        locale: &Locale,
+    ) -> Finding {
         let Some(seen) = &sample.system_fingerprint else {
             return Finding::Silent;
         };
@@ -228,9 +483,12 @@ impl Advisor {
             known.clear();
         }
         if known.insert(seen.clone()) && !is_first {
-            let text = format!(
-                "{}: the model has a new system fingerprint, {seen}",
-                endpoint.name
+            let name = &endpoint.name;
+            let text = text!(
+                locale,
+                "{name}: the model has a new system fingerprint, {seen}",
+                name,
+                seen
             );
             return Finding::Worth(now.0, text);
         }
@@ -270,7 +528,7 @@ fn ends(
 }
 
 /// Whether another model answered. A dated release of the model, or one with a tag, is that model.
-fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
+fn other_model(endpoint: &Endpoint, sample: &Sample, locale: &Locale) -> Finding {
     let (Some(asked), Some(answered)) =
         (endpoint.model.as_deref(), sample.response_model.as_deref())
     else {
@@ -294,11 +552,15 @@ fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
     if is_it || is_same_model(asked, answered) {
         return Finding::Fine;
     }
+    let name = &endpoint.name;
     Finding::Worth(
         0,
-        format!(
-            "{}: asked for the model {asked}, answered by {answered}",
-            endpoint.name
+        text!(
+            locale,
+            "{name}: asked for the model {asked}, answered by {answered}",
+            name,
+            asked,
+            answered
         ),
     )
 }
@@ -370,9 +632,10 @@ fn name_tokens(name: &str) -> Vec<String> {
 /// For how long the same advice is not repeated.
 fn quiet_ms(kind: AdviceKind) -> i64 {
     match kind {
-        AdviceKind::RushHours | AdviceKind::FailingMinutes | AdviceKind::ColdStarts => {
-            PATTERN_QUIET_MS
-        }
+        AdviceKind::RushHours
+        | AdviceKind::FailingMinutes
+        | AdviceKind::ColdStarts
+        | AdviceKind::SharedFate => PATTERN_QUIET_MS,
         _ => QUIET_MS,
     }
 }

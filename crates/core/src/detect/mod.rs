@@ -21,7 +21,7 @@ mod patterns;
 mod recheck;
 mod recovery;
 mod sample;
-
+pub mod shared_fate;
 mod slowness;
 mod verdict;
 

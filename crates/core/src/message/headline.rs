@@ -12,16 +12,18 @@ use crate::text;
 const NAMED: usize = 3;
 
 /// Returns one line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
-pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
-    let locale = Locale::default();
+pub fn headline(snapshot: &Snapshot, now: Timestamp, locale: &Locale) -> String {
     let n = snapshot.endpoints.len() as u64;
-    let mut line = locale.count(n, "endpoint", "endpoints");
+    let mut line = locale.count(n, locale.say("endpoint"), locale.say("endpoints"));
     if snapshot.endpoints.is_empty() {
-        line = "no endpoint is configured".to_owned();
+        locale
+            .say("no endpoint is configured")
+            .clone_into(&mut line);
     } else if let Some(since) = snapshot.offline_since {
-        line += &format!(", offline since {}", locale.time(since));
+        let since = locale.time(since);
+        line += &text!(locale, ", offline since {since}", since);
     } else if snapshot.incidents.is_empty() {
-        line += ", no incident";
+        line += locale.say(", no incident");
     } else {
         for severity in [
             Severity::Outage,
@@ -38,7 +40,8 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
                 continue;
             }
             let n = providers.len() as u64;
-            line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
+            let (one, many) = (locale.say(severity.noun()), locale.say(severity.plural()));
+            line += &format!(", {}", locale.count(n, one, many));
             // Local faults are not attributed to a vendor, so none is named.
             if severity != Severity::Local {
                 let distinct: BTreeSet<_> = providers.into_iter().collect();
@@ -47,9 +50,9 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
             }
         }
     }
-    line += &checking(snapshot, &locale);
+    line += &checking(snapshot, locale);
     if let Some(error) = &snapshot.store_error {
-        line += &format!(", NOT RECORDING ({error})");
+        line += &text!(locale, ", NOT RECORDING ({error})", error);
     }
     match snapshot
         .endpoints
@@ -59,9 +62,10 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
     {
         Some(last) => {
             let ago = now.since_ms(last).max(0) as f64 / 1000.0;
-            line + &format!("; last probe {} ago", locale.duration(ago.floor()))
+            let ago = locale.duration(ago.floor());
+            line + &text!(locale, "; last probe {ago} ago", ago)
         }
-        None => line + "; no probe yet",
+        None => line + locale.say("; no probe yet"),
     }
 }
 
@@ -77,7 +81,8 @@ fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
     if names.is_empty() {
         return String::new();
     }
-    format!(", checking {}", locale.list_at_most(&names, NAMED))
+    let names = locale.list_at_most(&names, NAMED);
+    text!(locale, ", checking {names}", names)
 }
 
 /// Returns the evidence for a pending alert: `4 of the last 4 probes failed`.

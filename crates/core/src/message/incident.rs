@@ -37,7 +37,7 @@ pub fn narrate(incident: &mut Incident, locale: &Locale) {
     };
     let (title, explanation, reason) =
         (narrator.title(), narrator.explanation(), narrator.reason());
-    incident.title = place::title(incident, &title);
+    incident.title = place::title(incident, &title, locale);
     incident.explanation = match place::sentence(incident, locale) {
         Some(sentence) => format!("{explanation} {sentence}"),
         None => explanation,

@@ -224,11 +224,17 @@ pub fn drill_unconfirmed(
 ) -> Announcement {
     let channel = message.channel.as_str();
     let title = title(&MonitorNotice::DrillUnconfirmed { channel }, "", locale);
-    let text = format!(
-        "The drill was sent at {} and had {} for its confirmation. Alerts through this channel may reach nobody: check who \
-         reads it, and `llmwatch outbox`. `llmwatch drill {channel}` repeats the drill.",
+    let (sent_at, within) = (
         locale.time(message.sent_at),
-        locale.duration(within.as_secs_f64())
+        locale.duration(within.as_secs_f64()),
+    );
+    let text = text!(
+        locale,
+        "The drill was sent at {sent_at} and had {within} for its confirmation. Alerts through this channel may reach nobody: check who \
+         reads it, and `llmwatch outbox`. `llmwatch drill {channel}` repeats the drill.",
+        sent_at,
+        within,
+        channel
     );
     let data = json!({"channel": channel, "drill": message.drill, "sent_at": message.sent_at});
     Announcement {

@@ -2,6 +2,7 @@
 
 use super::values::Locale;
 use crate::model::{Incident, Scope, Status};
+use crate::text;
 
 /// The maximum number of names in one sentence. Most vendors have about a dozen, but there may be
 /// hundreds.
@@ -12,8 +13,8 @@ const ALONE: &str = "Alone: ";
 
 /// Returns `title` with that prefix if applicable, and with the locations if only some see the
 /// incident.
-pub fn title(incident: &Incident, title: &str) -> String {
-    format!("{}{title}{}", prefix(incident), suffix(incident))
+pub fn title(incident: &Incident, title: &str, locale: &Locale) -> String {
+    format!("{}{title}{}", prefix(incident), suffix(incident, locale))
 }
 
 /// Returns the prefix for an incident that one daemon decided alone; otherwise empty.
@@ -22,53 +23,43 @@ pub fn prefix(incident: &Incident) -> &'static str {
 }
 
 /// Returns ` from fra1 only`, or an empty string.
-pub fn suffix(incident: &Incident) -> String {
+pub fn suffix(incident: &Incident, locale: &Locale) -> String {
     let seen = seen_from(incident);
     if incident.scope != Scope::Location || seen.is_empty() {
         return String::new();
     }
-    format!(" from {} only", Locale::default().list_at_most(&seen, 4))
+    let seen = locale.list_at_most(&seen, 4);
+    text!(locale, " from {seen} only", seen)
 }
 
 /// Returns a sentence on which locations see the incident and which do not.
 pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     if incident.alone {
-        return Some(
-            "This daemon cannot reach the shared database and decided this by its own probes; what \
-             the other locations see is not known."
-                .to_owned(),
-        );
+        let text = "This daemon cannot reach the shared database and decided this by its own probes; what \
+                    the other locations see is not known.";
+        return Some(locale.say(text).to_owned());
     }
     let (seen, reached) = (seen_from(incident), &incident.reached_from);
     if seen.is_empty() || (incident.locations.len() == 1 && reached.is_empty()) {
         return None;
     }
     let from = locale.list_at_most(&seen, MAX_NAMES);
-    let only = if incident.scope == Scope::Location {
-        " only"
-    } else {
-        ""
+    let is_over = incident.resolved_at.is_some();
+    let seen = match (is_over, incident.scope == Scope::Location) {
+        (true, true) => text!(locale, "It was seen from {from} only", from),
+        (true, false) => text!(locale, "It was seen from {from}", from),
+        (false, true) => text!(locale, "It is seen from {from} only", from),
+        (false, false) => text!(locale, "It is seen from {from}", from),
     };
-    let seen = if incident.resolved_at.is_some() {
-        format!("It was seen from {from}{only}")
-    } else {
-        format!("It is seen from {from}{only}")
-    };
-    if reached.is_empty() || incident.resolved_at.is_some() {
+    if reached.is_empty() || is_over {
         return Some(format!("{seen}."));
     }
-    let verb = if reached.len() == 1 {
-        "reaches"
+    let (n, others) = (reached.len(), locale.list_at_most(reached, MAX_NAMES));
+    Some(if incident.endpoints.len() == 1 {
+        text!(locale, n => "{seen}; {others} reaches it.", "{seen}; {others} reach it."; seen, others)
     } else {
-        "reach"
-    };
-    let others = locale.list_at_most(reached, MAX_NAMES);
-    let it = if incident.endpoints.len() == 1 {
-        "it"
-    } else {
-        "them"
-    };
-    Some(format!("{seen}; {others} {verb} {it}."))
+        text!(locale, n => "{seen}; {others} reaches them.", "{seen}; {others} reach them."; seen, others)
+    })
 }
 
 /// Returns the locations that see the incident, or saw it if it is resolved.

@@ -1927,4 +1927,304 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("Table of the alternatives", "Tabla de las alternativas"),
     ("Table of the pairs", "Tabla de las parejas"),
+    ("{name}, until {until}", "{name}, hasta {until}"),
+    (
+        "caused by incident {number} (dependency)",
+        "causado por el incidente {number} (dependencia)",
+    ),
+    (
+        "still failing after its dependency recovered",
+        "sigue fallando aunque su dependencia se ha recuperado",
+    ),
+    (
+        "today's probing budget is used up",
+        "se ha agotado el presupuesto de sondeo de hoy",
+    ),
+    (
+        "its own probing budget is used up by usage that cannot be",
+        "su presupuesto de sondeo se ha agotado por un consumo imposible",
+    ),
+    ("not probed yet", "aún sin sondear"),
+    ("no good probe yet", "aún sin sondeos correctos"),
+    ("no recent probe", "sin sondeos recientes"),
+    ("being checked", "en comprobación"),
+    (
+        "{name}: the model {model} will be shut down within a day, on {date}",
+        "{name}: el modelo {model} se retirará en menos de un día, el {date}",
+    ),
+    (
+        "{name}: the model {model} will be shut down in {days} day, on {date}",
+        "{name}: el modelo {model} se retirará en {days} día, el {date}",
+    ),
+    (
+        "{name}: the model {model} will be shut down in {days} days, on {date}",
+        "{name}: el modelo {model} se retirará en {days} días, el {date}",
+    ),
+    (
+        "{end}; its successor is {successor}",
+        "{end}; su sucesor es {successor}",
+    ),
+    (
+        "{name}: the server's certificate expires within a day, on {date}",
+        "{name}: el certificado del servidor caduca en menos de un día, el {date}",
+    ),
+    (
+        "{name}: the server's certificate expires in {days} day, on {date}",
+        "{name}: el certificado del servidor caduca en {days} día, el {date}",
+    ),
+    (
+        "{name}: the server's certificate expires in {days} days, on {date}",
+        "{name}: el certificado del servidor caduca en {days} días, el {date}",
+    ),
+    (
+        "{name} is usually {factor} times slower on weekdays from {from} to {to} UTC",
+        "{name} suele ser {factor} veces más lento entre semana, de {from} a {to} UTC",
+    ),
+    (
+        "{name}: requests fail between minute {from} and {to} in {share} of all hours",
+        "{name}: las peticiones fallan entre los minutos {from} y {to} en el {share} de las horas",
+    ),
+    (
+        "{name} starts cold: after idle periods its first answer is late",
+        "{name} arranca en frío: tras un periodo de inactividad, su primera respuesta llega tarde",
+    ),
+    (
+        "{name}: only {left} of the account's rate limit is left",
+        "{name}: solo queda el {left} del límite de peticiones de la cuenta",
+    ),
+    (
+        "{name}: the account's credit is used up",
+        "{name}: el saldo de la cuenta se ha agotado",
+    ),
+    (
+        "{name}: the account's credit of {amount} will last {lasts} at the current rate",
+        "{name}: el saldo de la cuenta, {amount}, durará {lasts} al ritmo actual",
+    ),
+    (
+        "{name}: only {amount} of the account's credit is left",
+        "{name}: solo quedan {amount} de saldo en la cuenta",
+    ),
+    (
+        "{name}: the model has a new system fingerprint, {seen}",
+        "{name}: el modelo tiene una nueva huella del sistema, {seen}",
+    ),
+    (
+        "{name}: asked for the model {asked}, answered by {answered}",
+        "{name}: se pidió el modelo {asked} y respondió {answered}",
+    ),
+    (
+        "Try its successor and change `model` before that day; requests are rejected from then on.",
+        "Prueba su sucesor y cambia `model` antes de ese día; a partir de entonces se rechazan las peticiones.",
+    ),
+    (
+        "Check the provider's announcements: answers, limits and prices are those of the model that answers.",
+        "Consulta los anuncios del proveedor: las respuestas, los límites y los precios son los del modelo que responde.",
+    ),
+    (
+        "The provider has changed what runs behind the name: check whether your answers change.",
+        "El proveedor ha cambiado lo que hay detrás de ese nombre: comprueba si tus respuestas cambian.",
+    ),
+    (
+        "Ask for a higher limit, spread the load or probe less often, before requests are rejected.",
+        "Pide un límite mayor, reparte la carga o sondea con menos frecuencia antes de que se rechacen peticiones.",
+    ),
+    (
+        "The server's operator has to renew it: clients refuse to connect from that day on.",
+        "Debe renovarlo quien opera el servidor: a partir de ese día los clientes se negarán a conectarse.",
+    ),
+    (
+        "Consider a larger limit, another region or another model for these hours. What is usual at that time is not reported as an incident.",
+        "Plantéate un límite mayor, otra región u otro modelo para esas horas. Lo que es habitual a esas horas no se notifica como incidente.",
+    ),
+    (
+        "Move scheduled jobs to other minutes or ask for a higher limit. Failures at these minutes count as usual.",
+        "Mueve las tareas programadas a otros minutos o pide un límite mayor. Los fallos en esos minutos se consideran habituales.",
+    ),
+    (
+        "Keep one instance warm, or set `expect_cold_start = true` in its `detection`. Cold starts are not reported as incidents.",
+        "Mantén una instancia caliente o pon `expect_cold_start = true` en su `detection`. Los arranques en frío no se notifican como incidentes.",
+    ),
+    (
+        "Top the account up, or switch on automatic top-up, before requests are rejected.",
+        "Recarga el saldo o activa la recarga automática antes de que se rechacen las peticiones.",
+    ),
+    ("Open", "Abiertos"),
+    ("Ended", "Terminados"),
+    ("… and {more} more", "… y {more} más"),
+    ("degradation", "degradación"),
+    ("degradations", "degradaciones"),
+    ("outages", "caídas"),
+    ("account faults", "fallos de la cuenta"),
+    ("local faults", "fallos locales"),
+    (" from {seen} only", " solo desde {seen}"),
+    (
+        "This daemon cannot reach the shared database and decided this by its own probes; what the other locations see is not known.",
+        "Este daemon no puede acceder a la base de datos compartida y lo ha decidido con sus propios sondeos; no se sabe qué ven las demás ubicaciones.",
+    ),
+    (
+        "It was seen from {from} only",
+        "Se observó solo desde {from}",
+    ),
+    ("It was seen from {from}", "Se observó desde {from}"),
+    (
+        "It is seen from {from} only",
+        "Se observa solo desde {from}",
+    ),
+    ("It is seen from {from}", "Se observa desde {from}"),
+    (
+        "{seen}; {others} reaches it.",
+        "{seen}; desde {others} funciona.",
+    ),
+    (
+        "{seen}; {others} reach it.",
+        "{seen}; desde {others} funciona.",
+    ),
+    (
+        "{seen}; {others} reaches them.",
+        "{seen}; desde {others} funcionan.",
+    ),
+    (
+        "{seen}; {others} reach them.",
+        "{seen}; desde {others} funcionan.",
+    ),
+    (
+        "no endpoint is configured",
+        "no hay ningún endpoint configurado",
+    ),
+    (", offline since {since}", ", sin conexión desde {since}"),
+    (", no incident", ", sin incidentes"),
+    (
+        ", NOT RECORDING ({error})",
+        ", NO SE ESTÁ GRABANDO ({error})",
+    ),
+    ("; last probe {ago} ago", "; último sondeo hace {ago}"),
+    ("; no probe yet", "; aún sin sondeos"),
+    (", checking {names}", ", comprobando {names}"),
+    (
+        "the simulated outage is over",
+        "la caída simulada ha terminado",
+    ),
+    (
+        "simulated outage, nothing is wrong",
+        "caída simulada, todo funciona",
+    ),
+    (
+        "A simulated endpoint failed inside the monitor. With your settings the detector opened an incident {after} after the first failed probe. A real message would say:",
+        "Un endpoint simulado ha fallado dentro del monitor. Con tu configuración, el detector abrió un incidente {after} después del primer sondeo fallido. Un mensaje real diría:",
+    ),
+    (
+        "No endpoint is configured, so the detector had nothing to judge.",
+        "No hay ningún endpoint configurado, así que el detector no tenía nada que evaluar.",
+    ),
+    (
+        "With your settings the detector opens no incident for an outage of 24 hours. Check `[detection]`.",
+        "Con tu configuración, el detector no abre ningún incidente ante una caída de 24 horas. Revisa `[detection]`.",
+    ),
+    (
+        "This is a drill of the channel `{channel}`. It was sent the same way as an alert.",
+        "Esto es un simulacro del canal `{channel}`. Se ha enviado igual que una alerta.",
+    ),
+    (
+        "Confirm within {within} that you have received it. Nothing else needs to be done.",
+        "Confirma en un plazo de {within} que lo has recibido. No hace falta nada más.",
+    ),
+    (
+        "The drill was sent at {sent_at} and had {within} for its confirmation. Alerts through this channel may reach nobody: check who reads it, and `llmwatch outbox`. `llmwatch drill {channel}` repeats the drill.",
+        "El simulacro se envió el {sent_at} y había {within} para confirmarlo. Puede que las alertas de este canal no lleguen a nadie: comprueba quién lo lee, y `llmwatch outbox`. `llmwatch drill {channel}` repite el simulacro.",
+    ),
+    (
+        "confirm that you received this",
+        "confirma que lo has recibido",
+    ),
+    ("confirm", "confirmar"),
+    ("its last probe failed", "su último sondeo falló"),
+    (
+        "its last {n} probes failed",
+        "sus últimos {n} sondeos fallaron",
+    ),
+    ("first token {first}", "primer token {first}"),
+    ("total {total}", "total {total}"),
+    ("no recent failure", "sin fallos recientes"),
+    (
+        "{share} of the recent probes failed",
+        "falló el {share} de los sondeos recientes",
+    ),
+    (
+        "marked down by a drill",
+        "marcado como caído por un simulacro",
+    ),
+    ("the disk is full", "el disco está lleno"),
+    (
+        "openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06",
+        "openai-chat: el modelo gpt-4o se retirará en 13 días, el 2026-12-06",
+    ),
+    (
+        "{location} 2026-11-16 to 2026-11-23: lowest availability {lowest}, 1 incident",
+        "{location}, del 2026-11-16 al 2026-11-23: disponibilidad mínima {lowest}, 1 incidente",
+    ),
+    (
+        "test notification from {location}",
+        "notificación de prueba de {location}",
+    ),
+    (
+        "From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.",
+        "De 2026-11-16 08:00:00 UTC a 2026-11-23 08:00:00 UTC; 20.160 sondeos desde fra1.",
+    ),
+    (
+        "Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.",
+        "Los sondeos costaron 0,806 $ por 483.840 tokens; el presupuesto es de 1,00 $ al día.",
+    ),
+    (
+        "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
+        "#42 caída: OpenAI: 9 de los últimos 10 sondeos fallaron (http.5xx) [openai-chat]",
+    ),
+    (
+        "#43 degradation: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
+        "#43 degradación: Anthropic: 6 de los últimos 10 sondeos fueron lentos [anthropic-chat]",
+    ),
+    (
+        "#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)",
+        "#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 de 10 sondeos fallaron (http.5xx)",
+    ),
+    ("p95", "p95"),
+    ("p99", "p99"),
+    ("this machine is offline", "esta máquina está sin conexión"),
+    (
+        "Add an alternative with another provider, host and key: otherwise one failure takes all of them down.",
+        "Añade una alternativa con otro proveedor, host y clave: de lo contrario, un solo fallo los tumba todos.",
+    ),
+    (
+        "{names} share the host {name}",
+        "{names} comparten el host {name}",
+    ),
+    ("{names} use the same key", "{names} usan la misma clave"),
+    (
+        "{names} depend on {name}, in part through a gateway",
+        "{names} dependen de {name}, en parte a través de una pasarela",
+    ),
+    (
+        "{names} run in the region {name}",
+        "{names} se ejecutan en la región {name}",
+    ),
+    (
+        "{names} are behind {name}",
+        "{names} están detrás de {name}",
+    ),
+    (
+        "{names} are in the network {name}",
+        "{names} están en la red {name}",
+    ),
+    (
+        "{group}: no alternative is independent of {first}: {why}",
+        "{group}: ninguna alternativa es independiente de {first}: {why}",
+    ),
+    ("What they share", "Lo que comparten"),
+    (
+        "One failure may take these down together. From the configuration and from what the answers say.",
+        "Un solo fallo puede tumbarlos a la vez. Según la configuración y lo que dicen las respuestas.",
+    ),
+    (
+        "Bars: availability (green from 99.9%, amber from 98%, grey: not measured). Lines: first token, median and dashed p95; the figure at the right is the top of the scale.",
+        "Barras: disponibilidad (verde desde el 99,9 %, ámbar desde el 98 %, gris: sin medir). Líneas: primer token, mediana y p95 (discontinua); la cifra de la derecha es el máximo de la escala.",
+    ),
 ];

@@ -15,6 +15,7 @@ use crate::model::{
     EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeKind,
     Official, Provider, Sparkline, Status, Timestamp, TypicalAndNow,
 };
+use crate::text;
 
 /// The incident of every sample. It is always the same, so that a resolve matches an opening sent
 /// on another day.
@@ -29,12 +30,12 @@ pub fn specimen(
     location: &str,
     public_url: Option<&str>,
     now: Timestamp,
+    locale: &Locale,
 ) -> Notice {
-    let locale = Locale::default();
     let title = |notice: &MonitorNotice<'_>| {
         format!(
             "{MARK}{}",
-            message::monitor_notice::title(notice, location, &locale)
+            message::monitor_notice::title(notice, location, locale)
         )
     };
     let title = match kind {
@@ -45,7 +46,7 @@ pub fn specimen(
         }),
         NoticeKind::Budget => title(&MonitorNotice::BudgetExhausted),
         NoticeKind::Store => title(&MonitorNotice::DatabaseFailing {
-            error: "the disk is full",
+            error: locale.say("the disk is full"),
         }),
         NoticeKind::Delivery => title(&MonitorNotice::ChannelFailing {
             channel: "slack",
@@ -58,14 +59,24 @@ pub fn specimen(
             ended: false,
         }),
         NoticeKind::Advice => format!(
-            "{MARK}openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06"
+            "{MARK}{}",
+            locale.say("openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06")
         ),
-        NoticeKind::Report => format!(
-            "{MARK}{location} 2026-11-16 to 2026-11-23: lowest availability 99.93%, 1 incident"
-        ),
-        _ => format!("test notification from {location}"),
+        NoticeKind::Report => {
+            let lowest = locale.percent(0.9993);
+            let title = text!(
+                locale,
+                "{location} 2026-11-16 to 2026-11-23: lowest availability {lowest}, 1 incident",
+                location,
+                lowest
+            );
+            format!("{MARK}{title}")
+        }
+        _ => text!(locale, "test notification from {location}", location),
     };
-    let incident = kind.is_about_incident().then(|| incident(kind, now));
+    let incident = kind
+        .is_about_incident()
+        .then(|| incident(kind, now, locale));
     let url = public_url.map(|url| match &incident {
         Some(incident) => format!("{url}/incidents/{}", incident.number),
         None => url.to_owned(),
@@ -113,7 +124,7 @@ pub fn specimen(
         test: true,
         instead_of: None,
         failover: None,
-        document: document(kind),
+        document: document(kind, locale),
         condition: match kind {
             NoticeKind::Delivery => Some(Condition {
                 key: "delivery/slack".to_owned(),
@@ -125,25 +136,41 @@ pub fn specimen(
     }
 }
 
-fn document(kind: NoticeKind) -> Option<Document> {
-    let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
+    let words = |list: &[&'static str]| {
+        let say = |text: &&'static str| locale.say(text).to_owned();
+        list.iter().map(say).collect::<Vec<_>>()
+    };
+    let (open, availability, latency, incidents, cost) = (
+        locale.say("Open"),
+        locale.say("Availability"),
+        locale.say("Latency of successful probes (ms)"),
+        locale.say("Incidents"),
+        locale.say("Cost of probing"),
+    );
     let blocks = match kind {
         NoticeKind::Digest => vec![
-            Block::Heading("Open (2)".to_owned()),
+            Block::Heading(format!("{open} (2)")),
             Block::List(words(&[
                 "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
                 "#43 degradation: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
             ])),
         ],
-        NoticeKind::Official => vec![Block::Text(
-            "OpenAI has published this on its status page. This is for information only: our probes are \
-             unaffected and no incident is open."
-                .to_owned(),
+        NoticeKind::Official => {
+            let vendor = "OpenAI";
+            vec![Block::Text(text!(
+                locale,
+                "{vendor} has published this on its status page. This is for information only: our probes are \
+                 unaffected and no incident is open.",
+                vendor
+            ))]
+        }
+        NoticeKind::Advice => vec![Block::Text(
+            locale.say(AdviceKind::ModelRetires.remedy()).to_owned(),
         )],
-        NoticeKind::Advice => vec![Block::Text(AdviceKind::ModelRetires.remedy().to_owned())],
         NoticeKind::Report => vec![
-            Block::Text("From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.".to_owned()),
-            Block::Heading("Availability".to_owned()),
+            Block::Text(locale.say("From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.").to_owned()),
+            Block::Heading(availability.to_owned()),
             Block::Table {
                 head: words(&["", "availability", "SLO", "budget left", "incidents"]),
                 rows: vec![
@@ -151,7 +178,7 @@ fn document(kind: NoticeKind) -> Option<Document> {
                     words(&["azure-chat", "100%", "99.9%", "100%", "0"]),
                 ],
             },
-            Block::Heading("Latency of successful probes (ms)".to_owned()),
+            Block::Heading(latency.to_owned()),
             Block::Table {
                 head: words(&["", "first token p50", "previous period", "p95", "p99", "total p50"]),
                 rows: vec![
@@ -159,10 +186,10 @@ fn document(kind: NoticeKind) -> Option<Document> {
                     words(&["azure-chat", "380", "377", "702", "985", "690"]),
                 ],
             },
-            Block::Heading("Incidents (1)".to_owned()),
+            Block::Heading(format!("{incidents} (1)")),
             Block::List(words(&["#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
-            Block::Heading("Cost of probing".to_owned()),
-            Block::Text("Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.".to_owned()),
+            Block::Heading(cost.to_owned()),
+            Block::Text(locale.say("Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.").to_owned()),
         ],
         _ => return None,
     };
@@ -176,7 +203,7 @@ fn document(kind: NoticeKind) -> Option<Document> {
     Some(Document { blocks, data })
 }
 
-fn incident(kind: NoticeKind, now: Timestamp) -> Incident {
+fn incident(kind: NoticeKind, now: Timestamp, locale: &Locale) -> Incident {
     let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
     let over = kind == NoticeKind::Resolved;
     let resolved_at = over.then(|| ago(3));
@@ -242,7 +269,7 @@ fn incident(kind: NoticeKind, now: Timestamp) -> Incident {
         },
         facts: Some(facts()),
     };
-    message::incident::narrate(&mut incident, &Locale::default());
+    message::incident::narrate(&mut incident, locale);
     incident.title = format!("{MARK}{}", incident.title);
     incident
 }

@@ -27,9 +27,27 @@ pub enum AdviceKind {
     FailingMinutes,
     /// It answers late, or not in time, after idle periods.
     ColdStarts,
+    /// The account's prepaid credit runs out.
+    Credit,
+    /// No endpoint of the group is independent of its first.
+    SharedFate,
 }
 
 impl AdviceKind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ModelRetires,
+        Self::OtherModel,
+        Self::Fingerprint,
+        Self::Headroom,
+        Self::Certificate,
+        Self::RushHours,
+        Self::FailingMinutes,
+        Self::ColdStarts,
+        Self::Credit,
+        Self::SharedFate,
+    ];
+
     /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,10 +59,12 @@ impl AdviceKind {
             Self::RushHours => "rush_hours",
             Self::FailingMinutes => "failing_minutes",
             Self::ColdStarts => "cold_starts",
+            Self::Credit => "credit",
+            Self::SharedFate => "shared_fate",
         }
     }
 
-    /// What to do about it, in a sentence.
+    /// What to do about it, in a sentence, in English.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ModelRetires => {
@@ -70,6 +90,12 @@ impl AdviceKind {
             }
             Self::ColdStarts => {
                 "Keep one instance warm, or set `expect_cold_start = true` in its `detection`. Cold starts are not reported as incidents."
+            }
+            Self::SharedFate => {
+                "Add an alternative with another provider, host and key: otherwise one failure takes all of them down."
+            }
+            Self::Credit => {
+                "Top the account up, or switch on automatic top-up, before requests are rejected."
             }
         }
     }

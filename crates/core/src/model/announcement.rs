@@ -56,13 +56,18 @@ impl Announcement {
         Self { condition, ..self }
     }
 
-    /// A word before something fails, to the channels that want it.
-    pub fn advice(advice: &Advice, channels: Vec<ChannelName>, at: Timestamp) -> Self {
+    /// A word before something fails, to the channels that want it. `remedy` says what to do, in the readers' language.
+    pub fn advice(
+        advice: &Advice,
+        remedy: &str,
+        channels: Vec<ChannelName>,
+        at: Timestamp,
+    ) -> Self {
         let data = serde_json::json!({
             "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
         });
         let document = Document {
-            blocks: vec![Block::Text(advice.kind.remedy().to_owned())],
+            blocks: vec![Block::Text(remedy.to_owned())],
             data,
         };
         let said = Self::new(NoticeKind::Advice, advice.text.clone(), at);

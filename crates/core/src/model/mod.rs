@@ -15,6 +15,7 @@ mod names;
 mod notification;
 mod sample;
 mod secret;
+mod shared_fate;
 mod silence;
 pub mod snapshot;
 mod time;
@@ -43,6 +44,7 @@ pub use notification::{
 };
 pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
+pub use shared_fate::{SharedFate, SharedPart};
 pub use silence::Silence;
 pub use snapshot::{
     AlertState, AlertView, EndpointView, LocationView, MaintenanceView, Snapshot, VendorView,

@@ -187,6 +187,15 @@ pub struct Sample {
     /// When the model will be shut down, when that was looked up with this probe.
     #[serde(default)]
     pub model_retires_at: Option<Timestamp>,
+    /// The model that its vendor names as the successor, when that was looked up with this probe.
+    #[serde(default)]
+    pub model_successor: Option<String>,
+    /// The account's prepaid credit that is left, in `credit_currency`, when that was looked up with this probe.
+    #[serde(default)]
+    pub credit_left: Option<f64>,
+    /// The currency of `credit_left` as the provider names it: `USD`, `CNY`.
+    #[serde(default)]
+    pub credit_currency: Option<String>,
     /// The smallest share of the account's own rate limits that is left, from 0 to 1.
     #[serde(default)]
     pub ratelimit_headroom: Option<f64>,
@@ -260,6 +269,9 @@ impl Sample {
             http_version: None,
             tls_expires_at: None,
             model_retires_at: None,
+            model_successor: None,
+            credit_left: None,
+            credit_currency: None,
             ratelimit_headroom: None,
             load_ms: None,
             proxy_ms: None,

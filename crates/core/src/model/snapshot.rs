@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Advice, Alternative, Api, Attribution, ChannelStats, Drills, EndpointName, Fault, Incident,
-    Outcome, Provider, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
+    Outcome, Provider, SharedFate, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
 };
 
 /// How many sparklines a notice shows at most: a mail stays small.
@@ -59,6 +59,9 @@ pub struct Snapshot {
     /// What the vendors' own status pages say.
     #[serde(default)]
     pub official: Vec<VendorView>,
+    /// What the endpoints of groups share, so that one failure may take several down.
+    #[serde(default)]
+    pub shared_fate: Vec<SharedFate>,
     /// The endpoint to use in each group (see the module `route`).
     #[serde(default)]
     pub leaders: BTreeMap<String, EndpointName>,
@@ -222,6 +225,7 @@ impl Snapshot {
             store_error: None,
             endpoints: Vec::new(),
             incidents: Vec::new(),
+            shared_fate: Vec::new(),
             advice: Vec::new(),
             silences: Vec::new(),
             maintenance: Vec::new(),
@@ -310,7 +314,7 @@ impl Snapshot {
     }
 
     /// The vendors of the other open incidents in which a provider is at fault, and those whose probes have begun to fail.
-    pub fn also_failing(&self, incident: &Incident) -> Vec<String> {
+    pub fn also_failing(&self, incident: &Incident, being_checked: &str) -> Vec<String> {
         let others = self
             .incidents
             .iter()
@@ -339,7 +343,7 @@ impl Snapshot {
                 && !titles.contains(&e.title)
         });
         let begins: BTreeSet<_> = begins
-            .map(|e| format!("{} (being checked)", e.title))
+            .map(|e| format!("{} ({being_checked})", e.title))
             .collect();
         titles.extend(begins);
         titles.into_iter().collect()

@@ -47,6 +47,7 @@ use crate::model::{
     Timestamp, Warning,
 };
 use crate::schedule::budget::MAX_ADDED_TOKENS;
+use crate::text;
 
 /// Interval between checkpoints. A checkpoint only speeds up a restart: later samples lead to the
 /// same state. The interval keeps an outage of hundreds of endpoints from writing all their state
@@ -386,13 +387,21 @@ impl MonitorState {
             }
         }
         let patterns = self.state.detector.patterns(&endpoint.name);
-        let mut advice = self.state.advisor.consider(&endpoint, &sample);
+        let locale = self.locale();
+        let mut advice = self.state.advisor.consider(&endpoint, &sample, &locale);
         let advisor = &mut self.state.advisor;
-        advice.extend(advisor.consider_patterns(&endpoint.name, &patterns, at));
+        advice.extend(advisor.consider_patterns(&endpoint.name, &patterns, at, &locale));
+        let endpoints = &self.config.endpoints;
+        let members = |group: &str| {
+            let all = endpoints.iter().map(|e| &**e);
+            all.filter(|e| e.group.as_deref() == Some(group)).collect()
+        };
+        advice.extend(advisor.consider_group(&endpoint, &sample, members, &locale));
         for advice in advice {
             let only = self.asking_for_advice(&endpoint.name);
             if !only.is_empty() {
-                step.announce(Announcement::advice(&advice, only, at));
+                let remedy = locale.say(advice.kind.remedy());
+                step.announce(Announcement::advice(&advice, remedy, only, at));
             }
             step.log(Fact::Advice {
                 provider: endpoint.provider,
@@ -450,6 +459,7 @@ impl MonitorState {
                 })
                 .collect(),
             advice: self.state.advisor.standing().to_vec(),
+            shared_fate: self.state.advisor.shared().cloned().collect(),
             silences: Vec::new(),
             maintenance: windows.iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
@@ -465,13 +475,14 @@ impl MonitorState {
 
     /// Returns the advice that still applies, as sentences.
     pub fn advice(&self) -> Vec<String> {
+        let locale = self.locale();
         let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
         self.state
             .advisor
             .standing()
             .iter()
             .filter(known)
-            .map(|a| format!("{}. {}", a.text, a.kind.remedy()))
+            .map(|a| format!("{}. {}", a.text, locale.say(a.kind.remedy())))
             .collect()
     }
 
@@ -635,15 +646,16 @@ impl MonitorState {
         windows: &[Active<'_>],
         now: Timestamp,
     ) -> (Status, Option<String>) {
-        let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
+        let locale = self.locale();
+        let unknown = |why: &'static str| (Status::Unknown, Some(locale.say(why).to_owned()));
         if let Some(window) = windows.iter().find(|w| w.scope().includes(endpoint)) {
+            let (name, until) = (
+                &window.maintenance.name,
+                locale.time_short(window.until, now),
+            );
             return (
                 Status::Maintenance,
-                Some(format!(
-                    "{}, until {}",
-                    window.maintenance.name,
-                    self.locale().time_short(window.until, now)
-                )),
+                Some(text!(locale, "{name}, until {until}", name, until)),
             );
         }
         if self.state.offline.is_some() {
@@ -663,8 +675,13 @@ impl MonitorState {
         }
         if let Some((status, by)) = self.state.incidents.explained(&endpoint.name) {
             let why = match by {
-                Some(incident) => format!("caused by incident {} (dependency)", incident.number),
-                None => "still failing after its dependency recovered".to_owned(),
+                Some(incident) => {
+                    let number = incident.number;
+                    text!(locale, "caused by incident {number} (dependency)", number)
+                }
+                None => locale
+                    .say("still failing after its dependency recovered")
+                    .to_owned(),
             };
             return (status, Some(why));
         }

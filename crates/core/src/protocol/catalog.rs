@@ -305,21 +305,50 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("qwen3.8-flash", 0.15, 0.47),
 ];
 
-/// Shutdown dates of models whose providers do not list them in an API. From the public price list
-/// of `LiteLLM` (`model_prices_and_context_window.json`), read on 2026-11-23.
-const SHUTDOWNS: &[(Provider, &str, &str)] = &[
-    (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11"),
-    (Provider::AzureOpenAi, "gpt-5.6-luna", "2028-01-11"),
-    (Provider::AzureOpenAi, "gpt-4.1-nano", "2027-04-14"),
+/// When models are shut down whose providers do not say so in an API, and the successor that the vendor names: of Azure from
+/// the public price list of `LiteLLM` (`model_prices_and_context_window.json`), read on 2026-11-23; of Gemini from
+/// <https://ai.google.dev/gemini-api/docs/deprecations>, read on 2026-11-30.
+const SHUTDOWNS: &[(Provider, &str, &str, Option<&str>)] = &[
+    (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11", None),
+    (Provider::AzureOpenAi, "gpt-5.6-luna", "2028-01-11", None),
+    (Provider::AzureOpenAi, "gpt-4.1-nano", "2027-04-14", None),
+    (
+        Provider::Gemini,
+        "gemini-2.5-pro",
+        "2026-12-01",
+        Some("gemini-3.8-flash"),
+    ),
+    (
+        Provider::Gemini,
+        "gemini-2.5-flash",
+        "2026-12-01",
+        Some("gemini-3.5-flash-lite"),
+    ),
+    (
+        Provider::Gemini,
+        "gemini-3.1-flash-lite",
+        "2027-05-07",
+        None,
+    ),
 ];
 
-/// Returns the shutdown date of a model whose provider does not list it in an API; `None` if
-/// unknown.
-pub fn shutdown_date(provider: Provider, model: &str) -> Option<&'static str> {
+/// The date on which a model is shut down, and the successor that the vendor names, where the provider has no API that says
+/// so; `None` when unknown.
+pub fn shutdown(provider: Provider, model: &str) -> Option<(&'static str, Option<&'static str>)> {
+    let model = model.trim_start_matches("models/");
     SHUTDOWNS
         .iter()
-        .find(|(of, name, _)| *of == provider && *name == model)
-        .map(|(_, _, date)| *date)
+        .find(|(of, name, ..)| *of == provider && *name == model)
+        .map(|(.., date, successor)| (*date, *successor))
+}
+
+/// Where a provider says how much of the account's prepaid credit is left, below its base URL.
+pub fn credit_path(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenRouter => Some("/credits"),
+        Provider::DeepSeek => Some("/user/balance"),
+        _ => None,
+    }
 }
 
 /// Reports whether the provider's list of models includes shutdown dates.

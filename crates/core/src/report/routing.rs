@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::message::values::Locale;
 use crate::model::{AlertState, EndpointName, EndpointView, Snapshot};
 use crate::model::{Api, Provider, Status, Timestamp};
+use crate::text;
 
 /// After this many failures in a row, an endpoint is demoted without waiting for an incident.
 const STREAK: u32 = 2;
@@ -88,7 +90,7 @@ enum Tier {
 }
 
 /// Ranks the endpoints of `group`, or all endpoints. Returns `None` if the group does not exist.
-pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
+pub fn rank(snapshot: &Snapshot, group: Option<&str>, locale: &Locale) -> Option<Ranking> {
     let mut endpoints: Vec<_> = snapshot
         .endpoints
         .iter()
@@ -108,7 +110,7 @@ pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
     }
     let ranking: Vec<_> = endpoints
         .iter()
-        .map(|(tier, _, e)| describe(e, *tier))
+        .map(|(tier, _, e)| describe(e, *tier, locale))
         .collect();
     let endpoint = ranking
         .first()
@@ -177,22 +179,28 @@ fn score(e: &EndpointView) -> f64 {
     latency_ms(e).unwrap_or(f64::MAX / 1e6) * (1.0 + FAILURE_WEIGHT * e.recent_error_rate)
 }
 
-fn describe(e: &EndpointView, tier: Tier) -> Rank {
+fn describe(e: &EndpointView, tier: Tier, locale: &Locale) -> Rank {
     let mut reasons = vec![match (&e.reason, tier) {
-        (Some(reason), _) => format!("{}: {reason}", e.status.as_str()),
-        (None, _) => e.status.as_str().to_owned(),
+        (Some(reason), _) => format!("{}: {reason}", locale.status(e.status)),
+        (None, _) => locale.status(e.status).to_owned(),
     }];
     if tier == Tier::Doubtful && e.status != Status::Degraded {
-        reasons.push(format!("its last {} probes failed", e.failed_in_a_row));
+        let n = e.failed_in_a_row;
+        reasons.push(text!(locale, n => "its last probe failed", "its last {n} probes failed"; n));
     }
     if let Some(ms) = e.first_token_ms_p50 {
-        reasons.push(format!("first token {ms:.0} ms"));
+        let first = locale.latency(ms);
+        reasons.push(text!(locale, "first token {first}", first));
     } else if let Some(ms) = e.total_ms_p50 {
-        reasons.push(format!("total {ms:.0} ms"));
+        let total = locale.latency(ms);
+        reasons.push(text!(locale, "total {total}", total));
     }
     reasons.push(match e.recent_error_rate {
-        0.0 => "no recent failure".to_owned(),
-        rate => format!("{:.0} % of the recent probes failed", rate * 100.0),
+        0.0 => locale.say("no recent failure").to_owned(),
+        rate => {
+            let share = locale.percentage(rate * 100.0, 0);
+            text!(locale, "{share} of the recent probes failed", share)
+        }
     });
     Rank {
         endpoint: e.name.clone(),
@@ -227,7 +235,7 @@ mod tests {
     }
 
     fn first(snapshot: &Snapshot) -> Option<EndpointName> {
-        rank(snapshot, Some("chat")).and_then(|r| r.endpoint)
+        rank(snapshot, Some("chat"), &Locale::default()).and_then(|r| r.endpoint)
     }
 
     #[test]
@@ -239,7 +247,7 @@ mod tests {
         };
         let degraded = endpoint("degraded", Status::Degraded, 100.0);
         let snapshot = snapshot(&[degraded, flaky, slow]);
-        let ranking = rank(&snapshot, Some("chat")).unwrap();
+        let ranking = rank(&snapshot, Some("chat"), &Locale::default()).unwrap();
         let order: Vec<_> = ranking
             .ranking
             .iter()
@@ -302,6 +310,6 @@ mod tests {
             endpoint("b", Status::Unknown, 1.0),
         ]);
         assert_eq!(first(&snapshot), None);
-        assert_eq!(rank(&snapshot, Some("nope")), None);
+        assert_eq!(rank(&snapshot, Some("nope"), &Locale::default()), None);
     }
 }

@@ -98,7 +98,7 @@ impl Screen {
     pub(super) fn show(&mut self, snapshot: &Snapshot, note: Option<&'static str>, now: Timestamp) {
         self.now = now;
         self.note = note;
-        self.headline = headline(snapshot, now);
+        self.headline = headline(snapshot, now, &self.locale);
         self.status = snapshot.overall();
         self.incidents.clone_from(&snapshot.incidents);
         self.total = snapshot.endpoints.len();

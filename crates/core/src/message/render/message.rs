@@ -240,12 +240,14 @@ impl Message {
     /// Adds how to confirm a drill: the link, or a command if there is no link.
     fn add_confirmation(&mut self, notice: &Notice, context: RenderContext<'_>) {
         match context.confirm_url {
-            Some(url) => self
-                .links
-                .push(("confirm that you received this", url.to_owned())),
-            None => self
-                .commands
-                .push(("confirm", format!("llmwatch drill --confirm {}", notice.id))),
+            Some(url) => self.links.push((
+                context.locale.say("confirm that you received this"),
+                url.to_owned(),
+            )),
+            None => self.commands.push((
+                context.locale.say("confirm"),
+                format!("llmwatch drill --confirm {}", notice.id),
+            )),
         }
     }
 

@@ -40,7 +40,7 @@ fn label(notice: &Notice) -> &'static str {
 
 fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
     let name = &format!("{}{}", place::prefix(incident), notice.subject);
-    let from = place::suffix(incident);
+    let from = place::suffix(incident, locale);
     let lasted = locale.duration(incident.duration_s);
     if notice.kind == NoticeKind::Resolved {
         let (who, past) = (who(incident, locale), past(incident, locale));

@@ -122,8 +122,30 @@ pub struct Answer {
     pub load_ms: Option<f64>,
     /// What an MCP server reported about itself.
     pub server: Option<mcp::Server>,
-    /// Models in a list that have a shutdown date, with the date as written.
-    pub retiring: Vec<(String, String)>,
+    /// Models of a list whose end is announced.
+    pub retiring: Vec<Retirement>,
+    /// The account's prepaid credit.
+    pub credit: Option<Credit>,
+}
+
+/// The announced end of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retirement {
+    /// The model's name.
+    pub model: String,
+    /// The date as the provider writes it.
+    pub date: String,
+    /// The model that the provider names as the successor.
+    pub successor: Option<String>,
+}
+
+/// The prepaid credit of an account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credit {
+    /// What is left.
+    pub left: f64,
+    /// The currency as the provider names it.
+    pub currency: String,
 }
 
 /// The description of the tool that a probe offers.
