@@ -1,5 +1,5 @@
 //! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
-//! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `two`,
+//! the tests change by lines on stdin; with `-es` behind the state they are in Spanish. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `two`,
 //! `twelve`, `thirty`, `sixty`, `many`, `names`, `incident`, `sixty-incident`, `account`, `fresh`, `pending`, `announced`,
 //! `budget`, `offline`, `token`. Prints the address.
 
@@ -37,9 +37,15 @@ async fn main() {
     let state = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "thirty".to_owned());
+    let (state, language) = match state.strip_suffix("-es") {
+        Some(state) => (state.to_owned(), "es"),
+        None => (state, "en"),
+    };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    std::fs::write(&path, config_of(&state, directory.path())).unwrap();
+    let text = config_of(&state, directory.path());
+    let monitor = format!("[monitor]\nlanguage = \"{language}\"\n");
+    std::fs::write(&path, text.replacen("[monitor]\n", &monitor, 1)).unwrap();
     let config = Arc::new(config::load(&path, &Environment::from_process()).unwrap());
     let store = Store::open(&config.store.path).unwrap();
     let now = clock::now();

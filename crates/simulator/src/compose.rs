@@ -20,9 +20,9 @@ use crate::status_page::StatusPage;
 use crate::websocket;
 use llmwatch_core::model::Secret;
 
-/// What OpenRouter says of an account's credit.
+/// What `OpenRouter` says of an account's credit.
 const OPENROUTER_CREDITS: &str = r#"{"data":{"total_credits":25.0,"total_usage":4.5}}"#;
-/// What DeepSeek says of it.
+/// What `DeepSeek` says of it.
 const DEEPSEEK_BALANCE: &str = r#"{"is_available":true,"balance_infos":[{"currency":"USD","total_balance":"20.50","granted_balance":"0.00","topped_up_balance":"20.50"}]}"#;
 
 /// A request and everything that decides its answer.

@@ -238,12 +238,11 @@ impl Pipeline {
     /// notified as usual.
     pub(in crate::daemon) fn settle(&mut self, now: Timestamp) -> Effects {
         // One daemon must not close joint incidents.
-        let lost = match &self.joint {
-            Some(_) => Vec::new(),
-            None => {
-                let snapshot = self.core.snapshot(now);
-                self.notifications.reconcile(&snapshot, &self.core.locale())
-            }
+        let lost = if self.joint.is_some() {
+            Vec::new()
+        } else {
+            let snapshot = self.core.snapshot(now);
+            self.notifications.reconcile(&snapshot, &self.core.locale())
         };
         let mut step = self.core.settle(now);
         step.incidents_changed(
