@@ -577,16 +577,34 @@ fn summary(members: &[&EndpointView], problems: usize, locale: &Locale) -> Strin
         let n = members.len();
         return text!(locale, n => "{all}, operational", "{all}, all operational"; all);
     }
-    let mut parts: Vec<(&str, usize)> = Vec::new();
+    let mut parts: Vec<((bool, Status), usize)> = Vec::new();
     for endpoint in members.iter().filter(|e| has_problem(e)) {
-        let state = row_state(endpoint, locale);
+        let state = (is_pending(endpoint), endpoint.status);
         match parts.iter_mut().find(|(s, _)| *s == state) {
             Some((_, n)) => *n += 1,
             None => parts.push((state, 1)),
         }
     }
-    let parts: Vec<_> = parts.iter().map(|(s, n)| format!("{n} {s}")).collect();
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(state, n)| counted_state(*state, *n, locale))
+        .collect();
     format!("{all}: {}", parts.join(", "))
+}
+
+/// How many endpoints are in a state: "2 down". Where English has one form for one and for several, other languages have two.
+fn counted_state((is_pending, status): (bool, Status), n: usize, locale: &Locale) -> String {
+    let text = match (is_pending, status) {
+        (true, _) => text!(locale, "{n} checking", n),
+        (false, Status::Outage) => text!(locale, n => "{n} down", "{n} down "; n),
+        (false, Status::Degraded) => text!(locale, n => "{n} degraded", "{n} degraded "; n),
+        (false, Status::Unknown) => text!(locale, n => "{n} unknown", "{n} unknown "; n),
+        (false, Status::Operational) => {
+            text!(locale, n => "{n} operational", "{n} operational "; n)
+        }
+        (false, Status::Maintenance) => text!(locale, "{n} maintenance", n),
+    };
+    text.trim_end().to_owned()
 }
 
 fn row_state(endpoint: &EndpointView, locale: &Locale) -> &'static str {

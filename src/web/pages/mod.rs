@@ -13,6 +13,7 @@ mod link;
 mod notices;
 mod subscribe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -157,7 +158,23 @@ impl Frame {
         self
     }
 
-    /// Translates a fixed text.
+    /// What the script says, in the reader's language, as JSON.
+    fn words(&self) -> String {
+        let words = [
+            ("ago", self.locale.say("{ago} ago")),
+            ("live", self.locale.say("Live")),
+            ("dead", self.locale.say("Not live")),
+            ("nothing", self.locale.say("no data")),
+            ("available", self.locale.say("{share}% available")),
+            ("failed", self.locale.say("{failed} of {all} probes failed")),
+            ("probes", self.locale.say("{all} probes")),
+            ("slow", self.locale.say("{slow} slow")),
+            ("other", self.locale.say("{other} not the provider’s fault")),
+        ];
+        serde_json::json!(BTreeMap::from(words)).to_string()
+    }
+
+    /// A fixed text in the reader's language.
     fn say(&self, english: &'static str) -> &'static str {
         self.locale.say(english)
     }

@@ -3,18 +3,25 @@
 "use strict";
 {
   const ROOT = document.documentElement.dataset.root;
+  const LANGUAGE = document.documentElement.lang;
+  const WORDS = JSON.parse(document.documentElement.dataset.words);
   const SVG = "http://www.w3.org/2000/svg";
   const DAY = 864e5;
   const SETTLE = 200; // ms: what changes together is fetched once
   const SAMPLES = 5000; // ms: probes alone are shown no more often
   const WITHOUT_EVENTS = 30000; // ms
 
+  // A sentence in the reader's language, with the values in the place of their names.
+  function say(name, values = {}) {
+    return WORDS[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  }
+
   // Times that are best read as an age.
   function tick() {
     for (const time of document.querySelectorAll("time.ago")) {
       const s = Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
-      if (s < 120) time.textContent = `${s} s ago`;
-      else if (s < 7200) time.textContent = `${Math.floor(s / 60)} min ago`;
+      if (s < 120) time.textContent = say("ago", { ago: `${s} s` });
+      else if (s < 7200) time.textContent = say("ago", { ago: `${Math.floor(s / 60)} min` });
     }
   }
   tick();
@@ -84,7 +91,7 @@
     const events = new EventSource(ROOT + "/api/v1/events");
     const shine = (on) => {
       lamp.classList.toggle("on", on);
-      lamp.title = on ? "Live" : "Not live";
+      lamp.title = say(on ? "live" : "dead");
     };
     events.onopen = () => {
       shine(true);
@@ -187,17 +194,18 @@
     return made;
   }
   function describe(cell) {
-    if (!cell) return "no data";
+    if (!cell) return say("nothing");
     const [ok, slow, failed, other] = cell;
     const all = ok + slow + failed;
     const parts = [];
     if (all) {
       const share = failed ? Math.min(99.999, Math.floor(((ok + slow) / all) * 1e5 + 1e-6) / 1e3) : 100;
-      parts.push(`${share}% available`, failed ? `${failed} of ${all} probes failed` : `${all} probes`);
+      const shown = share.toLocaleString(LANGUAGE, { maximumFractionDigits: 3 });
+      parts.push(say("available", { share: shown }), say(failed ? "failed" : "probes", { failed, all }));
     }
-    if (slow) parts.push(`${slow} slow`);
-    if (other) parts.push(`${other} not the provider’s fault`);
-    return parts.join(", ") || "no data";
+    if (slow) parts.push(say("slow", { slow }));
+    if (other) parts.push(say("other", { other }));
+    return parts.join(", ") || say("nothing");
   }
   function drawing(hours, day) {
     const svg = document.createElementNS(SVG, "svg");

@@ -1047,7 +1047,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (" and earlier ones.", " y otros anteriores."),
     (
         "${input} in, ${output} out per million tokens",
-        "{input} $ de entrada, {output} $ de salida por millón de tokens",
+        "${input} de entrada, ${output} de salida por millón de tokens",
     ),
     (", first token {ms}", ", primer token {ms}"),
     (
@@ -1555,7 +1555,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "usually {usual}, last none",
-        "normalmente {usual}, último ninguno",
+        "normalmente {usual}; en el último, ninguno",
     ),
     (
         "usually {usual}, last {last}",
@@ -2014,19 +2014,19 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Try its successor and change `model` before that day; requests are rejected from then on.",
-        "Prueba su sucesor y cambia `model` antes de ese día; a partir de entonces se rechazan las peticiones.",
+        "Pruebe su sucesor y cambie `model` antes de ese día; a partir de entonces se rechazan las peticiones.",
     ),
     (
         "Check the provider's announcements: answers, limits and prices are those of the model that answers.",
-        "Consulta los anuncios del proveedor: las respuestas, los límites y los precios son los del modelo que responde.",
+        "Consulte los anuncios del proveedor: las respuestas, los límites y los precios son los del modelo que responde.",
     ),
     (
         "The provider has changed what runs behind the name: check whether your answers change.",
-        "El proveedor ha cambiado lo que hay detrás de ese nombre: comprueba si tus respuestas cambian.",
+        "El proveedor ha cambiado lo que hay detrás de ese nombre: compruebe si sus respuestas cambian.",
     ),
     (
         "Ask for a higher limit, spread the load or probe less often, before requests are rejected.",
-        "Pide un límite mayor, reparte la carga o sondea con menos frecuencia antes de que se rechacen peticiones.",
+        "Pida un límite mayor, reparta la carga o sondee con menos frecuencia antes de que se rechacen peticiones.",
     ),
     (
         "The server's operator has to renew it: clients refuse to connect from that day on.",
@@ -2034,19 +2034,19 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Consider a larger limit, another region or another model for these hours. What is usual at that time is not reported as an incident.",
-        "Plantéate un límite mayor, otra región u otro modelo para esas horas. Lo que es habitual a esas horas no se notifica como incidente.",
+        "Plantéese un límite mayor, otra región u otro modelo para esas horas. Lo que es habitual a esas horas no se notifica como incidente.",
     ),
     (
         "Move scheduled jobs to other minutes or ask for a higher limit. Failures at these minutes count as usual.",
-        "Mueve las tareas programadas a otros minutos o pide un límite mayor. Los fallos en esos minutos se consideran habituales.",
+        "Mueva las tareas programadas a otros minutos o pida un límite mayor. Los fallos en esos minutos se consideran habituales.",
     ),
     (
         "Keep one instance warm, or set `expect_cold_start = true` in its `detection`. Cold starts are not reported as incidents.",
-        "Mantén una instancia caliente o pon `expect_cold_start = true` en su `detection`. Los arranques en frío no se notifican como incidentes.",
+        "Mantenga una instancia caliente o ponga `expect_cold_start = true` en su `detection`. Los arranques en frío no se notifican como incidentes.",
     ),
     (
         "Top the account up, or switch on automatic top-up, before requests are rejected.",
-        "Recarga el saldo o activa la recarga automática antes de que se rechacen las peticiones.",
+        "Recargue el saldo o active la recarga automática antes de que se rechacen las peticiones.",
     ),
     ("Open", "Abiertos"),
     ("Ended", "Terminados"),
@@ -2059,7 +2059,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (" from {seen} only", " solo desde {seen}"),
     (
         "This daemon cannot reach the shared database and decided this by its own probes; what the other locations see is not known.",
-        "Este daemon no puede acceder a la base de datos compartida y lo ha decidido con sus propios sondeos; no se sabe qué ven las demás ubicaciones.",
+        "Este demonio no puede acceder a la base de datos compartida y lo ha decidido con sus propios sondeos; no se sabe qué ven las demás ubicaciones.",
     ),
     (
         "It was seen from {from} only",
@@ -2110,7 +2110,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "A simulated endpoint failed inside the monitor. With your settings the detector opened an incident {after} after the first failed probe. A real message would say:",
-        "Un endpoint simulado ha fallado dentro del monitor. Con tu configuración, el detector abrió un incidente {after} después del primer sondeo fallido. Un mensaje real diría:",
+        "Un endpoint simulado ha fallado dentro del monitor. Con su configuración, el detector abrió un incidente {after} después del primer sondeo fallido. Un mensaje real diría:",
     ),
     (
         "No endpoint is configured, so the detector had nothing to judge.",
@@ -2118,7 +2118,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "With your settings the detector opens no incident for an outage of 24 hours. Check `[detection]`.",
-        "Con tu configuración, el detector no abre ningún incidente ante una caída de 24 horas. Revisa `[detection]`.",
+        "Con su configuración, el detector no abre ningún incidente ante una caída de 24 horas. Revise `[detection]`.",
     ),
     (
         "This is a drill of the channel `{channel}`. It was sent the same way as an alert.",
@@ -2126,15 +2126,15 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Confirm within {within} that you have received it. Nothing else needs to be done.",
-        "Confirma en un plazo de {within} que lo has recibido. No hace falta nada más.",
+        "Confirme en un plazo de {within} que lo ha recibido. No hace falta nada más.",
     ),
     (
         "The drill was sent at {sent_at} and had {within} for its confirmation. Alerts through this channel may reach nobody: check who reads it, and `llmwatch outbox`. `llmwatch drill {channel}` repeats the drill.",
-        "El simulacro se envió el {sent_at} y había {within} para confirmarlo. Puede que las alertas de este canal no lleguen a nadie: comprueba quién lo lee, y `llmwatch outbox`. `llmwatch drill {channel}` repite el simulacro.",
+        "El simulacro se envió el {sent_at} y había {within} para confirmarlo. Puede que las alertas de este canal no lleguen a nadie: compruebe quién lo lee y `llmwatch outbox`. `llmwatch drill {channel}` repite el simulacro.",
     ),
     (
         "confirm that you received this",
-        "confirma que lo has recibido",
+        "confirme que lo ha recibido",
     ),
     ("confirm", "confirmar"),
     ("its last probe failed", "su último sondeo falló"),
@@ -2172,7 +2172,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.",
-        "Los sondeos costaron 0,806 $ por 483.840 tokens; el presupuesto es de 1,00 $ al día.",
+        "Los sondeos costaron $0,806 por 483.840 tokens; el presupuesto es de $1,00 al día.",
     ),
     (
         "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
@@ -2191,7 +2191,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("this machine is offline", "esta máquina está sin conexión"),
     (
         "Add an alternative with another provider, host and key: otherwise one failure takes all of them down.",
-        "Añade una alternativa con otro proveedor, host y clave: de lo contrario, un solo fallo los tumba todos.",
+        "Añada una alternativa con otro proveedor, host y clave: de lo contrario, un solo fallo los tumba todos.",
     ),
     (
         "{names} share the host {name}",
@@ -2227,4 +2227,28 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Bars: availability (green from 99.9%, amber from 98%, grey: not measured). Lines: first token, median and dashed p95; the figure at the right is the top of the scale.",
         "Barras: disponibilidad (verde desde el 99,9 %, ámbar desde el 98 %, gris: sin medir). Líneas: primer token, mediana y p95 (discontinua); la cifra de la derecha es el máximo de la escala.",
     ),
+    ("{ago} ago", "hace {ago}"),
+    ("Live", "En directo"),
+    ("Not live", "Sin conexión en directo"),
+    ("{share}% available", "{share} % disponible"),
+    (
+        "{failed} of {all} probes failed",
+        "{failed} de {all} sondeos fallaron",
+    ),
+    ("{all} probes", "{all} sondeos"),
+    ("{slow} slow", "{slow} lentos"),
+    (
+        "{other} not the provider’s fault",
+        "{other} ajenos al proveedor",
+    ),
+    ("{n} checking", "{n} en comprobación"),
+    ("{n} down", "{n} caído"),
+    ("{n} down ", "{n} caídos"),
+    ("{n} degraded", "{n} degradado"),
+    ("{n} degraded ", "{n} degradados"),
+    ("{n} unknown", "{n} desconocido"),
+    ("{n} unknown ", "{n} desconocidos"),
+    ("{n} operational", "{n} operativo"),
+    ("{n} operational ", "{n} operativos"),
+    ("{n} maintenance", "{n} en mantenimiento"),
 ];
