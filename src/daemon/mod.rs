@@ -177,7 +177,10 @@ async fn open_shared(
     let Some(url) = &config.store.shared else {
         return Ok((None, None));
     };
-    let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())?;
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())?
+        .of_daemon(&host, &config.process.state_dir);
     match shared.open().await {
         Ok(session) => Ok((Some(shared), Some(session))),
         Err(error) if error.is_misconfiguration() => Err(error),

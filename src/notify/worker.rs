@@ -247,14 +247,14 @@ impl Worker {
             .await
     }
 
-    /// Hands a periodic report over to the shared outbox, which accepts it once, whichever daemon
-    /// made it. If that is unreachable, the report is sent from here: receivers recognize a repeat
-    /// by its ID.
+    /// Hands a periodic report or advice over to the shared outbox, which accepts it once,
+    /// whichever daemon made it. If that is unreachable, it is sent from here.
     async fn hand_over(&self, pending: &Pending) -> bool {
         let Some(shared) = &self.context.shared else {
             return false;
         };
-        if pending.notice.kind != NoticeKind::Report {
+        let kind = pending.notice.kind;
+        if !matches!(kind, NoticeKind::Report | NoticeKind::Advice) {
             return false;
         }
         let outgoing = Outgoing {
@@ -263,7 +263,11 @@ impl Worker {
             notice: pending.notice.clone(),
             supersedes_opening: false,
         };
-        if shared.queue_once(&outgoing).await.is_err() {
+        let queued = match kind {
+            NoticeKind::Advice => shared.queue_advice(&outgoing).await,
+            _ => shared.queue_once(&outgoing).await,
+        };
+        if queued.is_err() {
             return false;
         }
         let (id, now) = (pending.notice.id, (self.context.wall)());

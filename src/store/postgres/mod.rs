@@ -26,7 +26,7 @@ pub use self::copy::{Checksum, source_of};
 pub use self::error::SharedError;
 pub use self::outbox::RENEW;
 use crate::config::PostgresUrl;
-use crate::store::LINK_KEY_BYTES;
+use crate::store::{LINK_KEY_BYTES, derived_id};
 use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
 use llmwatch_core::model::{EndpointName, Incident, Outgoing, Sample, Timestamp};
 
@@ -50,6 +50,8 @@ pub struct SharedStore {
     connector: Connector,
     /// The ID of this run of the daemon.
     me: Uuid,
+    /// This daemon, in every run.
+    owner: Uuid,
     beside: Arc<Mutex<Option<Client>>>,
 }
 
@@ -125,11 +127,22 @@ impl SharedStore {
     /// # Errors
     /// When TLS cannot be set up, for instance because `ca_file` cannot be read.
     pub fn new(url: Arc<PostgresUrl>, ca_file: Option<&Path>) -> Result<Self, SharedError> {
+        let me = Uuid::now_v7();
         Ok(Self {
             connector: Connector::new(url, ca_file)?,
-            me: Uuid::now_v7(),
+            me,
+            owner: me,
             beside: Arc::default(),
         })
+    }
+
+    /// Identifies the daemon as the one that keeps its files in
+    /// `state_dir` of the machine `host`, in every run.
+    #[must_use]
+    pub fn of_daemon(self, host: &str, state_dir: &Path) -> Self {
+        let place = format!("{host}\n{}", state_dir.display());
+        let owner = derived_id(Uuid::nil(), &place);
+        Self { owner, ..self }
     }
 
     /// The ID of this run of the daemon.
@@ -532,7 +545,7 @@ impl Session {
                     &[(&before.0, Type::INT8)],
                 )
                 .await?;
-            for table in ["daemon", "verdict", "report"] {
+            for table in ["daemon", "verdict", "report", "advice"] {
                 self.client
                     .execute_typed(
                         &format!("DELETE FROM llmwatch_{table} WHERE seen_at < $1"),

@@ -9,12 +9,16 @@ use uuid::Uuid;
 
 use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
+use llmwatch_core::alerting::{advice_in, keep_advice};
 use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A claim can be taken over after this time without renewal.
 const LEASE: Duration = Duration::from_secs(20);
 /// Time limit of an outbox operation.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the advice of one daemon stands for that of the others, in milliseconds.
+const ADVICE_MS: i64 = 24 * 3_600_000;
 
 /// How often a claim is renewed during a delivery.
 pub const RENEW: Duration = Duration::from_secs(5);
@@ -236,6 +240,65 @@ impl SharedStore {
             Ok(())
         };
         self.within(LIMIT, queue).await
+    }
+
+    /// Queues advice, without that which another daemon has given the channel in the last day.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn queue_advice(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
+        self.repeated_within(LIMIT, || self.try_queue_advice(outgoing))
+            .await
+    }
+
+    async fn try_queue_advice(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
+        let mut beside = self.beside().await?;
+        let add = async {
+            let tx = begin(&mut beside.client).await?;
+            // In one order, so that no two daemons wait for each other.
+            let mut known = BTreeMap::new();
+            for (endpoint, kind) in advice_in(&outgoing.notice) {
+                known.insert((endpoint, kind), false);
+            }
+            for ((endpoint, kind), is_new) in &mut known {
+                let taken = tx
+                    .execute_typed(
+                        &format!(
+                            "INSERT INTO llmwatch_advice (channel, endpoint, kind, owner, seen_at)
+                             VALUES ($1, $2, $3, $4, {NOW})
+                             ON CONFLICT (channel, endpoint, kind) DO UPDATE SET owner = excluded.owner,
+                                seen_at = excluded.seen_at
+                             WHERE llmwatch_advice.owner = excluded.owner OR llmwatch_advice.seen_at < excluded.seen_at - $5"
+                        ),
+                        &[
+                            (&outgoing.channel.as_str(), Type::TEXT),
+                            (endpoint, Type::TEXT),
+                            (kind, Type::TEXT),
+                            (&self.owner, Type::UUID),
+                            (&ADVICE_MS, Type::INT8),
+                        ],
+                    )
+                    .await?;
+                *is_new = taken > 0;
+            }
+            let is_new = |endpoint: &str, kind: &str| {
+                let key = (endpoint.to_owned(), kind.to_owned());
+                known.get(&key).copied().unwrap_or(true)
+            };
+            if let Some(notice) = keep_advice(&outgoing.notice, is_new) {
+                let now = tx.query_typed_one(&format!("SELECT {NOW}"), &[]).await?;
+                let outgoing = Outgoing {
+                    notice,
+                    ..outgoing.clone()
+                };
+                insert(&tx, &[outgoing], Timestamp(now.try_get(0)?), 0).await?;
+            }
+            tx.commit().await
+        };
+        add.await
+            .map_err(|e: tokio_postgres::Error| self.error(&e))?;
+        beside.give_back();
+        Ok(())
     }
 
     /// Returns the last notification sent to `channel` about each open incident.

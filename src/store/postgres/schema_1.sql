@@ -79,6 +79,16 @@ CREATE TABLE llmwatch_alerting (
     data TEXT NOT NULL
 );
 
+-- Which daemon gave a channel an advice last: for a day the same advice of others is not sent as well.
+CREATE TABLE llmwatch_advice (
+    channel TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    owner UUID NOT NULL,
+    seen_at INT8 NOT NULL,
+    PRIMARY KEY (channel, endpoint, kind)
+);
+
 CREATE TABLE llmwatch_outbox (
     id UUID PRIMARY KEY,
     -- Order within a channel and an incident.

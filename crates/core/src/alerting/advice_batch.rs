@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::values::Locale;
 use crate::model::Announcement;
-use crate::model::{Block, Document, ShiftClock, Timestamp};
+use crate::model::{AdviceKind, Block, Document, Notice, ShiftClock, Timestamp};
 
 /// Advice that is queued for one channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,62 @@ struct AdviceEntry {
     title: String,
     todo: String,
     data: Value,
+}
+
+/// The endpoint and the kind of each advice in a message.
+pub fn advice_in(notice: &Notice) -> Vec<(String, String)> {
+    let entries = entries_of(notice);
+    entries.iter().map(AdviceEntry::about).collect()
+}
+
+/// The message with only the advice for which `is_kept` holds, by endpoint and kind; `None` when none is left.
+pub fn keep_advice(notice: &Notice, is_kept: impl Fn(&str, &str) -> bool) -> Option<Notice> {
+    let entries = entries_of(notice);
+    let all = entries.len();
+    let kept = AdviceBatch {
+        entries: entries
+            .into_iter()
+            .filter(|entry| {
+                let (endpoint, kind) = entry.about();
+                is_kept(&endpoint, &kind)
+            })
+            .collect(),
+    };
+    if kept.entries.len() == all {
+        return Some(notice.clone());
+    }
+    if kept.entries.is_empty() {
+        return None;
+    }
+    let (_, title, document) = kept.message(&notice.location);
+    Some(Notice {
+        title,
+        document: Some(document),
+        ..notice.clone()
+    })
+}
+
+fn entries_of(notice: &Notice) -> Vec<AdviceEntry> {
+    let document = notice.document.as_ref();
+    let advice = document.and_then(|d| d.data["advice"].as_array());
+    let entry = |data: &Value| {
+        let kind = AdviceKind::deserialize(&data["kind"]).ok()?;
+        Some(AdviceEntry {
+            at: notice.decided_at,
+            title: data["text"].as_str()?.to_owned(),
+            todo: kind.remedy().to_owned(),
+            data: data.clone(),
+        })
+    };
+    advice.into_iter().flatten().filter_map(entry).collect()
+}
+
+impl AdviceEntry {
+    /// The endpoint and the kind.
+    fn about(&self) -> (String, String) {
+        let text = |key: &str| self.data[key].as_str().unwrap_or_default().to_owned();
+        (text("endpoint"), text("kind"))
+    }
 }
 
 impl AdviceBatch {

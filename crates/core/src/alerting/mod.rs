@@ -27,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use self::advice_batch::AdviceBatch;
+pub use self::advice_batch::{advice_in, keep_advice};
 use self::channel_state::ChannelState;
 use self::context::TickContext;
 pub use self::drill::DrillConfirmation;
