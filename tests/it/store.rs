@@ -1,7 +1,7 @@
 //! The store returns what was written to it: completely or not at all, in order.
 
 use llmwatch::store::{
-    Commit, DeliveryOutcome, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
+    Commit, DeliveryOutcome, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
 };
 use llmwatch_core::model::{
     Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeKind, Official,
@@ -82,26 +82,6 @@ fn queue(store: &Store, channel: &str, kind: NoticeKind, about: Uuid, at: i64) {
 }
 
 #[test]
-fn a_sample_comes_out_as_it_went_in() {
-    let store = Store::in_memory().unwrap();
-    let good = good("openai-chat", Timestamp(1_700_000_000_123));
-    let failed = Sample {
-        id: Uuid::now_v7(),
-        outcome: Outcome::Failed,
-        fault: Some(Fault::TimeoutFirstToken),
-        attribution: Some(Attribution::Provider),
-        model: None,
-        first_token_ms: None,
-        error: Some("no \"first\" token,\nin time".to_owned()),
-        ..good.clone()
-    };
-    store
-        .commit(&[of_sample(good.clone()), of_sample(failed.clone())])
-        .unwrap();
-    assert_eq!(recorded(&store), [good, failed]);
-}
-
-#[test]
 fn a_commit_that_fails_leaves_nothing_behind() {
     let store = Store::in_memory().unwrap();
     let about = Uuid::now_v7();
@@ -119,98 +99,6 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     store.commit(&[commit]).unwrap_err();
     assert_eq!(recorded(&store), []);
     assert_eq!(store.next_pending("mail", Timestamp(10)).unwrap(), None);
-}
-
-#[test]
-fn resolved_never_overtakes_its_opened() {
-    let store = Store::in_memory().unwrap();
-    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
-    queue(&store, "mail", NoticeKind::Opened, first, 100);
-    queue(&store, "mail", NoticeKind::Resolved, first, 200);
-    queue(&store, "mail", NoticeKind::Opened, second, 300);
-
-    let opened = store
-        .next_pending("mail", Timestamp(1_000))
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (
-            opened.notice.kind,
-            opened.notice.incident.as_ref().unwrap().id
-        ),
-        (NoticeKind::Opened, first)
-    );
-    assert!(
-        opened.notice.already_over,
-        "the incident was over before this could be sent"
-    );
-    store
-        .record_attempt(
-            &opened,
-            Timestamp(1_000),
-            DeliveryOutcome::RetryAt(Timestamp(9_000)),
-            "{}",
-            Some("no"),
-            None,
-        )
-        .unwrap();
-
-    let other = store
-        .next_pending("mail", Timestamp(1_001))
-        .unwrap()
-        .unwrap();
-    assert_eq!(other.notice.incident.as_ref().unwrap().id, second);
-    store
-        .record_attempt(
-            &other,
-            Timestamp(1_001),
-            DeliveryOutcome::Sent,
-            "{}",
-            None,
-            None,
-        )
-        .unwrap();
-    assert_eq!(
-        store.next_pending("mail", Timestamp(1_002)).unwrap(),
-        None,
-        "the resolved waits for its opened"
-    );
-    assert_eq!(
-        store.next_attempt_at("mail", Timestamp(1_004)).unwrap(),
-        Some(Timestamp(9_000))
-    );
-
-    let again = store
-        .next_pending("mail", Timestamp(9_000))
-        .unwrap()
-        .unwrap();
-    assert_eq!((again.notice.id, again.attempts), (opened.notice.id, 1));
-    store
-        .record_attempt(
-            &again,
-            Timestamp(9_000),
-            DeliveryOutcome::Sent,
-            "{}",
-            None,
-            None,
-        )
-        .unwrap();
-    let resolved = store
-        .next_pending("mail", Timestamp(9_001))
-        .unwrap()
-        .unwrap();
-    assert_eq!(resolved.notice.kind, NoticeKind::Resolved);
-    store
-        .record_attempt(
-            &resolved,
-            Timestamp(9_001),
-            DeliveryOutcome::Sent,
-            "{}",
-            None,
-            None,
-        )
-        .unwrap();
-    assert_eq!(store.channel_stats().unwrap()[0].pending, 0);
 }
 
 #[test]
@@ -380,45 +268,6 @@ fn message_held_by_quiet_hours_does_not_block_others() {
 
 /// A counter that goes down looks like a restart to Prometheus, and an old loss like a new one.
 #[test]
-fn what_is_forgotten_still_counts() {
-    let store = Store::in_memory().unwrap();
-    for (at, ended) in [
-        (100, DeliveryOutcome::Sent),
-        (200, DeliveryOutcome::Failed),
-        (300, DeliveryOutcome::Sent),
-    ] {
-        queue(&store, "mail", NoticeKind::Opened, Uuid::now_v7(), at);
-        let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
-        store
-            .record_attempt(&pending, Timestamp(at), ended, "{}", None, None)
-            .unwrap();
-    }
-    let before = Timestamp(250);
-    let horizon = Horizon {
-        samples: before,
-        fine_rollups: before,
-        rollups: before,
-        incidents: None,
-    };
-    store.forget(horizon, 100).unwrap();
-    assert_eq!(store.outbox_rows(true).unwrap().len(), 1);
-    let tally = &store.channel_stats().unwrap()[0];
-    assert_eq!(
-        (tally.sent, tally.failed, tally.expired, tally.pending),
-        (2, 1, 0, 0)
-    );
-    assert_eq!(tally.last_sent_at, Some(Timestamp(300)));
-}
-
-#[test]
-fn channels_do_not_wait_for_each_other() {
-    let store = Store::in_memory().unwrap();
-    queue(&store, "hook", NoticeKind::Opened, Uuid::now_v7(), 100);
-    assert_eq!(store.next_pending("mail", Timestamp(1_000)).unwrap(), None);
-    assert_eq!(store.channel_stats().unwrap()[0].channel, "hook");
-}
-
-#[test]
 fn an_incident_is_one_row_from_its_opening_to_its_end() {
     let store = Store::in_memory().unwrap();
     let id = Uuid::now_v7();
@@ -484,42 +333,6 @@ proptest! {
         store.commit(&[of_sample(sample.clone())]).unwrap();
         prop_assert_eq!(recorded(&store)[0].total_ms, sample.total_ms);
     }
-}
-
-#[test]
-fn fallback_pager_receives_resolve_for_short_incident() {
-    let store = Store::in_memory().unwrap();
-    let id = Uuid::now_v7();
-    queue(&store, "mail", NoticeKind::Opened, id, 100);
-    queue(&store, "mail", NoticeKind::Resolved, id, 200);
-    for at in [1_000, 1_001] {
-        let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
-        store
-            .record_attempt(
-                &pending,
-                Timestamp(at),
-                DeliveryOutcome::Expired,
-                "{}",
-                Some("no"),
-                Some("pager"),
-            )
-            .unwrap();
-    }
-    let mut reported = Vec::new();
-    while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
-        reported.push(pending.notice.kind);
-        store
-            .record_attempt(
-                &pending,
-                Timestamp(2_000),
-                DeliveryOutcome::Sent,
-                "{}",
-                None,
-                None,
-            )
-            .unwrap();
-    }
-    assert_eq!(reported, [NoticeKind::Opened, NoticeKind::Resolved]);
 }
 
 /// Locks the file as another process would: nothing can be written until this is dropped.

@@ -1,5 +1,5 @@
-//! The interface that SQLite and PostgreSQL share: the same operations produce the same outbox, and
-//! the same samples the same events.
+//! The interface that SQLite and PostgreSQL share: each store keeps what a store has to keep, the
+//! same operations produce the same outbox, and the same samples the same events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use llmwatch::config::PostgresUrl;
 use llmwatch::store::postgres::{DaemonRow, Push, Session, SharedStore};
-use llmwatch::store::{Commit, DeliveryOutcome, Pending, Store};
+use llmwatch::store::{Commit, DeliveryOutcome, Horizon, Pending, SampleQuery, Store, StoreError};
 use llmwatch_core::config::Agree;
 use llmwatch_core::incident::Change;
 use llmwatch_core::locations::{LocationEvidence, LocationReport, LocationVerdict, decide};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    ChannelName, ChannelStats, Incident, NoticeKind, Outgoing, Sample, Timestamp,
+    Attribution, ChannelName, ChannelStats, Fault, Incident, NoticeKind, Outcome, Outgoing, Sample,
+    Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -22,8 +23,8 @@ use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
 use crate::fold::{configuration, history};
-use crate::support::notice;
 use crate::support::postgres::Postgres;
+use crate::support::{good, notice};
 
 /// The test's clock, which SQLite's outbox uses.
 const NOW: Timestamp = Timestamp(1_795_510_800_000);
@@ -235,6 +236,301 @@ async fn both_stores_keep_one_outbox() {
     }
 }
 
+/// A store under test.
+enum Backend {
+    Sqlite(Store),
+    Postgres {
+        shared: SharedStore,
+        session: Box<Session>,
+        /// Another daemon, which reads what the first has written.
+        reader: Box<Session>,
+    },
+}
+
+impl Backend {
+    /// Every kind of store, empty; the server ends with the test.
+    async fn all(test: &str) -> (Vec<Self>, Option<Postgres>) {
+        let mut all = vec![Self::Sqlite(Store::in_memory().unwrap())];
+        let server = Postgres::start(test);
+        if let Some(server) = &server {
+            let shared = shared(server, "monitor");
+            let url = PostgresUrl::parse(&server.url("llmwatch", "monitor")).unwrap();
+            let other = SharedStore::new(Arc::new(url), None).unwrap();
+            all.push(Self::Postgres {
+                session: Box::new(shared.open().await.unwrap()),
+                reader: Box::new(other.open().await.unwrap()),
+                shared,
+            });
+        }
+        (all, server)
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres { .. } => "PostgreSQL",
+        }
+    }
+
+    async fn record_samples(&mut self, samples: &[Sample]) {
+        match self {
+            Self::Sqlite(store) => {
+                let commit = |sample: &Sample| Commit {
+                    sample: Some(sample.clone()),
+                    ..Commit::default()
+                };
+                let commits: Vec<_> = samples.iter().map(commit).collect();
+                store.commit(&commits).unwrap();
+            }
+            Self::Postgres {
+                shared, session, ..
+            } => {
+                let push = Push {
+                    daemon: &daemon(shared),
+                    samples,
+                    zone: Tz::UTC,
+                    verdicts: &[],
+                    report: None,
+                };
+                session.push(&push).await.unwrap();
+            }
+        }
+    }
+
+    async fn samples(&self) -> Vec<Sample> {
+        match self {
+            Self::Sqlite(store) => {
+                let mut samples = Vec::new();
+                let all = store.each_sample(SampleQuery::default(), |_, sample| {
+                    samples.push(sample);
+                    Ok::<_, StoreError>(())
+                });
+                all.unwrap();
+                samples
+            }
+            Self::Postgres { reader, .. } => {
+                let all = reader.samples_since(Timestamp(0), None, 1000).await;
+                all.unwrap().into_iter().map(|(_, sample)| sample).collect()
+            }
+        }
+    }
+
+    async fn queue(&self, outgoing: Outgoing) {
+        match self {
+            Self::Sqlite(store) => {
+                let commit = Commit {
+                    outgoing: vec![outgoing],
+                    ..Commit::default()
+                };
+                store.commit(&[commit]).unwrap();
+            }
+            Self::Postgres { shared, .. } => shared.queue_once(&outgoing).await.unwrap(),
+        }
+    }
+
+    async fn next(&self, channel: &str) -> Option<Pending> {
+        match self {
+            Self::Sqlite(store) => store.next_pending(channel, NOW).unwrap(),
+            Self::Postgres { shared, .. } => shared.claim(channel).await.unwrap(),
+        }
+    }
+
+    /// Records an attempt; one that is to be repeated is so in an hour.
+    async fn record(&self, pending: &Pending, outcome: DeliveryOutcome, fallback: Option<&str>) {
+        let error = (outcome != DeliveryOutcome::Sent).then_some("HTTP 503");
+        match self {
+            Self::Sqlite(store) => store
+                .record_attempt(pending, NOW, outcome, "{}", error, fallback)
+                .unwrap(),
+            Self::Postgres { shared, .. } => shared
+                .record_shared_attempt(pending, outcome, HOUR, "{}", error, fallback)
+                .await
+                .unwrap(),
+        }
+    }
+
+    async fn retry(&self, id: Uuid) -> bool {
+        match self {
+            Self::Sqlite(store) => store.retry(id, NOW).unwrap(),
+            Self::Postgres { shared, .. } => shared.retry(id).await.unwrap(),
+        }
+    }
+
+    /// Forgets everything that has ended by now.
+    async fn forget(&self) {
+        match self {
+            Self::Sqlite(store) => {
+                let before = NOW + HOUR;
+                let horizon = Horizon {
+                    samples: before,
+                    fine_rollups: before,
+                    rollups: before,
+                    incidents: None,
+                };
+                store.forget(horizon, 100).unwrap();
+            }
+            Self::Postgres { session, .. } => {
+                let now = session.now().await.unwrap();
+                session.forget(now, 100).await.unwrap();
+            }
+        }
+    }
+
+    async fn rows(&self) -> usize {
+        match self {
+            Self::Sqlite(store) => store.outbox_rows(true).unwrap().len(),
+            Self::Postgres { shared, .. } => shared.outbox_rows(true).await.unwrap().len(),
+        }
+    }
+
+    async fn stats(&self, channel: &str) -> Option<ChannelStats> {
+        let stats = match self {
+            Self::Sqlite(store) => store.channel_stats().unwrap(),
+            Self::Postgres { session, .. } => session.channel_stats(0).await.unwrap(),
+        };
+        stats.into_iter().find(|s| s.channel == channel)
+    }
+}
+
+fn daemon(shared: &SharedStore) -> DaemonRow {
+    DaemonRow {
+        id: shared.me(),
+        location: "fra1".to_owned(),
+        host: "host".to_owned(),
+        version: "0".to_owned(),
+        probes: true,
+        endpoints: String::new(),
+        samples_per_hour: 0,
+        started_at: NOW,
+        seen_at: NOW,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_comes_out_as_it_went_in_once() {
+    let (backends, _server) = Backend::all("samples in both stores").await;
+    for mut store in backends {
+        let good = good("openai-chat", Timestamp(1_700_000_000_123));
+        let failed = Sample {
+            id: Uuid::now_v7(),
+            scheduled_at: Timestamp(1_700_000_060_000),
+            outcome: Outcome::Failed,
+            fault: Some(Fault::TimeoutFirstToken),
+            attribution: Some(Attribution::Provider),
+            model: None,
+            first_token_ms: None,
+            error: Some("no \"first\" token,\nin time".to_owned()),
+            ..good.clone()
+        };
+        store.record_samples(&[good.clone(), failed.clone()]).await;
+        assert_eq!(store.samples().await, [good, failed], "{}", store.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resolved_never_overtakes_its_opened() {
+    let (backends, _server) = Backend::all("order in both stores").await;
+    for store in backends {
+        let name = store.name();
+        for (kind, about) in [
+            (NoticeKind::Opened, 1),
+            (NoticeKind::Resolved, 1),
+            (NoticeKind::Opened, 2),
+        ] {
+            store.queue(outgoing("mail", kind, Some(about))).await;
+        }
+        let is_of = |pending: &Pending, n| pending.notice.incident.as_ref().unwrap().number == n;
+        let opened = store.next("mail").await.unwrap();
+        assert_eq!(opened.notice.kind, NoticeKind::Opened, "{name}");
+        assert!(is_of(&opened, 1), "{name}");
+        // The incident was over before this could be sent.
+        assert!(opened.notice.already_over, "{name}");
+        let later = DeliveryOutcome::RetryAt(NOW + HOUR);
+        store.record(&opened, later, None).await;
+        let other = store.next("mail").await.unwrap();
+        assert!(is_of(&other, 2), "{name}");
+        store.record(&other, DeliveryOutcome::Sent, None).await;
+        // The end waits for its beginning.
+        assert_eq!(store.next("mail").await, None, "{name}");
+        assert!(store.retry(opened.notice.id).await, "{name}");
+        let again = store.next("mail").await.unwrap();
+        assert_eq!(again.notice.id, opened.notice.id, "{name}");
+        store.record(&again, DeliveryOutcome::Sent, None).await;
+        let resolved = store.next("mail").await.unwrap();
+        assert_eq!(resolved.notice.kind, NoticeKind::Resolved, "{name}");
+        store.record(&resolved, DeliveryOutcome::Sent, None).await;
+        assert_eq!(store.stats("mail").await.unwrap().pending, 0, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_do_not_wait_for_each_other() {
+    let (backends, _server) = Backend::all("channels in both stores").await;
+    for store in backends {
+        store
+            .queue(outgoing("hook", NoticeKind::Opened, Some(1)))
+            .await;
+        assert_eq!(store.next("mail").await, None, "{}", store.name());
+        assert_eq!(store.stats("hook").await.unwrap().pending, 1);
+        assert!(store.stats("mail").await.is_none(), "{}", store.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fallback_pager_receives_resolve_for_short_incident() {
+    let (backends, _server) = Backend::all("the fallback in both stores").await;
+    for store in backends {
+        for kind in [NoticeKind::Opened, NoticeKind::Resolved] {
+            store.queue(outgoing("mail", kind, Some(1))).await;
+        }
+        for _ in 0..2 {
+            let pending = store.next("mail").await.unwrap();
+            store
+                .record(&pending, DeliveryOutcome::Expired, Some("pager"))
+                .await;
+        }
+        let mut reported = Vec::new();
+        while let Some(pending) = store.next("pager").await {
+            reported.push(pending.notice.kind);
+            store.record(&pending, DeliveryOutcome::Sent, None).await;
+        }
+        let wanted = [NoticeKind::Opened, NoticeKind::Resolved];
+        assert_eq!(reported, wanted, "{}", store.name());
+    }
+}
+
+/// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_still_counts() {
+    let (backends, _server) = Backend::all("counts of both stores").await;
+    for store in backends {
+        for (n, outcome) in [
+            DeliveryOutcome::Sent,
+            DeliveryOutcome::Failed,
+            DeliveryOutcome::Sent,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let about = Some(n as u64 + 1);
+            store
+                .queue(outgoing("mail", NoticeKind::Opened, about))
+                .await;
+            let pending = store.next("mail").await.unwrap();
+            store.record(&pending, outcome, None).await;
+        }
+        store.forget().await;
+        store
+            .queue(outgoing("mail", NoticeKind::Opened, Some(4)))
+            .await;
+        let name = store.name();
+        assert_eq!(store.rows().await, 1, "{name}");
+        let stats = store.stats("mail").await.unwrap();
+        let counts = [stats.pending, stats.sent, stats.failed, stats.expired];
+        assert_eq!(counts, [1, 2, 1, 0], "{name}");
+    }
+}
+
 /// Formats an event. "Updated" and "escalated" are treated alike: which one it is depends on what
 /// the detector saw first, known only to its own daemon.
 fn said(change: Change, incident: &Incident) -> String {
@@ -331,17 +627,7 @@ async fn both_stores_give_the_same_events() {
     let postgres = shared(&server, "monitor");
     let mut one = OneOfOne {
         session: postgres.open().await.unwrap(),
-        daemon: DaemonRow {
-            id: postgres.me(),
-            location: "fra1".to_owned(),
-            host: "host".to_owned(),
-            version: "0".to_owned(),
-            probes: true,
-            endpoints: String::new(),
-            samples_per_hour: 0,
-            started_at: NOW,
-            seen_at: NOW,
-        },
+        daemon: daemon(&postgres),
         resolved: Vec::new(),
     };
     let mut runner = TestRunner::deterministic();
