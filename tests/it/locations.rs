@@ -1,6 +1,7 @@
 //! Several daemons that share a real PostgreSQL: quorum, delivery, takeover, loss of the database.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -8,6 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
+use crate::links::{ask, decoded};
 use crate::support::postgres::Postgres;
 use crate::support::{Daemon, PATIENCE, World, eventually, free_port};
 
@@ -159,7 +161,7 @@ async fn a_store_that_refuses_is_a_bad_configuration() {
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest",
     );
     let guest = server.url("guest", "good");
-    refuses(&guest, "", "no DELETE on `llmwatch_alerting`").await;
+    refuses(&guest, "", "no DELETE on `llmwatch_advice`").await;
     let standby = Postgres::standby_of(&server);
     refuses(&standby.url("llmwatch", "good"), "", "read-only standby").await;
 }
@@ -891,6 +893,213 @@ async fn what_all_daemons_spend_counts_against_a_shared_budget() {
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_counts_what_both_spend() {
+    let Some(server) = Postgres::start("the budget of a pair") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let worlds = [World::new().await, World::new().await];
+    let mut daemons = Vec::new();
+    for world in &worlds {
+        let text = config(world, &worlds[0], "fra1", &store, "");
+        world.write(&text.replace("listen = \"off\"", "listen = \"127.0.0.1:0\""));
+        daemons.push(world.run());
+    }
+    let mut addresses = Vec::new();
+    for daemon in &mut daemons {
+        let listening = daemon.event("web.listening").await;
+        addresses.push(listening["address"].as_str().unwrap().to_owned());
+    }
+    eventually("both probe", || {
+        worlds
+            .iter()
+            .all(|w| w.openai.log().len() + w.azure.log().len() > 3)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(daemons[0].stop().await, Some(0));
+    // What the other one knows of, before and after it says what was spent.
+    let cost = async || -> (usize, f64) {
+        let samples = exported(&worlds[1]).await;
+        let costs = samples
+            .iter()
+            .map(|s| s["cost_usd"].as_f64().unwrap_or(0.0));
+        (samples.len(), costs.sum())
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (known, before) = cost().await;
+        let status = get(&addresses[1], "/api/v1/status").await;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let spent = status["spent_today_usd"].as_f64().unwrap();
+        let (_, after) = cost().await;
+        let own = worlds[1].openai.log().len() + worlds[1].azure.log().len();
+        if known > own && before > 0.0 && spent >= before - 1e-12 && spent <= after + 1e-12 {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{spent}, not from {before} to {after}; {known} samples, {own} of its own"
+        );
+    }
+    assert_eq!(daemons[1].stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn advice_of_several_daemons_is_sent_once() {
+    let Some(server) = Postgres::start("advice of several daemons") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let mut worlds = [World::new().await, World::new().await];
+    let little = "[[rule]]\npath = \"/v1/*\"\n\
+                  response_headers = { x-ratelimit-limit-requests = \"100\", x-ratelimit-remaining-requests = \"4\" }\n";
+    let mut daemons = Vec::new();
+    for (world, place) in worlds.iter().zip(["fra1", "nyc1"]) {
+        world.openai.set_scenario(Scenario::parse(little).unwrap());
+        let text = config(world, &worlds[0], place, &store, "");
+        world.write(&(text + "on = [\"advice\"]\n"));
+        daemons.push(world.run());
+    }
+    for daemon in &mut daemons {
+        while daemon.event("notification.queued").await["type"] != "advice.given" {}
+    }
+    for world in &worlds {
+        let settled = "SELECT count(*) FROM outbox WHERE state = 'merged'";
+        eventually("it is handed over", || {
+            (world.query::<i64>(settled) == 1).then_some(())
+        })
+        .await;
+    }
+    let sent = next_message(&mut worlds[0], "advice.given").await;
+    let advice = &sent["data"]["details"]["advice"];
+    assert_eq!(advice[0]["endpoint"], "openai-chat", "{sent}");
+    let rows = "SELECT count(*) FROM llmwatch_outbox WHERE kind = 'advice.given'";
+    assert_eq!(server.query("monitor", rows), "1");
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+    assert_eq!(worlds[0].hook.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_of_one_daemon_works_at_the_other() {
+    let Some(server) = Postgres::start("links of several daemons") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let mut worlds = [World::new().await, World::new().await];
+    let mut daemons = Vec::new();
+    for (world, place) in worlds.iter().zip(["fra1", "nyc1"]) {
+        let text = config(world, &worlds[0], place, &store, &worlds[0].email());
+        let page = "listen = \"127.0.0.1:0\"\npublic_url = \"https://status.example.com\"";
+        let token = "[web]\ntoken = \"a token of the operator\"\n";
+        world.write(&format!(
+            "{}\n{token}",
+            text.replace("listen = \"off\"", page)
+        ));
+        daemons.push(world.run());
+    }
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for daemon in &mut daemons {
+        let listening = daemon.event("web.listening").await;
+        addresses.push(listening["address"].as_str().unwrap().parse().unwrap());
+        daemon.well().await;
+    }
+    for world in &worlds {
+        break_at(world);
+    }
+    for daemon in &mut daemons {
+        daemon.event("incident.opened").await;
+    }
+    let mail = tokio::time::timeout(PATIENCE, worlds[0].mail.next()).await;
+    let mail = decoded(&mail.unwrap().data);
+    let (_, rest) = mail
+        .split_once("acknowledge with one click: https://status.example.com")
+        .unwrap_or_else(|| panic!("{mail}"));
+    let link = rest.split_whitespace().next().unwrap();
+    // One of the two has signed it, and both take it.
+    for address in &addresses {
+        let (status, page) = ask(*address, "GET", link, "", "").await;
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains("Acknowledge incident 1?"), "{page}");
+    }
+    let (status, page) = ask(addresses[0], "POST", link, "", "").await;
+    assert_eq!(status, 200, "{page}");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (status, page) = ask(addresses[1], "POST", link, "", "").await;
+        assert_eq!(status, 200, "{page}");
+        if page.contains("already acknowledged") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{page}");
+    }
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
+
+/// Puts a copy of a sample into the database, as a daemon at `location` would; gives its id.
+fn copy_sample(server: &Postgres, location: &str) -> String {
+    let sql = format!(
+        "INSERT INTO llmwatch_sample
+         SELECT new.id, endpoint, '{location}', gen_random_uuid(), trigger, scheduled_at - (random() * 1e9)::INT8, started_at,
+            outcome, (extract(epoch from clock_timestamp()) * 1000)::INT8,
+            replace(replace(data, old.id::TEXT, new.id::TEXT), '\"location\":\"fra1\"', '\"location\":\"{location}\"')
+         FROM llmwatch_sample old, (SELECT gen_random_uuid() AS id) new WHERE location = 'fra1' LIMIT 1 RETURNING id"
+    );
+    let printed = server.query("monitor", &sql);
+    printed.lines().next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_of_many_locations_stay_in_the_database() {
+    let Some(server) = Postgres::start("many locations") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let world = World::new().await;
+    let text = config(&world, &world, "fra1", &store, "");
+    world.write(&text.replace("listen = \"off\"", "listen = \"127.0.0.1:0\""));
+    let mut daemon = world.run();
+    let listening = daemon.event("web.listening").await;
+    let address = listening["address"].as_str().unwrap();
+    all_well(&server, 1).await;
+    // One sample more than a daemon takes in from elsewhere.
+    server.query(
+        "monitor",
+        "INSERT INTO llmwatch_daemon SELECT gen_random_uuid(), 'far1', 'far', version, true, '{}', 72001, started_at,
+            seen_at + 3600000 FROM llmwatch_daemon",
+    );
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !get(address, "/api/v1/status").await.contains("\"far1\"") {
+        assert!(tokio::time::Instant::now() < deadline, "far1 is unknown");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let has = |id: &str| {
+        let id = id.replace('-', "");
+        world.query::<i64>(&format!("SELECT count(*) FROM sample WHERE id = x'{id}'")) == 1
+    };
+    let far = copy_sample(&server, "far1");
+    // What is pulled later than that one is here, so that one stays where it is.
+    let partners = copy_sample(&server, "fra1");
+    eventually("a partner's sample", || has(&partners).then_some(())).await;
+    assert!(!has(&far));
+    server.query(
+        "monitor",
+        "UPDATE llmwatch_daemon SET samples_per_hour = 72000 WHERE location = 'far1'",
+    );
+    let mut later = Vec::new();
+    eventually("a sample from elsewhere", || {
+        later.push(copy_sample(&server, "far1"));
+        later.iter().any(|id| has(id)).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.stop().await, Some(0));
 }
 
 /// Returns the environment in which a program's clock starts at `start` or is ahead by an offset,

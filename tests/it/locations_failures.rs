@@ -1,8 +1,9 @@
 //! Several daemons whose database, network or clock fails. They take minutes of real time: `just locations` runs them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use llmwatch_core::model::Timestamp;
 use llmwatch_simulator::Scenario;
 use serde_json::Value;
 
@@ -341,6 +342,70 @@ async fn clocks_may_differ_by_five_minutes() {
     stop_all(&mut daemons).await;
     check_messages(&worlds[0], 1);
     check_samples(&server, &worlds, &["fra1", "nyc1", "sin1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; `just locations` runs it"]
+async fn one_daemon_at_a_time_refreshes_alertmanager() {
+    let Some(server) = Postgres::start("firing alerts of several daemons") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let worlds = [World::new().await, World::new().await];
+    let mut daemons = Vec::new();
+    for (world, place) in worlds.iter().zip(["fra1", "nyc1"]) {
+        let text = config(world, &worlds[0], place, &store, "");
+        let kind = "name = \"hook\"\nkind = \"alertmanager\"";
+        world.write(&text.replace("name = \"hook\"", kind));
+        daemons.push(world.run());
+    }
+    for daemon in &mut daemons {
+        daemon.well().await;
+    }
+    for world in &worlds {
+        break_at(world);
+    }
+    let everywhere = "SELECT count(*) FROM llmwatch_incident WHERE data LIKE '%\"scope\":\"all\"%'";
+    let sent = "SELECT count(*) > 0 AND bool_and(state = 'sent') FROM llmwatch_outbox";
+    eventually("everything is sent", || {
+        let is_known = server.query("monitor", everywhere) == "1";
+        (is_known && server.query("monitor", sent) == "t").then_some(())
+    })
+    .await;
+    let before = worlds[0].hook.requests().len();
+    let began = Instant::now();
+    eventually("a refresh", || {
+        (worlds[0].hook.requests().len() > before).then_some(())
+    })
+    .await;
+    eventually("another one", || {
+        (worlds[0].hook.requests().len() > before + 1).then_some(())
+    })
+    .await;
+    let all = worlds[0].hook.requests();
+    let alerts: Vec<Value> = all.iter().map(|r| body(r)).collect();
+    let minutes = began.elapsed().as_secs() as usize / 60 + 2;
+    assert!(all.len() - before <= minutes, "one a minute: {alerts:?}");
+    let labels = &alerts[0][0]["labels"];
+    for refreshed in &alerts[before..] {
+        assert_eq!(refreshed[0]["labels"]["number"], labels["number"]);
+        assert!(refreshed[0]["endsAt"].is_string(), "{refreshed}");
+    }
+    heal(&worlds);
+    let over =
+        "SELECT count(*) FROM llmwatch_outbox WHERE kind = 'incident.resolved' AND state = 'sent'";
+    eventually("the end is sent", || {
+        (server.query("monitor", over) == "1").then_some(())
+    })
+    .await;
+    let last = worlds[0].hook.requests();
+    let last = body(last.last().unwrap());
+    let end = last[0]["endsAt"].as_str().unwrap();
+    assert!(
+        Timestamp::parse(end).unwrap() <= llmwatch::clock::now(),
+        "{last}"
+    );
+    stop_all(&mut daemons).await;
 }
 
 const ROUNDS: usize = 10;

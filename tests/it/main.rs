@@ -35,6 +35,7 @@ mod otlp;
 mod outbox;
 mod pages;
 mod postfix;
+mod quorum;
 mod reattribution;
 mod receivers;
 mod report;
