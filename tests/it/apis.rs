@@ -285,7 +285,7 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
     )
     .await;
     let text = format!(
-        "[[endpoint]]\nname = \"chat\"\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nlong = {{ every = \"1h\", max_tokens = 150 }}\nslow = {{ tokens_per_second = 500 }}\n",
+        "[[endpoint]]\nname = \"chat\"\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nlong = {{ every = \"1h\", max_tokens = 150 }}\nslow = {{ tokens_per_second = 100000 }}\n",
         simulator.addr()
     );
     let samples = probe_all(&world, &text).await;

@@ -17,9 +17,11 @@ use crate::support::PATIENCE;
 /// sides.
 const MOST_UNDER_WAY: u64 = 32 * 1024 * 1024;
 
-/// Timeouts short enough to wait for.
-const SHORT: &str = "timeout = { connect = \"60s\", headers = \"2s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }";
-/// Timeouts that only an endless answer exceeds.
+/// Limits of an answer short enough to wait for.
+const SHORT: &str = "timeout = { connect = \"60s\", headers = \"60s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }";
+/// The same for headers that never come.
+const SHORT_HEADERS: &str = "timeout = { connect = \"60s\", headers = \"2s\", first_token = \"60s\", token_gap = \"60s\", total = \"90s\" }";
+/// Limits that only an answer without end reaches.
 const LONG: &str = "timeout = { connect = \"60s\", headers = \"60s\", first_token = \"60s\", token_gap = \"60s\", total = \"90s\" }";
 
 /// Several timeouts are close together; whichever comes first.
@@ -81,12 +83,10 @@ async fn every_hostile_answer_is_survived_and_named() {
     let simulator =
         Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap();
     let address = simulator.addr().to_string();
-    let (short, long) = (
-        configuration(&address, SHORT),
-        configuration(&address, LONG),
-    );
+    let with = |limits| configuration(&address, limits);
+    let (short, headers, long) = (with(SHORT), with(SHORT_HEADERS), with(LONG));
     let cases: [(&str, &Settings, &[Fault]); 10] = [
-        ("no-headers", &short, &[Fault::TimeoutHeaders]),
+        ("no-headers", &headers, &[Fault::TimeoutHeaders]),
         ("silence", &short, SLOW),
         // Comments do not count as progress.
         (
