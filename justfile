@@ -47,6 +47,10 @@ bench-accuracy:
 bench-cost *ARGS:
     cargo bench --bench cost -- {{ARGS}}
 
+# Measure what one PostgreSQL has to do for many locations
+bench-locations *ARGS:
+    cargo bench --bench locations -- {{ARGS}}
+
 # Probe 500 times a second for MINUTES and watch memory, files and lateness
 soak MINUTES="30":
     cargo bench --bench soak -- {{MINUTES}}
