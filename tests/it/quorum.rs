@@ -11,7 +11,7 @@ use llmwatch_core::locations::{
     Decided, LocationEvidence, LocationReport, LocationVerdict, SharedIncident, decide, overlay,
 };
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Incident, Sample, Timestamp};
+use llmwatch_core::model::{EndpointName, Incident, Sample, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ struct Location {
 /// What the store holds.
 #[derive(Default)]
 struct Shared {
-    verdicts: BTreeMap<(String, String), LocationVerdict>,
+    verdicts: BTreeMap<(EndpointName, String), LocationVerdict>,
     reports: BTreeMap<String, LocationReport>,
     open: Vec<SharedIncident>,
     closed: Vec<SharedIncident>,
