@@ -1,5 +1,6 @@
-//! How soon a killed daemon probes again: the first probe, and every endpoint, after `kill -9`, with the checkpoint and
-//! without it, on a store with history.
+//! How soon a killed daemon probes again: when the first probe begins, when its result is recorded, and when every endpoint
+//! was probed, after `kill -9`, with the checkpoint and without it, on a store with history. Results wait until the history
+//! is read; probes do not.
 //!
 //! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of a probe every two
 //! minutes unless it says otherwise; 0 days for a store that the daemon has just made. Making the history takes a minute.
@@ -60,38 +61,39 @@ async fn run(count: usize, days: usize, interval: Duration) {
     tokio::time::sleep(RUNS_FOR).await;
     drop(daemon);
     for what in ["with the checkpoint", "without a checkpoint"] {
-        let mut firsts = Vec::new();
-        let mut alls = Vec::new();
+        let mut rounds: [Vec<f64>; 3] = Default::default();
         for _ in 0..ROUNDS {
             if what.starts_with("without") {
                 let store = rusqlite::Connection::open(&file).expect("a store");
                 store.execute("DELETE FROM checkpoint", []).expect("room");
             }
-            let (first, all) = restart(&config, count);
-            firsts.push(first);
-            alls.push(all);
+            for (all, one) in rounds.iter_mut().zip(restart(&config, count)) {
+                all.push(one);
+            }
         }
-        firsts.sort_by(f64::total_cmp);
-        alls.sort_by(f64::total_cmp);
+        let [first, recorded, all] = rounds.map(|mut seconds| {
+            seconds.sort_by(f64::total_cmp);
+            format!(
+                "{:.2} s (least {:.2}, most {:.2})",
+                seconds[ROUNDS / 2],
+                seconds[0],
+                seconds[ROUNDS - 1]
+            )
+        });
         println!(
-            "{what}: first probe recorded after {:.2} s (least {:.2}, most {:.2}), every endpoint after {:.1} s (most {:.1})",
-            firsts[ROUNDS / 2],
-            firsts[0],
-            firsts[ROUNDS - 1],
-            alls[ROUNDS / 2],
-            alls[ROUNDS - 1]
+            "{what}: first probe begun after {first}, recorded after {recorded}, every endpoint after {all}"
         );
     }
 }
 
-/// Starts on what the killed daemon left, and kills it: seconds until the first probe was recorded, and until every
-/// endpoint was probed.
-fn restart(config: &Path, count: usize) -> (f64, f64) {
-    let began = Instant::now();
+/// Starts on what the killed daemon left, and kills it: seconds until the first probe began, until one was recorded, and
+/// until every endpoint was probed.
+fn restart(config: &Path, count: usize) -> [f64; 3] {
+    let (began, launched_at) = (Instant::now(), clock::now());
     let mut daemon = Process::daemon(config, Stdio::piped());
     let log = BufReader::new(daemon.0.stderr.take().expect("a log"));
     let mut seen = BTreeSet::new();
-    let mut first = f64::NAN;
+    let (mut earliest, mut first) = (f64::INFINITY, f64::NAN);
     for line in log.lines().map_while(Result::ok) {
         if !line.contains("\"event\":\"probe.completed\"") {
             continue;
@@ -100,12 +102,18 @@ fn restart(config: &Path, count: usize) -> (f64, f64) {
             first = began.elapsed().as_secs_f64();
         }
         let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(at) = line["started_at"]
+            .as_str()
+            .and_then(|at| Timestamp::parse(at).ok())
+        {
+            earliest = earliest.min(at.since_ms(launched_at) as f64 / 1000.0);
+        }
         seen.insert(line["endpoint"].as_str().unwrap_or_default().to_owned());
         if seen.len() == count || began.elapsed() > AT_MOST {
             break;
         }
     }
-    (first, began.elapsed().as_secs_f64())
+    [earliest, first, began.elapsed().as_secs_f64()]
 }
 
 /// Good samples of each endpoint for `days` days until now.

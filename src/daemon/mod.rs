@@ -322,7 +322,12 @@ impl RunningDaemon {
                 _ = signals.hangup.recv() => None,
                 Some(reply) = self.reload_requests.recv() => Some(reply),
             };
-            self.reload(reload, reply).await;
+            // A reload waits for the pipeline, which a slow disk may hold up: the end must not wait for it.
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ok(Ok("SIGTERM")),
+                _ = signals.interrupt.recv() => return Ok(Ok("SIGINT")),
+                () = self.reload(reload, reply) => {}
+            }
         }
     }
 

@@ -8,7 +8,7 @@ pub mod joint;
 pub mod reporting;
 mod restore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -403,8 +403,9 @@ impl Pipeline {
         let mut step = PipelineStep::default();
         let reply: SendReply = match command {
             Command::Reload(settings, interval_multiplier) => {
-                self.counters
-                    .retain(|name| settings.endpoints.iter().any(|e| e.name == name));
+                let names: HashSet<_> =
+                    settings.endpoints.iter().map(|e| e.name.as_str()).collect();
+                self.counters.retain(|name| names.contains(name));
                 let effects = self
                     .core
                     .follow(settings.config.clone(), interval_multiplier, now);

@@ -1,6 +1,7 @@
 //! The heartbeat (dead man's switch): an external service is pinged while probes are recorded, and
 //! alerts when the pings stop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +68,15 @@ impl Pulse {
         if snapshot.store_error.is_some() || now > last + shortest {
             return Some(Beat::Failing);
         }
+        let last_probes: HashMap<_, _> = snapshot
+            .endpoints
+            .iter()
+            .filter_map(|v| Some((v.name.as_str(), v.last_probe_at?)))
+            .collect();
         let current = config.endpoints.iter().all(|e| {
-            let view = snapshot.endpoints.iter().find(|v| v.name == e.name);
-            view.and_then(|v| v.last_probe_at)
-                .is_some_and(|at| now <= at + patience(e))
+            last_probes
+                .get(e.name.as_str())
+                .is_some_and(|at| now <= *at + patience(e))
         });
         (current && snapshot.last_recorded_at != self.recorded_at).then_some(Beat::Alive)
     }

@@ -406,10 +406,14 @@ impl Store {
                 tally.count(&state, count, (moment(3)?, moment(4)?, moment(5)?));
             }
             let mut last = c.prepare_cached(
-                "SELECT error FROM outbox WHERE channel = ?1 AND error IS NOT NULL AND state <> 'sent' ORDER BY seq DESC LIMIT 1",
+                "SELECT channel, max(seq), error FROM outbox WHERE error IS NOT NULL AND state <> 'sent' GROUP BY channel",
             )?;
-            for tally in tallies.values_mut().filter(|t| t.failing_since.is_some() || t.last_dead_at.is_some()) {
-                tally.last_error = last.query_row([tally.channel.as_str()], |r| r.get(0)).optional()?;
+            let mut rows = last.query([])?;
+            while let Some(r) = rows.next()? {
+                let tally = tallies.get_mut(r.get::<_, String>(0)?.as_str());
+                if let Some(tally) = tally.filter(|t| t.failing_since.is_some() || t.last_dead_at.is_some()) {
+                    tally.last_error = r.get(2)?;
+                }
             }
             let mut partly = c.prepare_cached(
                 "SELECT channel, max(ended_at), error FROM outbox WHERE state = 'sent' AND error IS NOT NULL GROUP BY channel",

@@ -5,7 +5,7 @@
 //! own. A recovered endpoint gets its traffic back gradually. If the state is unknown, the last
 //! reply remains: a monitor that is offline must not shift traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -119,17 +119,30 @@ impl EndpointTraffic {
     }
 }
 
-/// Returns the target of `endpoint`; `None` while it is unknown.
-fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<TrafficTarget> {
+/// Returns the first outage of each endpoint that has one.
+fn outages(snapshot: &Snapshot) -> HashMap<&str, &Incident> {
+    let mut outages = HashMap::new();
+    let is_outage = |i: &&Incident| i.status == Status::Outage;
+    for incident in snapshot.incidents.iter().filter(is_outage) {
+        for endpoint in &incident.endpoints {
+            outages.entry(endpoint.as_str()).or_insert(incident);
+        }
+    }
+    outages
+}
+
+/// Returns the target of `endpoint`, which `outage` concerns; `None` while it is unknown.
+fn target(
+    endpoint: &EndpointView,
+    outage: Option<&Incident>,
+    snapshot: &Snapshot,
+) -> Option<TrafficTarget> {
     if endpoint.status == Status::Maintenance {
         return Some(TrafficTarget::Drain);
     }
     if snapshot.offline_since.is_some() {
         return None;
     }
-    let is_down =
-        |i: &&Incident| i.status == Status::Outage && i.endpoints.contains(&endpoint.name);
-    let outage = snapshot.incidents.iter().find(is_down);
     match (endpoint.status, outage) {
         (_, Some(incident)) => Some(TrafficTarget::Down(one_word(incident.cause.as_str()))),
         (Status::Outage, None) => Some(TrafficTarget::Down("outage".to_owned())),
@@ -333,11 +346,17 @@ impl Traffic {
     fn follow(&self, snapshot: &Snapshot, ramp: Duration) -> bool {
         let mut states = lock(&self.states);
         let mut changed = false;
+        let outages = outages(snapshot);
+        // States of endpoints that are still configured.
+        let mut current = 0;
         for endpoint in &snapshot.endpoints {
-            let Some(target) = target(endpoint, snapshot) else {
+            let known = states.get(&endpoint.name);
+            let outage = outages.get(endpoint.name.as_str()).copied();
+            let Some(target) = target(endpoint, outage, snapshot) else {
+                current += usize::from(known.is_some());
                 continue;
             };
-            let known = states.get(&endpoint.name);
+            current += 1;
             let first = EndpointTraffic {
                 target: target.clone(),
                 recovered_at: None,
@@ -348,9 +367,12 @@ impl Traffic {
                 changed = true;
             }
         }
-        let before = states.len();
-        states.retain(|name, _| snapshot.endpoints.iter().any(|e| e.name == *name));
-        changed || states.len() != before
+        if states.len() == current {
+            return changed;
+        }
+        let names: HashSet<_> = snapshot.endpoints.iter().map(|e| &e.name).collect();
+        states.retain(|name, _| names.contains(name));
+        true
     }
 
     /// Returns the reply about the endpoint of this name.
