@@ -9,15 +9,15 @@ use super::{Store, StoreError};
 /// The length of the key, in bytes.
 pub const LINK_KEY_BYTES: usize = 32;
 
+const NO_RANDOMNESS: &str =
+    "the system's random number generator failed: no key for signed links was created";
+
 impl Store {
     /// Returns the key, creating it on first use.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When the store cannot be written, or a new key is due and the system has no random numbers.
     pub fn link_key(&self) -> Result<[u8; LINK_KEY_BYTES], StoreError> {
-        let mut fresh = [0; LINK_KEY_BYTES];
-        // Without randomness the key is all zeros and not stored.
-        let has_fresh = SystemRandom::new().fill(&mut fresh).is_ok();
         self.transaction(|tx| {
             tx.execute_batch(
                 "CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
@@ -28,12 +28,14 @@ impl Store {
             if let Some(known) = known.and_then(|k| <[u8; LINK_KEY_BYTES]>::try_from(k).ok()) {
                 return Ok(known);
             }
-            if has_fresh {
-                tx.execute(
-                    "INSERT OR REPLACE INTO secret (name, value) VALUES ('links', ?1)",
-                    [fresh.as_slice()],
-                )?;
-            }
+            let mut fresh = [0; LINK_KEY_BYTES];
+            SystemRandom::new()
+                .fill(&mut fresh)
+                .map_err(|_| rusqlite::Error::ToSqlConversionFailure(NO_RANDOMNESS.into()))?;
+            tx.execute(
+                "INSERT OR REPLACE INTO secret (name, value) VALUES ('links', ?1)",
+                [fresh.as_slice()],
+            )?;
             Ok(fresh)
         })
     }
