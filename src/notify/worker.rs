@@ -24,6 +24,7 @@ use crate::log::{self, Event, emit};
 use crate::store::postgres::RENEW;
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{FailoverOutcome, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// How long an attempt in progress may continue after the shutdown begins. An aborted one is
@@ -264,7 +265,10 @@ impl Worker {
             supersedes_opening: false,
         };
         let queued = match kind {
-            NoticeKind::Advice => shared.queue_advice(&outgoing).await,
+            NoticeKind::Advice => {
+                let locale = Locale::of(&self.settings.config);
+                shared.queue_advice(&outgoing, &locale).await
+            }
             _ => shared.queue_once(&outgoing).await,
         };
         if queued.is_err() {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
 use llmwatch_core::alerting::{advice_in, keep_advice};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A claim can be taken over after this time without renewal.
@@ -246,12 +247,20 @@ impl SharedStore {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn queue_advice(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
-        self.repeated_within(LIMIT, || self.try_queue_advice(outgoing))
+    pub async fn queue_advice(
+        &self,
+        outgoing: &Outgoing,
+        locale: &Locale,
+    ) -> Result<(), SharedError> {
+        self.repeated_within(LIMIT, || self.try_queue_advice(outgoing, locale))
             .await
     }
 
-    async fn try_queue_advice(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
+    async fn try_queue_advice(
+        &self,
+        outgoing: &Outgoing,
+        locale: &Locale,
+    ) -> Result<(), SharedError> {
         let mut beside = self.beside().await?;
         let add = async {
             let tx = begin(&mut beside.client).await?;
@@ -285,7 +294,7 @@ impl SharedStore {
                 let key = (endpoint.to_owned(), kind.to_owned());
                 known.get(&key).copied().unwrap_or(true)
             };
-            if let Some(notice) = keep_advice(&outgoing.notice, is_new) {
+            if let Some(notice) = keep_advice(&outgoing.notice, is_new, locale) {
                 let now = tx.query_typed_one(&format!("SELECT {NOW}"), &[]).await?;
                 let outgoing = Outgoing {
                     notice,

@@ -27,13 +27,17 @@ struct AdviceEntry {
 
 /// The endpoint and the kind of each advice in a message.
 pub fn advice_in(notice: &Notice) -> Vec<(String, String)> {
-    let entries = entries_of(notice);
+    let entries = entries_of(notice, &Locale::default());
     entries.iter().map(AdviceEntry::about).collect()
 }
 
 /// The message with only the advice for which `is_kept` holds, by endpoint and kind; `None` when none is left.
-pub fn keep_advice(notice: &Notice, is_kept: impl Fn(&str, &str) -> bool) -> Option<Notice> {
-    let entries = entries_of(notice);
+pub fn keep_advice(
+    notice: &Notice,
+    is_kept: impl Fn(&str, &str) -> bool,
+    locale: &Locale,
+) -> Option<Notice> {
+    let entries = entries_of(notice, locale);
     let all = entries.len();
     let kept = AdviceBatch {
         entries: entries
@@ -50,7 +54,7 @@ pub fn keep_advice(notice: &Notice, is_kept: impl Fn(&str, &str) -> bool) -> Opt
     if kept.entries.is_empty() {
         return None;
     }
-    let (_, title, document) = kept.message(&notice.location);
+    let (_, title, document) = kept.message(&notice.location, locale);
     Some(Notice {
         title,
         document: Some(document),
@@ -58,7 +62,7 @@ pub fn keep_advice(notice: &Notice, is_kept: impl Fn(&str, &str) -> bool) -> Opt
     })
 }
 
-fn entries_of(notice: &Notice) -> Vec<AdviceEntry> {
+fn entries_of(notice: &Notice, locale: &Locale) -> Vec<AdviceEntry> {
     let document = notice.document.as_ref();
     let advice = document.and_then(|d| d.data["advice"].as_array());
     let entry = |data: &Value| {
@@ -66,7 +70,7 @@ fn entries_of(notice: &Notice) -> Vec<AdviceEntry> {
         Some(AdviceEntry {
             at: notice.decided_at,
             title: data["text"].as_str()?.to_owned(),
-            todo: kind.remedy().to_owned(),
+            todo: locale.say(kind.remedy()).to_owned(),
             data: data.clone(),
         })
     };
