@@ -370,8 +370,9 @@ impl Backend {
                 store.forget(horizon, 100).unwrap();
             }
             Self::Postgres { session, .. } => {
-                let now = session.now().await.unwrap();
-                session.forget(now, 100).await.unwrap();
+                // What has ended within this millisecond as well.
+                let before = session.now().await.unwrap() + Duration::from_millis(1);
+                session.forget(before, 100).await.unwrap();
             }
         }
     }
