@@ -15,7 +15,7 @@ use llmwatch_core::model::Snapshot;
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LocationQuery {
-    /// Only what this location sees; unasked the verdict of all.
+    /// Only what this location sees; default: the joint verdict.
     pub(super) location: Option<String>,
 }
 

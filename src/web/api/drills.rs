@@ -51,7 +51,7 @@ pub(super) struct Identified {
     id: Uuid,
 }
 
-/// What became of the message of a drill to one channel.
+/// The receipt of a drill's message on one channel.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Receipt {
     #[serde(flatten)]
@@ -89,7 +89,7 @@ pub(super) async fn start(
     Ok((StatusCode::CREATED, Json(receipts(&view, messages).await?)))
 }
 
-/// What became of the messages of a drill; an unknown one has none.
+/// The receipts of a drill's messages; empty for an unknown drill.
 #[utoipa::path(get, path = "/api/v1/drills/{id}", operation_id = "drill_receipts", params(Identified),
     responses((status = 200, body = Receipts)))]
 pub(super) async fn show(

@@ -183,7 +183,7 @@ pub(super) struct SamplesQuery {
     /// The `next` of the page before.
     #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
-    /// At most so many, from 1 to 1000; 100 unasked.
+    /// The most samples to return, from 1 to 1000; default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Only with this outcome.
@@ -192,7 +192,7 @@ pub(super) struct SamplesQuery {
     since: Option<Timestamp>,
     /// Begun before this moment.
     until: Option<Timestamp>,
-    /// Only from this location; unasked from all.
+    /// Only from this location; default all.
     location: Option<String>,
 }
 
@@ -245,13 +245,13 @@ pub(super) async fn samples(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SeriesQuery {
-    /// How far back, from `5m` to `1000d`; 24 hours unasked.
+    /// How far back, from `5m` to `1000d`; default 24 hours.
     #[param(
         example = "24h",
         pattern = "^([5-9]|[1-9][0-9]{1,3})m$|^[1-9][0-9]{0,2}[hd]$"
     )]
     range: Option<String>,
-    /// The length of each step, a multiple of `5m`; unasked about 300 steps are made. A step that would make more than
+    /// The length of each step, a multiple of `5m`; by default about 300 steps are returned. A step that would make more than
     /// 2000 of them is widened: `step_s` says to what.
     #[param(
         example = "5m",
@@ -260,7 +260,7 @@ pub(super) struct SeriesQuery {
     step: Option<String>,
     /// The end of the range; now if not given.
     until: Option<Timestamp>,
-    /// Only from this location; unasked from all.
+    /// Only from this location; default all.
     location: Option<String>,
 }
 

@@ -16,7 +16,7 @@ use crate::web::middleware::{LocalOnly, MayWrite};
 use crate::web::problem::Problem;
 use llmwatch_core::model::{Acknowledgement, Incident, Note};
 
-/// Who is on an incident.
+/// Who acknowledges an incident, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct NewAcknowledgement {

@@ -25,7 +25,7 @@ pub(super) struct IncidentsQuery {
     /// The `next` of the page before.
     #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
-    /// At most so many, from 1 to 1000; 100 unasked.
+    /// The most incidents to return, from 1 to 1000; default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Only the open ones, or only those that are over.

@@ -65,7 +65,7 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v2/incidents.json", get(statuspage::incidents))
 }
 
-/// What is true now.
+/// The current status of everything that is monitored.
 #[utoipa::path(get, path = "/api/v1/status", operation_id = "status", params(LocationQuery),
     responses((status = 200, body = Snapshot)))]
 async fn status(

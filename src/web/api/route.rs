@@ -40,7 +40,7 @@ pub(super) struct RouteQuery {
     format: Option<RouteFormat>,
     /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
     wait: Option<String>,
-    /// As this location sees the endpoints; unasked the verdict of all.
+    /// Rank the endpoints as this location sees them; default: the joint verdict.
     location: Option<String>,
 }
 

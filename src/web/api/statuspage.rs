@@ -173,7 +173,7 @@ pub(super) async fn summarize(State(view): State<View>, reader: Reader) -> Json<
     })
 }
 
-/// The worst of all, in Statuspage's form.
+/// The worst status of all endpoints, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/status.json", operation_id = "statuspage_status", responses((status = 200, body = StatusOnly)))]
 pub(super) async fn status(State(view): State<View>, reader: Reader) -> Json<StatusOnly> {
     let site = Site::of(&view, reader);
