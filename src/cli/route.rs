@@ -48,7 +48,7 @@ pub(super) struct RouteArgs {
 }
 
 /// The daemon's answer.
-struct Choice {
+struct RouteChoice {
     endpoint: Option<EndpointName>,
     json: String,
     etag: Option<String>,
@@ -98,7 +98,7 @@ async fn ask(
     daemon: &Daemon,
     args: &RouteArgs,
     known: Option<&str>,
-) -> Result<Option<Choice>, Failure> {
+) -> Result<Option<RouteChoice>, Failure> {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     if let Some(group) = &args.group {
         query.append_pair("group", group);
@@ -130,7 +130,7 @@ async fn ask(
     if answer.get("ranking").is_none() {
         return Err(refused(status, &answer));
     }
-    Ok(Some(Choice {
+    Ok(Some(RouteChoice {
         endpoint: answer["endpoint"].as_str().map(EndpointName::from),
         json: body,
         etag,
@@ -139,7 +139,7 @@ async fn ask(
 
 /// Prints the choice, writes it and runs the program. If no endpoint is healthy, the file is left
 /// unchanged: the last choice is better than none.
-async fn act(args: &RouteArgs, choice: &Choice) -> Result<(), Failure> {
+async fn act(args: &RouteArgs, choice: &RouteChoice) -> Result<(), Failure> {
     if args.json {
         print(choice.json.trim_end());
     }

@@ -9,7 +9,7 @@ use super::{Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Channel;
 use crate::notify::{Attempt, Progress, Sender};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Notice, NoticeKind};
 
@@ -74,7 +74,7 @@ pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
         let mut thread = None;
         for kind in args.reasons.iter().flat_map(|r| &r.0) {
             let now = clock::now();
-            let mut notice = specimen(
+            let mut notice = sample_notice(
                 *kind,
                 Uuid::now_v7(),
                 &config.monitor.location,

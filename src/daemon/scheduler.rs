@@ -161,7 +161,7 @@ impl<P: Probe> Runner<P> {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    Some(command) => state.obey(command),
+                    Some(command) => state.apply(command),
                     None => break,
                 },
                 Some(ended) = state.in_flight.join_next_with_id() => {
@@ -216,7 +216,7 @@ struct Task {
 }
 
 impl RunnerState {
-    fn obey(&mut self, command: SchedulerCommand) {
+    fn apply(&mut self, command: SchedulerCommand) {
         let now = self.clock.now();
         match command {
             SchedulerCommand::Follow(endpoints, interval_multiplier) => {

@@ -17,7 +17,7 @@ use llmwatch::clock;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::probe::{Due, Prober};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Attribution, Fault, NoticeKind, Sample, Timestamp, Trigger};
 use llmwatch_simulator::WebhookSink;
@@ -363,7 +363,7 @@ async fn messages_pass_the_proxy_too_but_not_to_what_is_near() {
     let config = load_in(&text, &HashMap::new());
     let sender = Sender::new(&config).unwrap();
     for channel in &config.channels {
-        let notice = specimen(
+        let notice = sample_notice(
             NoticeKind::Opened,
             Uuid::now_v7(),
             "here",

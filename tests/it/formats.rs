@@ -8,7 +8,7 @@ use llmwatch::config::{self, Channel, ChannelKind, Environment, Settings, Webhoo
 use llmwatch::notify::Sender;
 use llmwatch_core::message::receivers::{Call, call};
 use llmwatch_core::message::render::{self, Setting};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Acknowledgement, Attribution, Block, ChannelName, Condition, Document, Notice, NoticeKind,
@@ -217,7 +217,7 @@ pub(crate) fn notice(notice_kind: NoticeKind) -> Notice {
 
 pub(crate) fn notice_in(notice_kind: NoticeKind, locale: &Locale) -> Notice {
     let id = Uuid::from_u128(0x7000_8000_0000_0000_0002);
-    specimen(
+    sample_notice(
         notice_kind,
         id,
         "fra1",

@@ -13,7 +13,7 @@ use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::Progress;
 use llmwatch::notify::{WorkerContext, worker};
 use llmwatch::store::{Commit, DeliveryOutcome, IncidentRow, Store};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{IncidentState, Notice, NoticeKind, Outgoing, Timestamp};
 use llmwatch_simulator::MailSink;
@@ -243,7 +243,7 @@ fn now(scene: &Scene) -> Timestamp {
 #[tokio::test(start_paused = true)]
 async fn failing_receiver_gets_the_message_later_under_its_id() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "").await;
-    let notice = specimen(
+    let notice = sample_notice(
         NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
@@ -276,7 +276,7 @@ async fn a_success_releases_all_that_waits_on_the_channel() {
     for _ in 0..5 {
         let notice = Notice {
             incident: None,
-            ..specimen(
+            ..sample_notice(
                 NoticeKind::Offline,
                 Uuid::now_v7(),
                 "fra1",
@@ -327,7 +327,7 @@ async fn undeliverable_notification_expires_and_is_kept() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "give_up_after = \"10m\"").await;
     scene.decide(
         "a",
-        &specimen(
+        &sample_notice(
             NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
@@ -351,7 +351,7 @@ async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
     let mut scene = Scene::new(vec![(Answer::Busy(200), false)], Answer::Take, "").await;
     scene.decide(
         "a",
-        &specimen(
+        &sample_notice(
             NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
@@ -380,7 +380,7 @@ async fn a_channel_that_hangs_delays_no_other() {
     .await;
     scene.decide(
         "a",
-        &specimen(
+        &sample_notice(
             NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
@@ -392,7 +392,7 @@ async fn a_channel_that_hangs_delays_no_other() {
     scene.pass(Duration::from_secs(1)).await;
     scene.decide(
         "b",
-        &specimen(
+        &sample_notice(
             NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
@@ -418,7 +418,7 @@ fn tale(number: u64, middle: &[NoticeKind], ends: bool) -> Vec<Notice> {
     let types = types.chain(ends.then_some(NoticeKind::Resolved));
     types
         .map(|kind| {
-            let mut notice = specimen(
+            let mut notice = sample_notice(
                 kind,
                 Uuid::now_v7(),
                 "fra1",
@@ -585,7 +585,7 @@ async fn recipient_with_the_opening_gets_the_end() {
             }])
             .unwrap();
     };
-    decide(specimen(
+    decide(sample_notice(
         NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
@@ -610,7 +610,7 @@ async fn recipient_with_the_opening_gets_the_end() {
             None,
         )
         .unwrap();
-    decide(specimen(
+    decide(sample_notice(
         NoticeKind::Resolved,
         Uuid::now_v7(),
         "fra1",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use llmwatch::clock;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Notice, NoticeKind};
 use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
@@ -33,7 +33,7 @@ async fn listener() -> TcpListener {
 }
 
 pub(crate) fn opened() -> Notice {
-    specimen(
+    sample_notice(
         NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use llmwatch::clock;
 use llmwatch::config::Settings;
 use llmwatch::notify::{Attempt, Obstacle, Progress, Sender};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -228,7 +228,7 @@ async fn the_name_of_hello_and_the_senders_name_are_sent() {
     assert_eq!(received[0], "EHLO monitor.example.net");
     assert_eq!(received[1], "MAIL FROM:<llmwatch@example.com>");
     let sender = Sender::new(&config).unwrap();
-    let notice = specimen(
+    let notice = sample_notice(
         llmwatch_core::model::NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",

@@ -83,7 +83,7 @@ impl Both {
         fallback: Option<&str>,
     ) {
         let error = match outcome {
-            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => None,
+            DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved => None,
             _ => Some("HTTP 503"),
         };
         self.sqlite
@@ -200,7 +200,7 @@ async fn both_stores_keep_one_outbox() {
                         1 => DeliveryOutcome::RetryAt(NOW),
                         2 => DeliveryOutcome::Failed,
                         3 => DeliveryOutcome::Expired,
-                        _ if is_both => DeliveryOutcome::SentWithEnd,
+                        _ if is_both => DeliveryOutcome::SentAsResolved,
                         _ => DeliveryOutcome::Sent,
                     };
                     let fallback = (channel == "mail").then_some("hook");
@@ -220,7 +220,7 @@ async fn both_stores_keep_one_outbox() {
         for channel in ["mail", "hook"] {
             while let Some(next) = both.next(channel).await {
                 let outcome = if next.0.notice.already_over {
-                    DeliveryOutcome::SentWithEnd
+                    DeliveryOutcome::SentAsResolved
                 } else {
                     DeliveryOutcome::Sent
                 };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::act::{Act, WriteKind};
 use crate::clouds;
 use crate::hostile;
-use crate::latency_profile::Manner;
+use crate::latency_profile::ResponseProfile;
 use crate::mcp;
 use crate::preset::Preset;
 use crate::reply::{Reply, ResetAt};
@@ -32,7 +32,7 @@ pub(crate) struct Order<'a> {
     pub(crate) asked: &'a Value,
     /// The required key.
     pub(crate) api_key: Option<&'a Secret>,
-    pub(crate) manner: &'a Manner,
+    pub(crate) profile: &'a ResponseProfile,
     pub(crate) fault: &'a Fault,
     /// The rule's own headers, which override all others.
     pub(crate) headers: &'a [(String, String)],
@@ -56,7 +56,7 @@ impl Order<'_> {
             Fault::Reply(reply) => self.complete(reply, rng),
             Fault::Preset(preset) => self.complete(&preset.reply(self.model()), rng),
             Fault::Reset(ResetAt::Headers | ResetAt::Accept) => vec![Act::Reset {
-                due: self.manner.headers_after,
+                due: self.profile.headers_after,
             }],
             Fault::RefuseTls => vec![hostile::not_tls()],
             Fault::EndlessComments => self.endless_comments(rng),
@@ -120,7 +120,7 @@ impl Order<'_> {
                         Resource::Chat(Box::new(Completion::new(
                             self.request,
                             self.asked,
-                            self.manner,
+                            self.profile,
                             now,
                             rng,
                         )))
@@ -140,13 +140,13 @@ impl Order<'_> {
                 Resource::Chat(Box::new(Completion::new(
                     self.request,
                     asked,
-                    self.manner,
+                    self.profile,
                     now,
                     rng,
                 )))
             }
             ("POST", path) if path.ends_with("/mcp") => {
-                Resource::Reply(mcp::reply(self.asked, &self.manner.answer))
+                Resource::Reply(mcp::reply(self.asked, &self.profile.answer))
             }
             ("DELETE", path) if path.ends_with("/mcp") => {
                 Resource::Reply(reply(204, String::new()))
@@ -160,7 +160,7 @@ impl Order<'_> {
             }
             ("POST", path) if path.ends_with("/audio/transcriptions") => {
                 let usage = json!({"type": "tokens", "input_tokens": 5, "output_tokens": 2, "total_tokens": 7});
-                let body = json!({"text": self.manner.answer, "usage": usage});
+                let body = json!({"text": self.profile.answer, "usage": usage});
                 Resource::Reply(reply(200, body.to_string()))
             }
             ("POST", path) if path.ends_with("/embeddings") => {
@@ -207,7 +207,7 @@ impl Order<'_> {
 
     /// Builds a streamed response, event by event, and breaks off as the fault says.
     fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
-        let mut headers_due = self.manner.headers_after + self.jitter(rng);
+        let mut headers_due = self.profile.headers_after + self.jitter(rng);
         let dialect = completion.dialect();
         let head = match websocket::accept(self.request) {
             Some(agreed) if dialect == Dialect::Realtime => self.head(101, &agreed, false, rng),
@@ -330,14 +330,14 @@ impl Order<'_> {
     /// Builds a response without streaming, sent at once when its last token would be due.
     fn at_once(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let last = completion.tokens().saturating_sub(1);
-        let due = self.manner.headers_after.max(self.token_due(last)) + self.jitter(rng);
+        let due = self.profile.headers_after.max(self.token_due(last)) + self.jitter(rng);
         let body = completion.body().to_string();
         self.body_at(due, &reply(200, body), completion.tokens(), rng)
     }
 
     /// Builds any other reply.
     fn complete(&self, reply: &Reply, rng: &mut Rng) -> Vec<Act> {
-        self.body_at(self.manner.headers_after + self.jitter(rng), reply, 1, rng)
+        self.body_at(self.profile.headers_after + self.jitter(rng), reply, 1, rng)
     }
 
     /// Builds a reply with a plain body that counts as `tokens` tokens, and breaks off as the fault
@@ -404,7 +404,7 @@ impl Order<'_> {
         let comments = Act::Repeat {
             bytes: comment,
             times: u64::MAX,
-            every: self.manner.token_gap,
+            every: self.profile.token_gap,
         };
         self.after_head(&[typed(SSE), chunked()], vec![comments], rng)
     }
@@ -415,7 +415,7 @@ impl Order<'_> {
     }
 
     fn after_head(&self, headers: &[(String, String)], acts: Vec<Act>, rng: &mut Rng) -> Vec<Act> {
-        let due = self.manner.headers_after + self.jitter(rng);
+        let due = self.profile.headers_after + self.jitter(rng);
         let head = Act::Write {
             due,
             kind: WriteKind::Headers,
@@ -442,7 +442,7 @@ impl Order<'_> {
         let vendors = if from_edge {
             owned(edge_headers(rng))
         } else {
-            Dialect::of(&self.request.path).headers(self.manner.headers_after, rng)
+            Dialect::of(&self.request.path).headers(self.profile.headers_after, rng)
         };
         let mut headers = vec![
             ("date".to_owned(), date),
@@ -458,11 +458,12 @@ impl Order<'_> {
     }
 
     fn token_due(&self, n: usize) -> Duration {
-        self.manner.first_token_after + self.manner.token_gap * u32::try_from(n).unwrap_or(u32::MAX)
+        self.profile.first_token_after
+            + self.profile.token_gap * u32::try_from(n).unwrap_or(u32::MAX)
     }
 
     fn jitter(&self, rng: &mut Rng) -> Duration {
-        self.manner.jitter.mul_f64(rng.f64())
+        self.profile.jitter.mul_f64(rng.f64())
     }
 
     /// Returns the number of tokens before the fault.

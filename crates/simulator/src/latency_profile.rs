@@ -9,7 +9,7 @@ use crate::quantity::{duration, some_duration};
 /// The pace and text of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Manner {
+pub struct ResponseProfile {
     /// The delay from the request's arrival to the status line and headers.
     #[serde(deserialize_with = "duration")]
     pub headers_after: Duration,
@@ -35,7 +35,7 @@ pub struct Manner {
     pub finish_reason: String,
 }
 
-impl Default for Manner {
+impl Default for ResponseProfile {
     fn default() -> Self {
         Self {
             headers_after: Duration::from_millis(40),

@@ -47,7 +47,7 @@ mod written;
 pub use act::{Act, WriteKind};
 pub use arrival::TimestampedStream;
 pub use exchange::{End, Exchange, Write};
-pub use latency_profile::Manner;
+pub use latency_profile::ResponseProfile;
 pub use mail::{Mail, MailFault, MailStage};
 pub use mail_sink::{MailSink, MailTls};
 pub use preset::Preset;

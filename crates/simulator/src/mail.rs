@@ -55,7 +55,7 @@ pub enum MailStage {
 
 /// The state that all sessions share.
 #[derive(Debug)]
-pub(crate) struct PostOffice {
+pub(crate) struct SmtpState {
     pub(crate) mails: Inbox<Mail>,
     pub(crate) fault: Mutex<MailFault>,
     pub(crate) login: Mutex<Option<Login>>,
@@ -68,7 +68,7 @@ pub(crate) struct Login {
     pub(crate) password: Secret,
 }
 
-impl PostOffice {
+impl SmtpState {
     pub(crate) fn fault(&self) -> MailFault {
         self.fault
             .lock()

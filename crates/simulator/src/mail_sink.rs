@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accept::accept;
 use crate::inbox::Inbox;
-use crate::mail::{Login, Mail, MailFault, PostOffice};
+use crate::mail::{Login, Mail, MailFault, SmtpState};
 use crate::perform::reset;
 use crate::smtp::Session;
 use llmwatch_core::model::Secret;
@@ -20,7 +20,7 @@ use llmwatch_core::model::Secret;
 pub struct MailSink {
     addr: SocketAddr,
     next: usize,
-    post_office: Arc<PostOffice>,
+    post_office: Arc<SmtpState>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -51,7 +51,7 @@ impl MailSink {
     /// When the listener has no local address.
     pub fn start_with(listener: TcpListener, tls: MailTls) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let post_office = Arc::new(PostOffice {
+        let post_office = Arc::new(SmtpState {
             mails: Inbox::new(),
             fault: Mutex::default(),
             login: Mutex::default(),
@@ -115,7 +115,7 @@ impl MailSink {
     }
 }
 
-async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<PostOffice>) {
+async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<SmtpState>) {
     if post_office.fault() == MailFault::Refuse {
         return reset(&stream);
     }

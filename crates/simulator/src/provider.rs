@@ -143,7 +143,7 @@ impl Script {
 }
 
 /// The scenario's instructions for one arrival.
-struct Cue {
+struct Instructions {
     scenario: Arc<Scenario>,
     elapsed: Duration,
     rule: Option<Rule>,
@@ -151,7 +151,7 @@ struct Cue {
     rng: Rng,
 }
 
-impl Cue {
+impl Instructions {
     fn rule_name(&self) -> Option<String> {
         self.rule.as_ref().map(|rule| rule.name.clone())
     }
@@ -162,18 +162,21 @@ impl Stage {
         let at = clock::now();
         // Send each write at once, so that tokens do not wait for each other.
         let _ = stream.set_nodelay(true);
-        let cue = self.cue(&Arrival::Connection {
+        let instructions = self.instructions(&Arrival::Connection {
             vendor: &self.vendor,
         });
-        match cue.rule.as_ref().map(|rule| &rule.fault) {
+        match instructions.rule.as_ref().map(|rule| &rule.fault) {
             Some(Fault::Reset(ResetAt::Accept)) => {
                 reset(&stream);
                 self.record(Exchange {
                     end: End::Reset,
-                    ..self.unread(at, cue.rule_name())
+                    ..self.unread(at, instructions.rule_name())
                 });
             }
-            Some(Fault::RefuseTls) => self.answer_garbage(stream, at, cue.rule_name()).await,
+            Some(Fault::RefuseTls) => {
+                self.answer_garbage(stream, at, instructions.rule_name())
+                    .await
+            }
             _ => self.serve_request(stream, at).await,
         }
     }
@@ -199,28 +202,31 @@ impl Stage {
             path: &request.path,
             model: model.as_deref(),
         };
-        let mut cue = self.cue(&arrival);
-        let healthy = &cue.scenario.healthy;
-        let manner = cue
-            .rule
-            .as_ref()
-            .map_or_else(|| healthy.clone(), |rule| rule.manner(healthy, cue.elapsed));
+        let mut instructions = self.instructions(&arrival);
+        let healthy = &instructions.scenario.healthy;
+        let profile = instructions.rule.as_ref().map_or_else(
+            || healthy.clone(),
+            |rule| rule.profile(healthy, instructions.elapsed),
+        );
         let order = Order {
             request: &request,
             asked: &asked,
-            api_key: cue.scenario.api_key.as_ref(),
-            manner: &manner,
-            fault: cue.rule.as_ref().map_or(&Fault::None, |rule| &rule.fault),
-            headers: cue.rule.as_ref().map_or(&[], |rule| &rule.headers),
+            api_key: instructions.scenario.api_key.as_ref(),
+            profile: &profile,
+            fault: instructions
+                .rule
+                .as_ref()
+                .map_or(&Fault::None, |rule| &rule.fault),
+            headers: instructions.rule.as_ref().map_or(&[], |rule| &rule.headers),
             page: StatusPage {
-                notices: &cue.scenario.status_page,
+                notices: &instructions.scenario.status_page,
                 vendor: &self.vendor,
-                elapsed: cue.elapsed,
+                elapsed: instructions.elapsed,
                 now: clock::now(),
             },
         };
-        let acts = order.compose(&mut cue.rng);
-        let (writes, end) = perform(stream, acts, arrived, manner.drip).await;
+        let acts = order.compose(&mut instructions.rng);
+        let (writes, end) = perform(stream, acts, arrived, profile.drip).await;
         self.record(Exchange {
             streaming: asked["stream"] == true,
             authorization_present: request.shown_key().is_some(),
@@ -230,7 +236,7 @@ impl Stage {
             request_after: arrived.saturating_duration_since(accepted),
             writes,
             end,
-            ..self.unread(at, cue.rule_name())
+            ..self.unread(at, instructions.rule_name())
         });
     }
 
@@ -297,7 +303,7 @@ impl Stage {
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Script::new(scenario);
     }
 
-    fn cue(&self, arrival: &Arrival<'_>) -> Cue {
+    fn instructions(&self, arrival: &Arrival<'_>) -> Instructions {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         let Script {
             scenario,
@@ -306,7 +312,7 @@ impl Stage {
         } = &mut *script;
         let elapsed = since.elapsed();
         let rule = scenario.rule_at(elapsed, arrival, rng);
-        Cue {
+        Instructions {
             rule: rule.cloned(),
             elapsed,
             rng: rng.fork(),

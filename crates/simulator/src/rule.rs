@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde::Deserialize;
 
-use crate::latency_profile::Manner;
+use crate::latency_profile::ResponseProfile;
 use crate::preset::Preset;
 use crate::reply::{Reply, ResetAt};
 
@@ -22,7 +22,7 @@ pub struct Rule {
     pub fault: Fault,
     /// Response headers to set; an empty value removes the header.
     pub headers: Vec<(String, String)>,
-    pub(crate) manner: MannerChanges,
+    pub(crate) profile: MannerChanges,
 }
 
 /// The conditions of a rule; `None` always matches.
@@ -165,7 +165,7 @@ impl Rule {
     }
 
     /// Returns how requests are answered under this rule.
-    pub fn manner(&self, healthy: &Manner, elapsed: Duration) -> Manner {
+    pub fn profile(&self, healthy: &ResponseProfile, elapsed: Duration) -> ResponseProfile {
         let share = match self.ramp {
             Some(Ramp::Delays) => self.progress(elapsed),
             Some(Ramp::Probability) | None => 1.0,
@@ -174,8 +174,8 @@ impl Rule {
             Some(changed) => healthy.mul_f64(1.0 - share) + changed.mul_f64(share),
             None => healthy,
         };
-        let changes = &self.manner;
-        Manner {
+        let changes = &self.profile;
+        ResponseProfile {
             headers_after: delay(healthy.headers_after, changes.headers_after),
             first_token_after: delay(healthy.first_token_after, changes.first_token_after),
             token_gap: delay(healthy.token_gap, changes.token_gap),

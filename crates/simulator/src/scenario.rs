@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use llmwatch_core::model::Secret;
 
-use crate::latency_profile::Manner;
+use crate::latency_profile::ResponseProfile;
 use crate::rule::{Arrival, Rule};
 use crate::status_page::Notice;
 use crate::written::WrittenScenario;
@@ -22,7 +22,7 @@ pub struct Scenario {
     /// or no key.
     pub api_key: Option<Secret>,
     /// How requests are answered if no rule applies.
-    pub healthy: Manner,
+    pub healthy: ResponseProfile,
     /// The rules; the first match applies.
     pub rules: Vec<Rule>,
     /// What the status page shows, and when.
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(scenario.rules[0].fault, Fault::Preset(Preset::OpenAi503));
         assert_eq!(
             scenario.rules[1]
-                .manner(&scenario.healthy, Duration::ZERO)
+                .profile(&scenario.healthy, Duration::ZERO)
                 .first_token_after
                 .as_secs(),
             3
@@ -242,8 +242,9 @@ mod tests {
         )
         .unwrap();
         let first_token = |seconds| {
-            let manner = scenario.rules[0].manner(&scenario.healthy, Duration::from_secs(seconds));
-            manner.first_token_after.as_secs_f64().round()
+            let profile =
+                scenario.rules[0].profile(&scenario.healthy, Duration::from_secs(seconds));
+            profile.first_token_after.as_secs_f64().round()
         };
         assert_eq!(
             (first_token(100), first_token(150), first_token(200)),

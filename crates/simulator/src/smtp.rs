@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
-use crate::mail::{Login, Mail, MailFault, MailStage, PostOffice};
+use crate::mail::{Login, Mail, MailFault, MailStage, SmtpState};
 use llmwatch_core::model::Secret;
 
 /// The maximum length of a line, in commands and messages; RFC 5321 requires 1000 bytes.
@@ -31,7 +31,7 @@ pub(crate) struct Session<'a> {
     stream: BufReader<Box<dyn Duplex>>,
     /// The acceptor for STARTTLS; `None` if it is not offered or is already in use.
     tls: Option<TlsAcceptor>,
-    post_office: &'a PostOffice,
+    post_office: &'a SmtpState,
     logged_in: bool,
     from: Option<String>,
     to: Vec<String>,
@@ -48,7 +48,7 @@ impl<'a> Session<'a> {
     pub(crate) fn new(
         stream: Box<dyn Duplex>,
         tls: Option<TlsAcceptor>,
-        post_office: &'a PostOffice,
+        post_office: &'a SmtpState,
     ) -> Self {
         Self {
             stream: BufReader::new(stream),

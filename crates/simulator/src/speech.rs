@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::act::WriteKind;
 use crate::clouds;
-use crate::latency_profile::Manner;
+use crate::latency_profile::ResponseProfile;
 use crate::request::Request;
 use crate::websocket;
 use llmwatch_core::model::Timestamp;
@@ -203,7 +203,7 @@ impl Completion {
     pub(crate) fn new(
         request: &Request,
         asked: &Value,
-        manner: &Manner,
+        profile: &ResponseProfile,
         now: Timestamp,
         rng: &mut Rng,
     ) -> Self {
@@ -214,8 +214,8 @@ impl Completion {
             model: model(&request.path, asked)
                 .unwrap_or("gpt-simulated")
                 .to_owned(),
-            pieces: pieces(&manner.answer, manner.tokens),
-            finish_reason: manner.finish_reason.clone(),
+            pieces: pieces(&profile.answer, profile.tokens),
+            finish_reason: profile.finish_reason.clone(),
             streaming: asked["stream"] == true
                 || request.path.ends_with("/converse-stream")
                 || request.path.ends_with(":streamGenerateContent")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de::Error};
 use toml::Spanned;
 
-use crate::latency_profile::{Manner, tokens};
+use crate::latency_profile::{ResponseProfile, tokens};
 use crate::preset::Preset;
 use crate::quantity::{some_duration, some_size};
 use crate::reply::{Reply, ResetAt};
@@ -19,7 +19,7 @@ use crate::status_page::Notice;
 pub(crate) struct WrittenScenario {
     pub(crate) seed: u64,
     pub(crate) api_key: Option<String>,
-    pub(crate) healthy: Manner,
+    pub(crate) healthy: ResponseProfile,
     pub(crate) rule: Vec<Spanned<WrittenRule>>,
     pub(crate) status_page: Vec<Notice>,
 }
@@ -109,7 +109,7 @@ impl Rule {
                     .to_owned(),
             );
         }
-        let manner = MannerChanges {
+        let profile = MannerChanges {
             headers_after: written.headers_after,
             first_token_after: written.first_token_after,
             token_gap: written.token_gap,
@@ -125,7 +125,7 @@ impl Rule {
             ramp: written.ramp,
             fault,
             headers: written.response_headers,
-            manner,
+            profile,
         })
     }
 }

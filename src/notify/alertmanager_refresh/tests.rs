@@ -12,14 +12,14 @@ use super::*;
 use crate::clock;
 use crate::config::{self, Environment};
 use crate::store::{Commit, DeliveryOutcome, IncidentRow, Store};
-use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Outgoing;
 use llmwatch_simulator::WebhookSink;
 
 /// An incident that `channel` was notified of.
 fn record_sent(store: &Store, channel: &str, kind: NoticeKind, open: bool) {
-    let notice = specimen(
+    let notice = sample_notice(
         kind,
         Uuid::now_v7(),
         "fra1",

@@ -175,7 +175,7 @@ impl SharedStore {
         error: Option<&str>,
         fallback: Option<&str>,
     ) -> Result<(), SharedError> {
-        let made = Made {
+        let made = SharedAttempt {
             pending,
             attempted,
             wait,
@@ -492,7 +492,7 @@ fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {
 }
 
 /// A delivery attempt to record.
-struct Made<'a> {
+struct SharedAttempt<'a> {
     pending: &'a Pending,
     attempted: DeliveryOutcome,
     wait: Duration,
@@ -501,7 +501,10 @@ struct Made<'a> {
     fallback: Option<&'a str>,
 }
 
-async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgres::Error> {
+async fn record(
+    client: &mut Client,
+    made: &SharedAttempt<'_>,
+) -> Result<(), tokio_postgres::Error> {
     let pending = made.pending;
     let state = match made.attempted {
         DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => "sent",

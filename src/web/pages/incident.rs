@@ -113,8 +113,8 @@ struct IncidentPage {
     why: &'static str,
     endpoints: Vec<(EndpointName, bool)>,
     faults: Vec<(String, u32, &'static str)>,
-    first: Vec<Bad>,
-    samples: Vec<Bad>,
+    first: Vec<FailedProbe>,
+    samples: Vec<FailedProbe>,
     alternatives: Vec<(String, String)>,
     names: String,
     official: Option<(String, Option<String>)>,
@@ -138,7 +138,7 @@ struct Moment {
 }
 
 /// A failed or slow probe.
-struct Bad {
+struct FailedProbe {
     at: Timestamp,
     endpoint: EndpointName,
     what: String,
@@ -250,14 +250,16 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
         .collect();
     let last = evidence.samples.iter();
     let is_first = |at: Timestamp| first.iter().any(|f| f.started_at == at);
-    let samples = last.filter(|s| !is_first(s.started_at)).map(|s| Bad {
-        at: s.started_at,
-        endpoint: s.endpoint.clone(),
-        what: what(s.fault, locale),
-        status: s.http_status,
-        request_id: s.request_id.clone(),
-        error: s.error.clone(),
-    });
+    let samples = last
+        .filter(|s| !is_first(s.started_at))
+        .map(|s| FailedProbe {
+            at: s.started_at,
+            endpoint: s.endpoint.clone(),
+            what: what(s.fault, locale),
+            status: s.http_status,
+            request_id: s.request_id.clone(),
+            error: s.error.clone(),
+        });
     let known = |name: &EndpointName| snapshot.endpoints.iter().any(|e| e.name == *name);
     let alternatives = if open {
         snapshot.alternatives(&incident.endpoints)
@@ -314,8 +316,8 @@ fn what(fault: Option<Fault>, locale: &Locale) -> String {
     )
 }
 
-fn bad(sample: &Sample, locale: &Locale) -> Bad {
-    Bad {
+fn bad(sample: &Sample, locale: &Locale) -> FailedProbe {
+    FailedProbe {
         at: sample.started_at,
         endpoint: sample.endpoint.clone(),
         what: what(sample.fault, locale),

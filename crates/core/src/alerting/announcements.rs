@@ -4,7 +4,7 @@
 use super::context::TickContext;
 use super::{NotificationScheduler, stable_id};
 use crate::config::Channel;
-use crate::config::matchers::{ends_by_message, wants_type};
+use crate::config::matchers::{requires_explicit_resolve, wants_type};
 use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{Notice, NoticeKind, Outgoing};
@@ -41,7 +41,7 @@ impl NotificationScheduler {
                 continue;
             }
             if *kind == NoticeKind::Advice {
-                self.counsels
+                self.advice_batches
                     .entry(channel.name.clone())
                     .or_default()
                     .add(announcement);
@@ -65,7 +65,7 @@ impl NotificationScheduler {
                 .max(context.quiet_until(channel, is_urgent));
             // A channel that never received the opening message gets one message that covers both.
             let supersedes_opening =
-                condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
+                condition.as_ref().is_some_and(|c| c.over) && !requires_explicit_resolve(channel);
             outgoing.push(Outgoing {
                 channel: channel.name.clone(),
                 not_before,
@@ -82,11 +82,11 @@ impl NotificationScheduler {
         context: &TickContext<'_>,
         outgoing: &mut Vec<Outgoing>,
     ) {
-        let batch = self.counsels.get(&channel.name);
+        let batch = self.advice_batches.get(&channel.name);
         if !batch.is_some_and(|b| b.is_due(context.now, channel.filters.group_wait)) {
             return;
         }
-        let Some(batch) = self.counsels.remove(&channel.name) else {
+        let Some(batch) = self.advice_batches.remove(&channel.name) else {
             return;
         };
         self.changed = true;

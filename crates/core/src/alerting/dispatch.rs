@@ -13,7 +13,9 @@ use super::context::TickContext;
 use super::rate_limiter::{Digest, RateLimiter};
 use super::{Case, NotificationScheduler, stable_id};
 use crate::config::Channel;
-use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
+use crate::config::matchers::{
+    concerns, is_stateful_receiver, requires_explicit_resolve, wants_type,
+};
 use crate::message::values::Locale;
 use crate::model::{IncidentState, Notice, NoticeKind, Outgoing};
 
@@ -78,7 +80,7 @@ impl NotificationScheduler {
     /// Reports whether so many incidents begin at once that one digest is clearer. Stateful
     /// receivers always get each incident.
     fn is_storm(&self, channel: &Channel, context: &TickContext<'_>, concerned: &[Uuid]) -> bool {
-        if is_machine(channel) {
+        if is_stateful_receiver(channel) {
             return false;
         }
         let mut due = 0;
@@ -209,7 +211,7 @@ impl Turn<'_> {
             }
         }
         state.record_sent(kind, id, now, incident, delivery);
-        let says_the_end = delivery == Delivery::Single && !ends_by_message(self.channel);
+        let says_the_end = delivery == Delivery::Single && !requires_explicit_resolve(self.channel);
         if says_the_end && kind == NoticeKind::Opened {
             state.skip_resolved();
         }
@@ -218,7 +220,7 @@ impl Turn<'_> {
     fn delivery(&self, state: &ChannelState, kind: NoticeKind) -> Delivery {
         if !wants_type(&self.channel.filters, kind) {
             Delivery::Unwanted
-        } else if is_machine(self.channel) {
+        } else if is_stateful_receiver(self.channel) {
             Delivery::Single
         } else if self.is_storm || state.in_digest() || !self.limiter.has_room() {
             Delivery::Digest

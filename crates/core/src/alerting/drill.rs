@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::context::TickContext;
 use super::{NotificationScheduler, stable_id};
-use crate::config::matchers::is_machine;
+use crate::config::matchers::is_stateful_receiver;
 use crate::config::{Channel, Config};
 use crate::message::incident as narrator;
 use crate::message::monitor_notice;
@@ -214,7 +214,7 @@ fn messages_to(
     document: &Document,
     context: &TickContext<'_>,
 ) -> Vec<Outgoing> {
-    let is_kept = is_machine(channel);
+    let is_kept = is_stateful_receiver(channel);
     let condition = |over: bool| {
         is_kept.then(|| Condition {
             key: format!("drill/{}", message.drill),

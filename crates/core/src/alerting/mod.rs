@@ -50,7 +50,8 @@ pub struct NotificationScheduler {
     silences: Vec<Silence>,
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
-    counsels: BTreeMap<ChannelName, AdviceBatch>,
+    #[serde(rename = "counsels")]
+    advice_batches: BTreeMap<ChannelName, AdviceBatch>,
     /// Channels announced as failing, and since when they fail.
     failing: BTreeMap<ChannelName, Timestamp>,
     /// Time of the last reported dead letter, by channel.
@@ -321,7 +322,7 @@ impl NotificationScheduler {
         }
         self.send_drills(&context, &mut outgoing);
         let is_channel = |name: &ChannelName| config.channels.iter().any(|c| c.name == *name);
-        self.counsels.retain(|name, _| is_channel(name));
+        self.advice_batches.retain(|name, _| is_channel(name));
         self.cases.retain(|_, case| {
             case.threads.retain(|name, _| is_channel(name));
             case.incident.state == IncidentState::Open || !case.threads.is_empty()
@@ -351,7 +352,7 @@ impl ShiftClock for NotificationScheduler {
         let Self {
             cases,
             paces,
-            counsels,
+            advice_batches,
             failing,
             drills,
             silences: _,
@@ -367,7 +368,7 @@ impl ShiftClock for NotificationScheduler {
         } = self;
         cases.shift_clock(by_ms);
         paces.shift_clock(by_ms);
-        counsels.shift_clock(by_ms);
+        advice_batches.shift_clock(by_ms);
         failing.shift_clock(by_ms);
         drills.shift_clock(by_ms);
     }

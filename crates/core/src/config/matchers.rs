@@ -67,13 +67,13 @@ impl Silence {
 
 /// Reports whether a receiver keeps its own incidents. Each message changes one there, so none may
 /// be skipped.
-pub fn is_machine(channel: &Channel) -> bool {
-    kind(channel) == Some(WebhookKind::Alertmanager) || ends_by_message(channel)
+pub fn is_stateful_receiver(channel: &Channel) -> bool {
+    kind(channel) == Some(WebhookKind::Alertmanager) || requires_explicit_resolve(channel)
 }
 
 /// Reports whether a receiver keeps an incident open until an explicit resolve. An opening message
 /// that is already resolved must therefore be followed by a resolve message.
-pub fn ends_by_message(channel: &Channel) -> bool {
+pub fn requires_explicit_resolve(channel: &Channel) -> bool {
     matches!(
         kind(channel),
         Some(

@@ -538,7 +538,7 @@ impl Detector {
                 fire = Some(DetectedCause::Slow);
             }
             if fire.is_none() && policy.siblings {
-                fire = self.corroborated(policies, policy, own, failed, lagging, end);
+                fire = self.confirmed_by_siblings(policies, policy, own, failed, lagging, end);
                 fire = fire.filter(|cause| cause.is_slow() || !is_brief);
             }
             if let Some(cause) = fire {
@@ -597,7 +597,7 @@ impl Detector {
     }
 
     /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
-    fn corroborated(
+    fn confirmed_by_siblings(
         &self,
         policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,

@@ -15,7 +15,7 @@ use crate::model::{
 
 /// An endpoint whose failures are caused by another incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Explained {
+pub(super) struct Inhibited {
     /// The causing incident, while it is open.
     pub(super) by: Option<Uuid>,
     /// The detector event; its counts restart once the causing incident resolves.
@@ -24,7 +24,7 @@ pub(super) struct Explained {
     alone_since: Option<Timestamp>,
 }
 
-impl Explained {
+impl Inhibited {
     pub(super) fn status(&self) -> Status {
         let share = f64::from(self.note.k) / f64::from(self.note.n.max(1));
         if !self.note.cause.is_slow() && share >= OUTAGE_SHARE {
@@ -37,7 +37,7 @@ impl Explained {
 
 impl IncidentTracker {
     /// Adds an endpoint to the open incident of something that it depends on, if there is one.
-    pub(super) fn join_cause(
+    pub(super) fn inhibit_by_dependency(
         &mut self,
         note: &DetectorEvent,
         status: Status,
@@ -58,7 +58,7 @@ impl IncidentTracker {
             // failing.
             note.k = note.k.max(note.n.div_ceil(2));
         }
-        let explained = Explained {
+        let explained = Inhibited {
             by: Some(open.incident.id),
             note,
             alone_since: None,
@@ -109,7 +109,7 @@ impl IncidentTracker {
 
     /// Counts a sample of an endpoint that is no longer inhibited. Opens its own incident once it
     /// has kept failing for as long as an alert takes.
-    pub(super) fn outlast(
+    pub(super) fn promote_if_still_failing(
         &mut self,
         sample: &Sample,
         around: &impl Environment,
@@ -143,7 +143,7 @@ impl IncidentTracker {
             explained.status(),
         );
         self.explained.remove(&sample.endpoint);
-        if let Some(change) = self.join_cause(&note, status, endpoint, around) {
+        if let Some(change) = self.inhibit_by_dependency(&note, status, endpoint, around) {
             // Another incident is the cause now.
             return Some(change);
         }
@@ -180,7 +180,7 @@ fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool
         && open.bad.iter().any(is_meant)
 }
 
-impl ShiftClock for Explained {
+impl ShiftClock for Inhibited {
     fn shift_clock(&mut self, by_ms: i64) {
         let Self {
             note,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::inhibition::Explained;
+use self::inhibition::Inhibited;
 pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
@@ -50,7 +50,7 @@ pub struct IncidentTracker {
     last_number: u64,
     /// Endpoints whose failures are caused by another incident.
     #[serde(default)]
-    explained: BTreeMap<EndpointName, Explained>,
+    explained: BTreeMap<EndpointName, Inhibited>,
     /// Endpoints whose failures are no longer attributed to the provider, until the detector is
     /// updated.
     #[serde(skip)]
@@ -297,9 +297,9 @@ impl IncidentTracker {
                 DetectorEventKind::Offline | DetectorEventKind::Online => {}
             }
         }
-        changes.extend(self.acquit(sample.ended_at(), around));
+        changes.extend(self.revert_to_account(sample.ended_at(), around));
         changes.extend(self.part_ways(sample.ended_at()));
-        changes.extend(self.outlast(sample, around));
+        changes.extend(self.promote_if_still_failing(sample, around));
         let opened: Vec<_> = changes
             .iter()
             .filter(|(c, _)| *c == Change::Opened)
@@ -529,7 +529,7 @@ impl IncidentTracker {
         };
         let Some(place) = self.open.iter().position(same) else {
             if attribution == Attribution::Provider
-                && let Some(change) = self.join_cause(note, status, endpoint, around)
+                && let Some(change) = self.inhibit_by_dependency(note, status, endpoint, around)
             {
                 return Some(change);
             }

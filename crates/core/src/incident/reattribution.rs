@@ -201,7 +201,7 @@ impl IncidentTracker {
     /// Returns incidents to the account once only endpoints remain that are rejected for account
     /// reasons. The others have recovered or another key was accepted, so the provider is not, or
     /// no longer, at fault.
-    pub(super) fn acquit(
+    pub(super) fn revert_to_account(
         &mut self,
         at: Timestamp,
         around: &impl Environment,

@@ -24,7 +24,7 @@ const INCIDENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001
 const MARK: &str = "TEST: ";
 
 /// Returns a sample notice of `kind` at `now`, about a made-up outage.
-pub fn specimen(
+pub fn sample_notice(
     kind: NoticeKind,
     id: Uuid,
     location: &str,

@@ -45,7 +45,7 @@ impl MonitorState {
 
     /// Returns the siblings to recheck now because a key that worked until now is rejected. If
     /// theirs is too, it is hardly the account's fault.
-    pub(super) fn witnesses(
+    pub(super) fn siblings_to_recheck(
         &self,
         endpoint: &Endpoint,
         sample: &Sample,

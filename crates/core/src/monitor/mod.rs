@@ -27,7 +27,7 @@ pub use self::recent::Recent;
 pub use self::rehearsal::rehearse;
 use self::vendor_feed::feeds_about;
 use crate::alerting::maintenance::{self, Active};
-use crate::config::matchers::{EndpointScope, ends_by_message, wants_type};
+use crate::config::matchers::{EndpointScope, requires_explicit_resolve, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::detect::early_warning::Advisor;
 use crate::detect::{
@@ -356,7 +356,7 @@ impl MonitorState {
         );
         step.recheck(verdict.rechecks);
         if sample.attribution == Some(Attribution::Account) {
-            step.recheck(self.witnesses(&endpoint, &sample));
+            step.recheck(self.siblings_to_recheck(&endpoint, &sample));
         }
         step.record(Record::Sample(Box::new(sample.clone())));
         for blip in verdict.blips {
@@ -859,8 +859,8 @@ impl MonitorState {
     /// resolved. People know when it is midnight.
     fn budget_reset(&self, at: Timestamp) -> Announcement {
         let channels = self.config.channels.iter();
-        let keepers =
-            channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeKind::Budget));
+        let keepers = channels
+            .filter(|c| requires_explicit_resolve(c) && wants_type(&c.filters, NoticeKind::Budget));
         let only = keepers.map(|c| c.name.clone()).collect();
         monitor_notice::budget_reset(&self.config.monitor.location, only, at, &self.locale())
     }

@@ -307,7 +307,7 @@ const PRICES: &[(&str, f64, f64)] = &[
 
 /// When models are shut down whose providers do not say so in an API, and the successor that the vendor names: of Azure from
 /// the public price list of `LiteLLM` (`model_prices_and_context_window.json`), read on 2026-11-23; of Gemini from
-/// <https://ai.google.dev/gemini-api/docs/deprecations>, read on 2026-11-30.
+/// <https://ai.google.dev/gemini-api/docs/deprecations>, as others quoted it on 2026-11-10.
 const SHUTDOWNS: &[(Provider, &str, &str, Option<&str>)] = &[
     (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11", None),
     (Provider::AzureOpenAi, "gpt-5.6-luna", "2028-01-11", None),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::shorten::shorten;
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::message::render::clean;
 use crate::model::{Incident, NoticeKind, Secret, Timestamp};
 
@@ -21,16 +21,16 @@ const OWN_LIFE: Duration = Duration::from_hours(1);
 /// the alert's link.
 const ANNOTATION: usize = 600;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let alerts = match &material.notice.incident {
-        Some(incident) => of_incident(material, incident),
-        None => vec![of_monitor(material)],
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let alerts = match &input.notice.incident {
+        Some(incident) => of_incident(input, incident),
+        None => vec![of_monitor(input)],
     };
-    Call::json(Secret::new(material.url("/api/v2/alerts")), &json!(alerts))
+    Call::json(Secret::new(input.url("/api/v2/alerts")), &json!(alerts))
 }
 
-fn of_monitor(material: &Material<'_>) -> Value {
-    let name = match material.notice.kind {
+fn of_monitor(input: &FormatInput<'_>) -> Value {
+    let name = match input.notice.kind {
         NoticeKind::Offline | NoticeKind::Online => "LlmwatchOffline",
         NoticeKind::Budget => "LlmwatchBudgetSpent",
         NoticeKind::Store => "LlmwatchStore",
@@ -41,8 +41,8 @@ fn of_monitor(material: &Material<'_>) -> Value {
         _ => "LlmwatchMonitor",
     };
     // No severity label: the resolve of a condition must have the same labels as its opening.
-    let mut labels = json!({"alertname": name, "location": clean(&material.notice.location)});
-    if let Some((_, about)) = material
+    let mut labels = json!({"alertname": name, "location": clean(&input.notice.location)});
+    if let Some((_, about)) = input
         .notice
         .condition
         .as_ref()
@@ -50,16 +50,16 @@ fn of_monitor(material: &Material<'_>) -> Value {
     {
         labels["about"] = json!(clean(about));
     }
-    let (starts, now) = (material.notice.decided_at, material.context.now);
-    let ends = if material.is_over() {
+    let (starts, now) = (input.notice.decided_at, input.context.now);
+    let ends = if input.is_over() {
         now.max(starts)
     } else {
         now + OWN_LIFE
     };
-    alert(material, &labels, starts, ends)
+    alert(input, &labels, starts, ends)
 }
 
-fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
+fn of_incident(input: &FormatInput<'_>, incident: &Incident) -> Vec<Value> {
     // Labels must not change during an incident, because another label set is another alert.
     // Severity is the exception, because routes match on it. When the severity rises, the milder
     // alert is resolved.
@@ -70,13 +70,13 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
             "number": incident.number.to_string(),
             "provider": clean(&incident.provider),
             "attribution": incident.attribution,
-            "location": clean(&material.notice.location),
+            "location": clean(&input.notice.location),
             "severity": severity,
         })
     };
-    let now = material.context.now;
+    let now = input.context.now;
     let starts = incident.started_at;
-    let is_over = material.notice.kind == NoticeKind::Resolved;
+    let is_over = input.notice.kind == NoticeKind::Resolved;
     let ends = match incident.resolved_at {
         Some(at) if is_over => at.max(starts),
         _ => now + LIFE,
@@ -84,17 +84,12 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     // An incident that was resolved before it could be notified is sent as firing, because
     // Alertmanager never notifies about an alert that arrives resolved. Its text says that it is
     // over, and it expires by itself.
-    let mut alerts = vec![alert(
-        material,
-        &labels(word(material.urgency())),
-        starts,
-        ends,
-    )];
+    let mut alerts = vec![alert(input, &labels(word(input.urgency())), starts, ends)];
     // Resolve the milder alert. An incident reattributed to the account has low urgency, so it
     // still is that alert.
-    if material.notice.kind == NoticeKind::Escalated && material.urgency() == Urgency::High {
+    if input.notice.kind == NoticeKind::Escalated && input.urgency() == Urgency::High {
         alerts.push(alert(
-            material,
+            input,
             &labels(word(Urgency::Low)),
             starts,
             now.max(starts),
@@ -111,8 +106,8 @@ fn word(severity: Urgency) -> &'static str {
     }
 }
 
-fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
-    let message = &material.message;
+fn alert(input: &FormatInput<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
+    let message = &input.message;
     let text: Vec<_> = message
         .paragraphs()
         .iter()
@@ -127,7 +122,7 @@ fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Times
         "startsAt": starts,
         "endsAt": ends,
     });
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         alert["generatorURL"] = json!(url);
     }
     alert

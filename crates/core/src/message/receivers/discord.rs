@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::shorten::{escaped, length};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 
 const CONTENT: usize = 2000;
 const TITLE: usize = 256;
@@ -16,8 +16,8 @@ const FOOTER: usize = 300;
 /// The limit for all texts of an embed together.
 const TOTAL: usize = 6000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let title = escaped(&message.headline, TITLE, character);
     let footer = escaped(&message.footer, FOOTER, |c, out| out.push(c));
     let mut description = String::new();
@@ -44,11 +44,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "title": title,
         "description": description,
         "color": color,
-        "timestamp": material.notice.decided_at,
+        "timestamp": input.notice.decided_at,
         "fields": fields,
         "footer": {"text": footer},
     });
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         embed["url"] = json!(url);
     }
     let body = json!({
@@ -56,7 +56,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "embeds": [embed],
         "allowed_mentions": {"parse": []},
     });
-    Call::json(material.webhook.url.clone(), &body)
+    Call::json(input.webhook.url.clone(), &body)
 }
 
 /// Escapes Discord's Markdown, mentions and links.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::shorten::{escaped, shorten};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::model::Secret;
 
 const TEXT: usize = 4096;
@@ -20,8 +20,8 @@ const URL: usize = 2000;
 /// long, because a unit can be three bytes.
 const PARAGRAPHS: [usize; 5] = [2000, 1000, 500, 250, 60];
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let written = material.webhook.url.expose();
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let written = input.webhook.url.expose();
     let url = Url::parse(written).map_or_else(
         |_| written.to_owned(),
         |mut url| {
@@ -31,12 +31,12 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         },
     );
     let [longest, shorter @ ..] = PARAGRAPHS;
-    let mut body = message(material, longest);
+    let mut body = message(input, longest);
     for limit in shorter {
         if body.to_string().len() <= MESSAGE {
             break;
         }
-        body = message(material, limit);
+        body = message(input, limit);
     }
     while body.to_string().len() > MESSAGE && drop_paragraph(&mut body) {}
     Call::json(Secret::new(url), &body)
@@ -55,8 +55,8 @@ fn drop_paragraph(body: &mut Value) -> bool {
 }
 
 /// Builds the message with paragraphs of at most `limit` units each.
-fn message(material: &Material<'_>, limit: usize) -> Value {
-    let message = &material.message;
+fn message(input: &FormatInput<'_>, limit: usize) -> Value {
+    let message = &input.message;
     let mut widgets: Vec<_> = message
         .paragraphs()
         .iter()
@@ -77,8 +77,8 @@ fn message(material: &Material<'_>, limit: usize) -> Value {
     }
     json!({
         "text": escaped(&message.subject, TEXT.min(limit * 4), literal),
-        "cardsV2": [{"cardId": material.notice.id, "card": {"sections": [{"widgets": widgets}]}}],
-        "thread": {"threadKey": shorten(&material.dedup_key(), THREAD_KEY)},
+        "cardsV2": [{"cardId": input.notice.id, "card": {"sections": [{"widgets": widgets}]}}],
+        "thread": {"threadKey": shorten(&input.dedup_key(), THREAD_KEY)},
     })
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Map, json};
 
 use super::shorten::{escaped, shorten};
-use super::{Call, Material, parted};
+use super::{Call, FormatInput, escape_markdown};
 use crate::message::render::clean;
 use crate::model::Secret;
 
@@ -16,9 +16,9 @@ const TITLE: usize = 250;
 const DESCRIPTION: usize = 10_000;
 const METADATA: usize = 500;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
     let mut metadata = Map::new();
-    if let Some(incident) = &material.notice.incident {
+    if let Some(incident) = &input.notice.incident {
         for (name, value) in [
             ("provider", incident.provider.to_string()),
             ("endpoints", incident.endpoints.join(", ")),
@@ -30,16 +30,16 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         }
     }
     let mut body = json!({
-        "title": shorten(&material.message.subject, TITLE),
-        "description": escaped(&material.text("\n\n"), DESCRIPTION, parted),
-        "deduplication_key": material.dedup_key(),
-        "status": if material.is_over() { "resolved" } else { "firing" },
+        "title": shorten(&input.message.subject, TITLE),
+        "description": escaped(&input.text("\n\n"), DESCRIPTION, escape_markdown),
+        "deduplication_key": input.dedup_key(),
+        "status": if input.is_over() { "resolved" } else { "firing" },
         "metadata": metadata,
     });
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         body["source_url"] = json!(url);
     }
-    let path = format!("/v2/alert_events/http/{}", material.key("source"));
-    Call::json(Secret::new(material.url(&path)), &body)
-        .with_header("authorization", format!("Bearer {}", material.key("token")))
+    let path = format!("/v2/alert_events/http/{}", input.key("source"));
+    Call::json(Secret::new(input.url(&path)), &body)
+        .with_header("authorization", format!("Bearer {}", input.key("token")))
 }

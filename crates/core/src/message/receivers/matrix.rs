@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::shorten::{escaped, fitting, shorten_bytes};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::model::Secret;
 
 /// An event is limited to 65,536 bytes, including what the server adds. JSON escapes take up to six
@@ -16,8 +16,8 @@ const TEXT: usize = 6000;
 const HTML: usize = 12_000;
 const PARAGRAPH: usize = 2000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut html = vec![format!(
         "<strong>{}</strong>",
         escaped(&message.subject, PARAGRAPH, character)
@@ -29,10 +29,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             escaped(text, PARAGRAPH, character)
         )
     }));
-    let link = material
+    let link = input
         .link()
         .map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
-    let text = format!("{}\n\n{}", message.subject, material.text("\n\n"));
+    let text = format!("{}\n\n{}", message.subject, input.text("\n\n"));
     let body = json!({
         "msgtype": "m.text",
         "body": shorten_bytes(&text, TEXT),
@@ -41,14 +41,14 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         // Disable mentions, whatever the text contains.
         "m.mentions": {},
     });
-    let id = material.notice.id.to_string();
-    Call::json(address(material, &id), &body)
+    let id = input.notice.id.to_string();
+    Call::json(address(input, &id), &body)
         .with_method("PUT")
-        .with_header("authorization", format!("Bearer {}", material.key("token")))
+        .with_header("authorization", format!("Bearer {}", input.key("token")))
 }
 
-fn address(material: &Material<'_>, id: &str) -> Secret {
-    let written = &material.webhook.url;
+fn address(input: &FormatInput<'_>, id: &str) -> Secret {
+    let written = &input.webhook.url;
     let Ok(mut url) = Url::parse(written.expose()) else {
         return written.clone();
     };
@@ -57,7 +57,7 @@ fn address(material: &Material<'_>, id: &str) -> Secret {
         "client",
         "v3",
         "rooms",
-        material.key("room"),
+        input.key("room"),
         "send",
         "m.room.message",
         id,

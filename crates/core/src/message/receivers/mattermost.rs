@@ -5,14 +5,14 @@
 use serde_json::json;
 
 use super::shorten::{escaped, fitting};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 
 /// The maximum length of a post.
 const POST: usize = 16_383;
 const PARAGRAPH: usize = 3000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut parts = vec![format!(
         "#### {}",
         escaped(&message.subject, PARAGRAPH, character)
@@ -22,17 +22,17 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             format!("**{heading}**\n{}", escaped(text, PARAGRAPH, character))
         }),
     );
-    let link = material
+    let link = input
         .link()
         .map(|url| format!("<{}>", escaped(url, 1000, link_character)));
     let mut body = json!({
         "text": fitting(&parts, link.as_deref(), "\n\n", POST),
         "username": "llmwatch",
     });
-    if !material.key("channel").is_empty() {
-        body["channel"] = json!(material.key("channel"));
+    if !input.key("channel").is_empty() {
+        body["channel"] = json!(input.key("channel"));
     }
-    Call::json(material.webhook.url.clone(), &body)
+    Call::json(input.webhook.url.clone(), &body)
 }
 
 /// Escapes Mattermost's Markdown. Some characters accept a backslash; Mattermost shows the

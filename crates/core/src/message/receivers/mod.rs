@@ -47,7 +47,7 @@ pub struct Call {
 }
 
 /// The input of a receiver's format.
-struct Material<'a> {
+struct FormatInput<'a> {
     webhook: &'a Webhook,
     notice: &'a Notice,
     context: RenderContext<'a>,
@@ -56,7 +56,7 @@ struct Material<'a> {
 
 /// Builds the request that sends `notice` to the receiver of `webhook`.
 pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> Call {
-    let material = Material {
+    let input = FormatInput {
         webhook,
         notice,
         context,
@@ -67,28 +67,28 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> C
         WebhookKind::Json | WebhookKind::Exec => {
             Call::json(webhook.url.clone(), &render::json(notice, context))
         }
-        WebhookKind::Slack => slack::call(&material),
-        WebhookKind::Discord => discord::call(&material),
-        WebhookKind::Teams => teams::call(&material),
-        WebhookKind::Telegram => telegram::call(&material),
-        WebhookKind::Ntfy => ntfy::call(&material),
-        WebhookKind::Pagerduty => pagerduty::call(&material),
+        WebhookKind::Slack => slack::call(&input),
+        WebhookKind::Discord => discord::call(&input),
+        WebhookKind::Teams => teams::call(&input),
+        WebhookKind::Telegram => telegram::call(&input),
+        WebhookKind::Ntfy => ntfy::call(&input),
+        WebhookKind::Pagerduty => pagerduty::call(&input),
         // Jira Service Management has the same API as Opsgenie.
-        WebhookKind::Opsgenie | WebhookKind::Jsm => opsgenie::call(&material),
-        WebhookKind::Alertmanager => alertmanager::call(&material),
-        WebhookKind::GoogleChat => google_chat::call(&material),
-        WebhookKind::Mattermost => mattermost::call(&material),
-        WebhookKind::Pushover => pushover::call(&material),
-        WebhookKind::Template => template::call(&material),
-        WebhookKind::Matrix => matrix::call(&material),
-        WebhookKind::Signal => signal::call(&material),
-        WebhookKind::Twilio => twilio::call(&material),
-        WebhookKind::Rocketchat => rocketchat::call(&material),
-        WebhookKind::Zulip => zulip::call(&material),
-        WebhookKind::Webex => webex::call(&material),
-        WebhookKind::Gotify => gotify::call(&material),
-        WebhookKind::IncidentIo => incident_io::call(&material),
-        WebhookKind::SplunkOncall => splunk_oncall::call(&material),
+        WebhookKind::Opsgenie | WebhookKind::Jsm => opsgenie::call(&input),
+        WebhookKind::Alertmanager => alertmanager::call(&input),
+        WebhookKind::GoogleChat => google_chat::call(&input),
+        WebhookKind::Mattermost => mattermost::call(&input),
+        WebhookKind::Pushover => pushover::call(&input),
+        WebhookKind::Template => template::call(&input),
+        WebhookKind::Matrix => matrix::call(&input),
+        WebhookKind::Signal => signal::call(&input),
+        WebhookKind::Twilio => twilio::call(&input),
+        WebhookKind::Rocketchat => rocketchat::call(&input),
+        WebhookKind::Zulip => zulip::call(&input),
+        WebhookKind::Webex => webex::call(&input),
+        WebhookKind::Gotify => gotify::call(&input),
+        WebhookKind::IncidentIo => incident_io::call(&input),
+        WebhookKind::SplunkOncall => splunk_oncall::call(&input),
     }
 }
 
@@ -135,7 +135,7 @@ impl Call {
     }
 }
 
-impl Material<'_> {
+impl FormatInput<'_> {
     /// Returns a key of this kind; empty if it is not set.
     fn key(&self, name: &str) -> &str {
         self.webhook.key(name)
@@ -202,7 +202,7 @@ impl Material<'_> {
 
 /// Escapes a character for Markdown without a reliable escape syntax. An invisible word joiner
 /// after it keeps it from starting a format, mention, link or emoji.
-fn parted(c: char, out: &mut String) {
+fn escape_markdown(c: char, out: &mut String) {
     out.push(c);
     if matches!(
         c,

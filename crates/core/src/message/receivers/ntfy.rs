@@ -6,7 +6,7 @@ use serde_json::json;
 use url::Url;
 
 use super::shorten::{shorten, shorten_bytes};
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::message::render::Tag;
 use crate::message::severity::Severity;
 use crate::model::Secret;
@@ -15,20 +15,22 @@ const TITLE: usize = 250;
 /// The maximum message size, in bytes; ntfy turns a longer one into an attachment.
 const MESSAGE: usize = 4096;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let text: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
-    let priority = material.key("priority").parse().unwrap_or(
-        match (material.urgency(), material.is_over()) {
-            (_, true) | (Urgency::Info, _) => 3,
-            (Urgency::High, _) => 5,
-            (Urgency::Low, _) => 4,
-        },
-    );
+    let priority =
+        input
+            .key("priority")
+            .parse()
+            .unwrap_or(match (input.urgency(), input.is_over()) {
+                (_, true) | (Urgency::Info, _) => 3,
+                (Urgency::High, _) => 5,
+                (Urgency::Low, _) => 4,
+            });
     let tag = match message.tag {
         Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "rotating_light",
         Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
@@ -38,7 +40,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Tag::Official => "information_source",
         Tag::Test | Tag::Drill => "test_tube",
     };
-    let (url, topic) = address(material);
+    let (url, topic) = address(input);
     let mut body = json!({
         "topic": topic,
         "title": shorten(&message.subject, TITLE),
@@ -46,11 +48,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "priority": priority,
         "tags": [tag],
     });
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         body["click"] = json!(url);
     }
     let call = Call::json(Secret::new(url), &body);
-    match material.key("token") {
+    match input.key("token") {
         "" => call,
         token => call.with_header("authorization", format!("Bearer {token}")),
     }
@@ -58,9 +60,9 @@ pub(super) fn call(material: &Material<'_>) -> Call {
 
 /// Returns the server's root URL, which accepts JSON, and the topic. The topic is either configured
 /// or the last path segment of the URL.
-fn address(material: &Material<'_>) -> (String, String) {
-    let written = material.webhook.url.expose();
-    let topic = material.key("topic").to_owned();
+fn address(input: &FormatInput<'_>) -> (String, String) {
+    let written = input.webhook.url.expose();
+    let topic = input.key("topic").to_owned();
     match Url::parse(written) {
         Ok(mut url) if topic.is_empty() => {
             let path = url.path().trim_matches('/').to_owned();

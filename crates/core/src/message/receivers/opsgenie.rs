@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use url::Url;
 
 use super::shorten::shorten;
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
@@ -23,31 +23,31 @@ const ALIAS: usize = 512;
 /// All details together are limited to 8000 characters.
 const DETAIL: usize = 500;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
-    let alias = shorten(&material.dedup_key(), ALIAS);
-    let alerts = material.url("/v2/alerts");
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
+    let alias = shorten(&input.dedup_key(), ALIAS);
+    let alerts = input.url("/v2/alerts");
     let text: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
     let text = format!("{}\n\n{}", message.subject, text.join("\n\n"));
-    let (url, body) = if material.is_over() || material.notice.kind == NoticeKind::Updated {
-        let action = if material.is_over() { "close" } else { "notes" };
+    let (url, body) = if input.is_over() || input.notice.kind == NoticeKind::Updated {
+        let action = if input.is_over() { "close" } else { "notes" };
         (
             below(&alerts, &alias, action),
             json!({"source": "llmwatch", "note": shorten(&text, NOTE)}),
         )
     } else {
-        let priority = match (material.key("priority"), material.urgency()) {
+        let priority = match (input.key("priority"), input.urgency()) {
             ("", Urgency::High) => "P1",
             ("", Urgency::Low) => "P3",
             ("", Urgency::Info) => "P5",
             (written, _) => written,
         };
         let mut details = Map::new();
-        if let Some(incident) = &material.notice.incident {
+        if let Some(incident) = &input.notice.incident {
             for (name, value) in [
                 ("provider", incident.provider.to_string()),
                 ("endpoints", incident.endpoints.join(", ")),
@@ -58,7 +58,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
                 details.insert(name.to_owned(), json!(shorten(&clean(&value), DETAIL)));
             }
         }
-        if let Some(url) = material.link() {
+        if let Some(url) = input.link() {
             details.insert("url".to_owned(), json!(shorten(url, DETAIL)));
         }
         let body = json!({
@@ -67,14 +67,14 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             "description": shorten(&text, DESCRIPTION),
             "priority": priority,
             "source": "llmwatch",
-            "entity": shorten(&clean(&material.notice.subject), ALIAS),
+            "entity": shorten(&clean(&input.notice.subject), ALIAS),
             "tags": ["llmwatch"],
             "details": details,
         });
         (alerts, body)
     };
-    let key = match material.key("api_key") {
-        "" => material.key("token"),
+    let key = match input.key("api_key") {
+        "" => input.key("token"),
         key => key,
     };
     Call::json(Secret::new(url), &body).with_header("authorization", format!("GenieKey {key}"))

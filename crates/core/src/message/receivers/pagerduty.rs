@@ -5,7 +5,7 @@
 use serde_json::{Map, json};
 
 use super::shorten::shorten;
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
@@ -16,23 +16,23 @@ const SUMMARY: usize = 1024;
 const DETAIL: usize = 8000;
 const DEDUP_KEY: usize = 255;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
-    let incident = material.notice.incident.as_ref();
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
+    let incident = input.notice.incident.as_ref();
     let taken = incident.is_some_and(|i| i.acknowledged.is_some());
-    let action = match material.notice.kind {
-        _ if material.is_over() => "resolve",
+    let action = match input.notice.kind {
+        _ if input.is_over() => "resolve",
         // Somebody has acknowledged the incident; do not trigger it again.
         NoticeKind::Updated | NoticeKind::Reminder if taken => "acknowledge",
         _ => "trigger",
     };
-    let severity = match material.urgency() {
+    let severity = match input.urgency() {
         Urgency::High => "critical",
         Urgency::Low => "warning",
         Urgency::Info => "info",
     };
     // An opening has the start time of the incident; later events have their own.
-    let began = incident.filter(|_| material.notice.kind == NoticeKind::Opened);
+    let began = incident.filter(|_| input.notice.kind == NoticeKind::Opened);
     let details: Map<_, _> = message
         .paragraphs()
         .iter()
@@ -40,9 +40,9 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         .collect();
     let mut payload = json!({
         "summary": shorten(&message.subject, SUMMARY),
-        "source": clean(&material.notice.location),
+        "source": clean(&input.notice.location),
         "severity": severity,
-        "timestamp": began.map_or(material.notice.decided_at, |i| i.started_at),
+        "timestamp": began.map_or(input.notice.decided_at, |i| i.started_at),
         "custom_details": details,
     });
     if let Some(incident) = incident {
@@ -56,15 +56,15 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         .map(|(name, url)| json!({"href": url, "text": name}))
         .collect();
     let mut body = json!({
-        "routing_key": material.key("routing_key"),
+        "routing_key": input.key("routing_key"),
         "event_action": action,
-        "dedup_key": shorten(&material.dedup_key(), DEDUP_KEY),
+        "dedup_key": shorten(&input.dedup_key(), DEDUP_KEY),
         "payload": payload,
         "client": "llmwatch",
         "links": links,
     });
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         body["client_url"] = json!(url);
     }
-    Call::json(Secret::new(material.url("/v2/enqueue")), &body)
+    Call::json(Secret::new(input.url("/v2/enqueue")), &body)
 }

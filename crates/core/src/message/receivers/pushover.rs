@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::{fitting, length, shorten};
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::model::Secret;
 
 /// The default base URL.
@@ -18,34 +18,34 @@ const RETRY: u32 = 60;
 /// How long Pushover repeats an emergency, in seconds.
 const EXPIRE: u32 = 3600;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let paragraph =
         |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
     let parts: Vec<_> = message.paragraphs().iter().map(paragraph).collect();
     let priority = match (
-        material.key("priority").parse::<i8>(),
-        material.urgency(),
-        material.is_over(),
+        input.key("priority").parse::<i8>(),
+        input.urgency(),
+        input.is_over(),
     ) {
         (Ok(written), _, false) => written,
         (_, Urgency::High, false) => 1,
         _ => 0,
     };
     let mut body = json!({
-        "token": material.key("token"),
-        "user": material.key("user"),
+        "token": input.key("token"),
+        "user": input.key("user"),
         "title": shorten(&message.subject, TITLE),
         "message": fitting(&parts, None, "\n", MESSAGE),
         "priority": priority,
-        "timestamp": material.notice.decided_at.0.div_euclid(1000),
+        "timestamp": input.notice.decided_at.0.div_euclid(1000),
     });
     if priority == 2 {
         body["retry"] = json!(RETRY);
         body["expire"] = json!(EXPIRE);
     }
-    if let Some(url) = material.link().filter(|url| length(url) <= URL) {
+    if let Some(url) = input.link().filter(|url| length(url) <= URL) {
         body["url"] = json!(url);
     }
-    Call::json(Secret::new(material.url("/1/messages.json")), &body)
+    Call::json(Secret::new(input.url("/1/messages.json")), &body)
 }

@@ -6,33 +6,33 @@
 use serde_json::json;
 
 use super::shorten::{escaped, fitting};
-use super::{Call, Material, parted};
+use super::{Call, FormatInput, escape_markdown};
 
 /// The default of `Message_MaxAllowedSize`.
 const TEXT: usize = 5000;
 const PARAGRAPH: usize = 1500;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut parts = vec![format!(
         "*{}*",
-        escaped(&message.subject, PARAGRAPH, parted)
+        escaped(&message.subject, PARAGRAPH, escape_markdown)
     )];
     parts.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "*{}*\n{}",
-            escaped(heading, 100, parted),
-            escaped(text, PARAGRAPH, parted)
+            escaped(heading, 100, escape_markdown),
+            escaped(text, PARAGRAPH, escape_markdown)
         )
     }));
-    let link = material.link();
+    let link = input.link();
     let mut body = json!({
         "text": fitting(&parts, link, "\n\n", TEXT),
         "alias": "llmwatch",
         "parseUrls": false,
     });
-    if !material.key("channel").is_empty() {
-        body["channel"] = json!(material.key("channel"));
+    if !input.key("channel").is_empty() {
+        body["channel"] = json!(input.key("channel"));
     }
-    Call::json(material.webhook.url.clone(), &body)
+    Call::json(input.webhook.url.clone(), &body)
 }

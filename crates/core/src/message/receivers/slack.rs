@@ -6,15 +6,15 @@
 use serde_json::{Value, json};
 
 use super::shorten::{escaped, shorten};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 
 const HEADER: usize = 150;
 const TEXT: usize = 3000;
 /// Slack allows 50 blocks. A message normally has far fewer.
 const BLOCKS: usize = 48;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut blocks = vec![json!({"type": "header", "text": plain(&message.subject, HEADER)})];
     for (heading, text) in message.paragraphs() {
         blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": format!("*{heading}*")}]}));
@@ -40,10 +40,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "unfurl_links": false,
         "unfurl_media": false,
     });
-    if !material.key("channel").is_empty() {
-        body["channel"] = json!(material.key("channel"));
+    if !input.key("channel").is_empty() {
+        body["channel"] = json!(input.key("channel"));
     }
-    Call::json(material.webhook.url.clone(), &body)
+    Call::json(input.webhook.url.clone(), &body)
 }
 
 fn plain(text: &str, limit: usize) -> Value {

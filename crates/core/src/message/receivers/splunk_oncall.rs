@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::shorten::shorten;
-use super::{Call, Material, Urgency};
+use super::{Call, FormatInput, Urgency};
 use crate::message::render::clean;
 use crate::model::{NoticeKind, Secret};
 
@@ -16,11 +16,11 @@ const ENTITY: usize = 512;
 const NAME: usize = 512;
 const MESSAGE: usize = 20_000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let incident = material.notice.incident.as_ref();
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let incident = input.notice.incident.as_ref();
     let is_taken = incident.is_some_and(|i| i.acknowledged.is_some());
-    let kind = match (material.notice.kind, material.urgency()) {
-        _ if material.is_over() => "RECOVERY",
+    let kind = match (input.notice.kind, input.urgency()) {
+        _ if input.is_over() => "RECOVERY",
         (NoticeKind::Updated | NoticeKind::Reminder, _) if is_taken => "ACKNOWLEDGEMENT",
         (_, Urgency::High) => "CRITICAL",
         (_, Urgency::Low) => "WARNING",
@@ -28,22 +28,22 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     };
     let mut body = json!({
         "message_type": kind,
-        "entity_id": shorten(&material.dedup_key(), ENTITY),
-        "entity_display_name": shorten(&material.message.subject, NAME),
-        "state_message": shorten(&material.text("\n\n"), MESSAGE),
+        "entity_id": shorten(&input.dedup_key(), ENTITY),
+        "entity_display_name": shorten(&input.message.subject, NAME),
+        "state_message": shorten(&input.text("\n\n"), MESSAGE),
         "monitoring_tool": "llmwatch",
-        "host_name": shorten(&clean(&material.notice.location), NAME),
+        "host_name": shorten(&clean(&input.notice.location), NAME),
     });
     if let Some(incident) = incident {
         body["state_start_time"] = json!(incident.started_at.0.div_euclid(1000));
     }
-    if let Some(url) = material.link() {
+    if let Some(url) = input.link() {
         body["alert_url"] = json!(url);
     }
     let path = format!(
         "/integrations/generic/20131114/alert/{}/{}",
-        material.key("api_key"),
-        material.key("routing_key")
+        input.key("api_key"),
+        input.key("routing_key")
     );
-    Call::json(Secret::new(material.url(&path)), &body)
+    Call::json(Secret::new(input.url(&path)), &body)
 }

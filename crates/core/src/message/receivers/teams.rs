@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::shorten::shorten_bytes;
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::message::render::Tag;
 use crate::message::severity::Severity;
 
@@ -15,8 +15,8 @@ const MESSAGE: usize = 28 * 1024;
 /// The maximum paragraph size, in bytes; JSON escaping can make it six times as long.
 const PARAGRAPH: usize = 3000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let color = match message.tag {
         Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "attention",
         Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
@@ -36,16 +36,16 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         );
         body.extend(std::iter::once(heading).chain(lines));
     }
-    let mut message = envelope(&body, material);
+    let mut message = envelope(&body, input);
     while message.to_string().len() > MESSAGE && body.len() > 2 {
         body.pop();
-        message = envelope(&body, material);
+        message = envelope(&body, input);
     }
-    Call::json(material.webhook.url.clone(), &message)
+    Call::json(input.webhook.url.clone(), &message)
 }
 
-fn envelope(body: &[Value], material: &Material<'_>) -> Value {
-    let actions: Vec<_> = material
+fn envelope(body: &[Value], input: &FormatInput<'_>) -> Value {
+    let actions: Vec<_> = input
         .message
         .links
         .iter()
@@ -55,7 +55,7 @@ fn envelope(body: &[Value], material: &Material<'_>) -> Value {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.5",
-        "fallbackText": shorten_bytes(&material.message.subject, PARAGRAPH),
+        "fallbackText": shorten_bytes(&input.message.subject, PARAGRAPH),
         "body": body,
     });
     if !actions.is_empty() {

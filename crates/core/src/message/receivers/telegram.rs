@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::{escaped, fitting};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::model::Secret;
 
 /// The default base URL.
@@ -15,8 +15,8 @@ const MESSAGE: usize = 4096;
 /// The maximum paragraph length, so that one paragraph does not crowd out the others.
 const PARAGRAPH: usize = 1200;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut parts = vec![format!(
         "<b>{}</b>",
         escaped(&message.subject, PARAGRAPH, character)
@@ -28,17 +28,17 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             escaped(text, PARAGRAPH, character)
         )
     }));
-    let link = material
+    let link = input
         .link()
         .map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
     let body = json!({
-        "chat_id": material.key("chat_id"),
+        "chat_id": input.key("chat_id"),
         "text": fitting(&parts, link.as_deref(), "\n\n", MESSAGE),
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": true},
     });
-    let path = format!("/bot{}/sendMessage", material.key("token"));
-    Call::json(Secret::new(material.url(&path)), &body)
+    let path = format!("/bot{}/sendMessage", input.key("token"));
+    Call::json(Secret::new(input.url(&path)), &body)
 }
 
 fn character(c: char, out: &mut String) {

@@ -3,16 +3,16 @@
 
 use serde_json::json;
 
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::config::{Syntax, Template};
 use crate::message::render;
 use crate::model::Secret;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let webhook = material.webhook;
-    let mut values = render::json(material.notice, material.context);
-    values["subject"] = json!(material.message.subject);
-    values["text"] = json!(render::text(material.notice, material.context));
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let webhook = input.webhook;
+    let mut values = render::json(input.notice, input.context);
+    values["subject"] = json!(input.message.subject);
+    values["text"] = json!(render::text(input.notice, input.context));
     let header = |(name, value): &(String, Secret)| {
         // Already validated with the configuration. A value that is not a template is used as is.
         let filled = Template::parse(value.expose(), Syntax::Header).map(|t| t.fill(&values));

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::Serializer;
 
 use super::shorten::{length, shorten};
-use super::{Call, Material};
+use super::{Call, FormatInput};
 use crate::model::Secret;
 
 /// The default base URL.
@@ -16,20 +16,20 @@ pub(super) const ADDRESS: &str = "https://api.twilio.com";
 /// Twilio accepts 1600 characters; this is five segments of Unicode.
 const BODY: usize = 335;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let account = material.key("account_sid");
-    let link = material.link().map(|url| format!("\n{url}"));
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let account = input.key("account_sid");
+    let link = input.link().map(|url| format!("\n{url}"));
     let link = link
         .filter(|link| length(link) < BODY / 2)
         .unwrap_or_default();
-    let text = shorten(&material.message.subject, BODY - length(&link)) + &link;
+    let text = shorten(&input.message.subject, BODY - length(&link)) + &link;
     let body = Serializer::new(String::new())
-        .append_pair("To", material.key("to"))
-        .append_pair("From", material.key("from"))
+        .append_pair("To", input.key("to"))
+        .append_pair("From", input.key("from"))
         .append_pair("Body", &text)
         .finish();
-    let url = material.url(&format!("/2010-04-01/Accounts/{account}/Messages.json"));
-    let login = STANDARD.encode(format!("{account}:{}", material.key("token")));
+    let url = input.url(&format!("/2010-04-01/Accounts/{account}/Messages.json"));
+    let login = STANDARD.encode(format!("{account}:{}", input.key("token")));
     let call = Call {
         content_type: "application/x-www-form-urlencoded".to_owned(),
         body,

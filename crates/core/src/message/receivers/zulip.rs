@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::Serializer;
 
 use super::shorten::{escaped, fitting, shorten};
-use super::{Call, Material, parted};
+use super::{Call, FormatInput, escape_markdown};
 use crate::message::render::clean;
 use crate::model::Secret;
 
@@ -16,20 +16,20 @@ const CONTENT: usize = 10_000;
 const TOPIC: usize = 60;
 const PARAGRAPH: usize = 2000;
 
-pub(super) fn call(material: &Material<'_>) -> Call {
-    let message = &material.message;
+pub(super) fn call(input: &FormatInput<'_>) -> Call {
+    let message = &input.message;
     let mut parts = vec![format!(
         "**{}**",
-        escaped(&message.subject, PARAGRAPH, parted)
+        escaped(&message.subject, PARAGRAPH, escape_markdown)
     )];
     parts.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "**{}**\n{}",
-            escaped(heading, 100, parted),
-            escaped(text, PARAGRAPH, parted)
+            escaped(heading, 100, escape_markdown),
+            escaped(text, PARAGRAPH, escape_markdown)
         )
     }));
-    let topic = match (material.key("topic"), &material.notice.incident) {
+    let topic = match (input.key("topic"), &input.notice.incident) {
         ("", Some(incident)) => format!(
             "Incident {}: {}",
             incident.number,
@@ -40,19 +40,16 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     };
     let body = Serializer::new(String::new())
         .append_pair("type", "stream")
-        .append_pair("to", material.key("channel"))
+        .append_pair("to", input.key("channel"))
         .append_pair("topic", &shorten(&topic, TOPIC))
-        .append_pair(
-            "content",
-            &fitting(&parts, material.link(), "\n\n", CONTENT),
-        )
+        .append_pair("content", &fitting(&parts, input.link(), "\n\n", CONTENT))
         .finish();
-    let login = format!("{}:{}", material.key("user"), material.key("api_key"));
+    let login = format!("{}:{}", input.key("user"), input.key("api_key"));
     let call = Call {
         content_type: "application/x-www-form-urlencoded".to_owned(),
         body,
         ..Call::json(
-            Secret::new(material.url("/api/v1/messages")),
+            Secret::new(input.url("/api/v1/messages")),
             &serde_json::Value::Null,
         )
     };

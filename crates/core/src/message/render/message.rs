@@ -62,7 +62,7 @@ pub(in crate::message) struct Message {
     /// What the provider's status page says, and our lead over it; empty without a status page.
     pub(in crate::message) vendor_status: String,
     /// Endpoints that work instead, best first.
-    pub(in crate::message) alternatives: Vec<Choice>,
+    pub(in crate::message) alternatives: Vec<AlternativeLine>,
     /// A sentence that says that no alternative works.
     pub(in crate::message) no_alternative: String,
     /// The last failed probes, most recent last, as a table.
@@ -81,7 +81,7 @@ pub(in crate::message) struct Message {
 }
 
 /// An alternative that works.
-pub(in crate::message) struct Choice {
+pub(in crate::message) struct AlternativeLine {
     pub(in crate::message) name: String,
     pub(in crate::message) first_token: String,
     pub(in crate::message) availability: String,
@@ -274,7 +274,7 @@ impl Message {
         self.alternatives = notice
             .alternatives
             .iter()
-            .map(|a| Choice {
+            .map(|a| AlternativeLine {
                 name: format!("{} ({})", clean(&a.endpoint), clean(&a.title)),
                 first_token: a
                     .first_token_ms_p50
@@ -306,8 +306,8 @@ impl Message {
     }
 
     /// Formats an alternative on one line.
-    pub(in crate::message) fn choice(&self, choice: &Choice) -> String {
-        let Choice {
+    pub(in crate::message) fn choice(&self, choice: &AlternativeLine) -> String {
+        let AlternativeLine {
             name,
             first_token,
             availability,

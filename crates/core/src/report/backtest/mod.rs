@@ -103,10 +103,10 @@ pub struct Replay {
 }
 
 impl Replay {
-    fn take(&mut self, tale: TraceReplay) {
-        self.watched.push(tale.watched);
-        self.said.extend(tale.said);
-        self.blips.extend(tale.blips);
+    fn take(&mut self, trace_replay: TraceReplay) {
+        self.watched.push(trace_replay.watched);
+        self.said.extend(trace_replay.said);
+        self.blips.extend(trace_replay.blips);
     }
 }
 

@@ -153,7 +153,7 @@ impl Samples {
             .map(|s| (s.name.clone(), s.domain.clone()))
             .collect();
         endpoints.sort();
-        let mut tale = TraceReplay::new(WatchedTrace {
+        let mut trace_replay = TraceReplay::new(WatchedTrace {
             trace: self.trace.clone(),
             interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
             days: (last.unwrap_or(0) - first.unwrap_or(0)) as f64 / 86_400_000.0,
@@ -169,7 +169,7 @@ impl Samples {
                 next_tick: row.end + intervals[row.place],
                 result: row.result.clone(),
             };
-            tale.record(&detector.observe(&policies, &seen));
+            trace_replay.record(&detector.observe(&policies, &seen));
             // As in the daemon: enough account failures in a row reattribute the provider's
             // incident to the account.
             let refused = &mut refusals[row.place];
@@ -178,7 +178,7 @@ impl Samples {
                 && detector.is_failing(&seen.endpoint)
                 && detector.withdraw(&seen.endpoint)
             {
-                tale.said.push(ReplayEvent {
+                trace_replay.said.push(ReplayEvent {
                     trace: self.trace.clone(),
                     t_ms: row.end.0,
                     endpoint: seen.endpoint,
@@ -191,7 +191,7 @@ impl Samples {
             }
         }
         let mut replay = Replay::default();
-        replay.take(tale);
+        replay.take(trace_replay);
         replay
     }
 

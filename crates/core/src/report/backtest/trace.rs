@@ -196,7 +196,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
         all().map(|r| r.at).min().unwrap_or(0),
         all().map(|r| r.at).max().unwrap_or(0),
     );
-    let mut tale = TraceReplay::new(WatchedTrace {
+    let mut trace_replay = TraceReplay::new(WatchedTrace {
         trace: trace.name.clone(),
         interval_ms: trace.interval_ms,
         days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
@@ -228,9 +228,9 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
             }
         }
         runs[i].launch(own);
-        tale.record(&verdict);
+        trace_replay.record(&verdict);
     }
-    replay.take(tale);
+    replay.take(trace_replay);
 }
 
 struct TraceRun<'a> {
