@@ -23,7 +23,7 @@ use crate::links::Links;
 use crate::log::{self, Event, emit};
 use crate::store::postgres::RENEW;
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
-use llmwatch_core::config::matchers::ends_by_message;
+use llmwatch_core::config::matchers::requires_explicit_resolve;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{FailoverOutcome, Notice, NoticeKind, Outgoing, Timestamp};
 
@@ -134,7 +134,7 @@ async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
     );
     match context
         .store
-        .run_blocking(move |store| store.give_up_all_but(&known, now))
+        .run_blocking(move |store| store.expire_all_except(&known, now))
         .await
     {
         Ok(lost) => {
@@ -354,10 +354,11 @@ impl Worker {
             Attempt::Delivered { progress } => {
                 let refused = progress.refused_summary();
                 self.log_sent(&pending, refused.as_deref());
-                let with_end =
-                    nobody_had_it && pending.notice.already_over && !ends_by_message(&self.channel);
+                let with_end = nobody_had_it
+                    && pending.notice.already_over
+                    && !requires_explicit_resolve(&self.channel);
                 let attempted = if with_end {
-                    DeliveryOutcome::SentWithEnd
+                    DeliveryOutcome::SentAsResolved
                 } else {
                     DeliveryOutcome::Sent
                 };
@@ -457,7 +458,7 @@ impl Worker {
     fn note_outcome(&mut self, pending: &Pending, attempted: DeliveryOutcome) -> bool {
         let is_success = matches!(
             attempted,
-            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
+            DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved
         );
         let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
         if is_success {

@@ -30,7 +30,7 @@ pub enum DeliveryOutcome {
     /// It was delivered.
     Sent,
     /// It was delivered and reported the end of its incident, which covers later messages about it.
-    SentWithEnd,
+    SentAsResolved,
     /// It will be retried at this time.
     RetryAt(Timestamp),
     /// The receiver permanently rejected it.
@@ -105,7 +105,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
         fallback,
     } = made;
     let (state, next) = match attempted {
-        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => ("sent", None),
+        DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved => ("sent", None),
         DeliveryOutcome::RetryAt(at) => ("pending", Some(at.0)),
         DeliveryOutcome::Failed => ("failed", None),
         DeliveryOutcome::Expired => ("expired", None),
@@ -128,7 +128,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
         .map(began_elsewhere)
         .transpose()?
         .unwrap_or(false);
-    if *attempted == DeliveryOutcome::SentWithEnd && rows > 0 && !elsewhere {
+    if *attempted == DeliveryOutcome::SentAsResolved && rows > 0 && !elsewhere {
         tx.prepare_cached(
             "UPDATE outbox SET state = 'merged', ended_at = ?3
              WHERE state = 'pending' AND channel = ?1 AND incident = ?2
@@ -218,7 +218,7 @@ fn is_for_fallback(
             let (_, began_through_us) = sent_to(tx, pending, fallback, NoticeKind::Opened)?;
             Ok(began_through_us && !by_itself && !through_us)
         }
-        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd | DeliveryOutcome::RetryAt(_) => {
+        DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved | DeliveryOutcome::RetryAt(_) => {
             Ok(false)
         }
     }

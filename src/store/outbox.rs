@@ -301,7 +301,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn give_up_all_but(
+    pub fn expire_all_except(
         &self,
         channels: &[ChannelName],
         now: Timestamp,

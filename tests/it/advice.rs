@@ -3,6 +3,7 @@
 use llmwatch::config::{self, Environment};
 use llmwatch_core::detect::early_warning::Advisor;
 use llmwatch_core::detect::shared_fate::sentence;
+use llmwatch_core::detect::{Blip, Cleared, DetectedCause, Patterns};
 use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::AdviceKind as Kind;
 use llmwatch_core::model::{Endpoint, Sample, SharedPart, Timestamp};
@@ -287,4 +288,48 @@ fn shared_fate_is_found_before_anything_fails() {
         advice.is_empty(),
         "c has another key, host and vendor: {advice:?}"
     );
+}
+
+/// Outages of half a minute, two a day: advice from the sixth on, once, until a week has passed without one.
+#[test]
+fn outages_too_brief_for_an_alert_become_advice() {
+    let blip = |at: Timestamp, k: u32| Blip {
+        endpoint: "e".into(),
+        cause: DetectedCause::Errors,
+        started_at: at,
+        ended_at: Timestamp(at.0 + 35_000),
+        k,
+        n: 9,
+        cleared: Cleared::Recovered,
+    };
+    let mut advisor = Advisor::default();
+    let nothing = Patterns::default();
+    let mut given = Vec::new();
+    for half_day in 0..20 {
+        let at = Timestamp(NOW.0 + half_day * DAY / 2);
+        // Two failures are chance.
+        advisor.remember_brief(&blip(at, 2));
+        assert_eq!(given.len(), usize::from(half_day > 5));
+        advisor.remember_brief(&blip(Timestamp(at.0 + 60_000), 3));
+        given.extend(advisor.consider_patterns(
+            "e",
+            &nothing,
+            Timestamp(at.0 + 120_000),
+            &Locale::default(),
+        ));
+    }
+    let [advice] = given.try_into().unwrap();
+    assert_eq!(
+        advice.text,
+        "e failed 6 times in the last 7 days, each time too briefly for an alert (at most 35 s)"
+    );
+    assert_eq!(advice.kind, Kind::BriefOutages);
+    assert_eq!(advisor.standing().len(), 1);
+    let later = Timestamp(NOW.0 + 18 * DAY);
+    assert!(
+        advisor
+            .consider_patterns("e", &nothing, later, &Locale::default())
+            .is_empty()
+    );
+    assert!(advisor.standing().is_empty());
 }

@@ -1,9 +1,12 @@
 //! The detector against the reference implementation on labeled traces, and its invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use llmwatch::cli::trace_files;
 use llmwatch_core::detect::{
     DetectedCause, Detector, DetectorEvent, DetectorEventKind, FailureReason, LatencyReading,
@@ -397,6 +400,70 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
         assert!(factor(monday + 5, 13) < 1.1, "a weekend: {usual:?}");
     }
     assert!(stored.len() < 4096, "{} bytes", stored.len());
+}
+
+/// Five weeks of everything that is learned: a rush, wide latencies, failures at the top of the hour, cold starts, brief
+/// outages on several days, an alert of slowness that is open. As the store packs it.
+#[test]
+fn the_state_of_an_endpoint_stays_below_four_kibibytes() {
+    let policy = Policy::new(
+        &DetectionPolicy::default(),
+        Duration::from_mins(1),
+        "d".into(),
+    );
+    let policies = BTreeMap::from([("e".into(), policy)]);
+    let mut detector = Detector::default();
+    let mut rng = fastrand::Rng::with_seed(15);
+    let mut largest = 0;
+    for minute in 0..35 * 1440_i64 {
+        let of_day = minute % 1440;
+        let is_rush = (540..1020).contains(&of_day);
+        let spread =
+            (-2.0 * rng.f64().max(1e-9).ln()).sqrt() * (rng.f64() * std::f64::consts::TAU).cos();
+        let last_hours = minute > 35 * 1440 - 120;
+        let slower = if is_rush { 2.0 } else { 1.0 } * if last_hours { 6.0 } else { 1.0 };
+        let first_token_ms = 400.0 * slower * (0.9 * spread).exp();
+        let is_down = minute % 60 < 2 && rng.f64() < 0.6 || minute % 4321 < 2 || rng.f64() < 0.02;
+        let result = if is_down {
+            let reasons = [
+                FailureReason::Other,
+                FailureReason::TimedOut,
+                FailureReason::Confirmed,
+            ];
+            ProbeResult::Failed {
+                reason: reasons[rng.usize(..3)],
+                retry_after_ms: None,
+            }
+        } else {
+            ProbeResult::Good(Some(LatencyReading {
+                first_token_ms,
+                total_ms: first_token_ms * (1.0 + rng.f64()),
+                per_token_ms: Some(first_token_ms / 20.0),
+                beyond_limits: None,
+            }))
+        };
+        // Times of the year 2026 have as many digits as they will have.
+        let start = Timestamp(1_793_491_200_000 + minute * 60_000);
+        detector.observe(
+            &policies,
+            &Observation {
+                endpoint: "e".into(),
+                start,
+                end: Timestamp(start.0 + 20_000),
+                next_tick: Timestamp(start.0 + 60_000),
+                result,
+            },
+        );
+        if minute % 101 == 0 || last_hours {
+            let state = serde_json::to_vec(&detector).unwrap();
+            let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&state).unwrap();
+            largest = largest.max(packed.finish().unwrap().len());
+        }
+    }
+    assert!((1500..=4096).contains(&largest), "{largest} bytes");
+    let text = serde_json::to_string(&detector).unwrap().len();
+    assert!(text <= 6144, "{text} bytes of JSON");
 }
 
 /// Folds good probes of one endpoint, one per minute, with these first tokens. Returns the events

@@ -42,6 +42,7 @@ mod report;
 mod rollups;
 mod route_command;
 mod scenarios;
+mod second_source;
 mod secrets;
 mod simulate;
 mod simulate_faults;

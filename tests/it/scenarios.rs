@@ -234,7 +234,7 @@ impl Play {
             .filter(|_| theirs && elapsed_ms.is_some())
             .find_map(|a| self.scenario.rule_at(elapsed, a, &mut rng));
         let healthy = &self.scenario.healthy;
-        let manner = rule.map_or(healthy.clone(), |r| r.manner(healthy, elapsed));
+        let manner = rule.map_or(healthy.clone(), |r| r.profile(healthy, elapsed));
         let first_ms = manner.first_token_after.as_secs_f64() * 1000.0 * (0.8 + 0.4 * rng.f64());
         let mut sample = Sample {
             provider,

@@ -175,7 +175,7 @@ impl Stage {
             }
             Some(Fault::RefuseTls) => {
                 self.answer_garbage(stream, at, instructions.rule_name())
-                    .await
+                    .await;
             }
             _ => self.serve_request(stream, at).await,
         }

@@ -507,7 +507,7 @@ async fn record(
 ) -> Result<(), tokio_postgres::Error> {
     let pending = made.pending;
     let state = match made.attempted {
-        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => "sent",
+        DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved => "sent",
         DeliveryOutcome::RetryAt(_) => "pending",
         DeliveryOutcome::Failed => "failed",
         DeliveryOutcome::Expired => "expired",
@@ -532,7 +532,7 @@ async fn record(
     )
     .await?;
     let incident = pending.notice.incident.as_ref().map(|i| i.id);
-    if made.attempted == DeliveryOutcome::SentWithEnd {
+    if made.attempted == DeliveryOutcome::SentAsResolved {
         tx.execute_typed(
             &format!(
                 "UPDATE llmwatch_outbox SET state = 'merged', ended_at = {NOW}

@@ -1086,3 +1086,77 @@ fn port(endpoint: &Endpoint) -> String {
         .map(|p| format!(":{p}"))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The points of a path of straight lines.
+    fn points(path: &str) -> Vec<(i64, i64)> {
+        let numbers: Vec<i64> = path
+            .trim_start_matches('M')
+            .trim_end_matches('z')
+            .split(' ')
+            .map(|n| n.parse().unwrap())
+            .collect();
+        numbers.chunks(2).map(|xy| (xy[0], xy[1])).collect()
+    }
+
+    /// The week of a rush from 09:00 to 17:00 UTC on weekdays: the line of what is usual rises then, the upper edge of the
+    /// band is where slow begins, and the weekend is flat.
+    #[test]
+    fn the_band_follows_the_learned_hours() {
+        let day_ms = 24 * HOUR_MS;
+        // 2026-11-23, a Monday.
+        let since = Timestamp(1_795_392_000_000);
+        let range = Range {
+            name: "7d",
+            title: "7 days",
+            length_ms: 7 * day_ms,
+            step_ms: HOUR_MS,
+        };
+        let window = ChartWindow {
+            range,
+            since,
+            until: Timestamp(since.0 + range.length_ms),
+        };
+        let is_rush = |at: Timestamp| {
+            let hour = at.0.div_euclid(HOUR_MS);
+            // The epoch was a Thursday.
+            (hour.div_euclid(24) + 3) % 7 < 5 && (9..17).contains(&hour.rem_euclid(24))
+        };
+        let week = (0..168).map(|hour| {
+            let at = Timestamp(hour * HOUR_MS);
+            if is_rush(at) { 2.0_f64.ln() } else { 0.0 }
+        });
+        let hours = UsualHours::new(week);
+        let usual = Usual {
+            typical_ms: 500.0,
+            slow_factor: 2.0,
+            hours: &hours,
+        };
+        let top = 2400.0;
+        let drawn = usual.draw(window, top);
+        let line = points(&drawn.line);
+        let band = points(&drawn.band);
+        assert_eq!((line.len(), band.len()), (168, 336));
+        let y = |ms: f64| ((1.0 - ms / top) * CHART.1 as f64).round() as i64;
+        for (place, (x, at)) in line.iter().enumerate() {
+            let hour = Timestamp(since.0 + place as i64 * HOUR_MS);
+            let typical = if is_rush(hour) { 1000.0 } else { 500.0 };
+            assert!((at - y(typical)).abs() <= 2, "{place}: {at}");
+            assert!((band[place].1 - y(2.0 * typical)).abs() <= 4, "{place}");
+            assert_eq!(band[place].0, *x);
+            assert_eq!(band[335 - place], (*x, *at), "the band ends at the line");
+        }
+        assert!(usual.highest(window) > 950.0);
+
+        let flat = UsualHours::default();
+        let drawn = Usual {
+            hours: &flat,
+            ..usual
+        }
+        .draw(window, top);
+        assert_eq!(drawn.line, format!("M0 {}h{}", y(500.0), CHART.0));
+    }
+}

@@ -50,7 +50,7 @@ pub struct NotificationScheduler {
     silences: Vec<Silence>,
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
-    #[serde(rename = "counsels")]
+    #[serde(rename = "advice_batches")]
     advice_batches: BTreeMap<ChannelName, AdviceBatch>,
     /// Channels announced as failing, and since when they fail.
     failing: BTreeMap<ChannelName, Timestamp>,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Patterns;
 use super::shared_fate::{self, Whereabouts};
+use super::{Blip, Cleared, DetectedCause, Patterns};
 use crate::message::values::{Locale, clean};
 use crate::model::{
     Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, SharedFate, Timestamp,
@@ -35,6 +35,13 @@ const FINGERPRINTS: usize = 16;
 const QUIET_MS: i64 = DAY_MS;
 /// What recurs is advised once in this time: a pattern may come and go.
 const PATTERN_QUIET_MS: i64 = 90 * DAY_MS;
+/// So many brief outages, on so many days, within this time are worth a word.
+const BRIEF_FROM: usize = 6;
+const BRIEF_DAYS: usize = 3;
+const BRIEF_WITHIN_MS: i64 = 7 * DAY_MS;
+/// Failures from which on it was an outage and no chance, and how many outages are remembered.
+const BRIEF_FAILURES: u32 = 3;
+const BRIEF_REMEMBERED: usize = 20;
 /// How long a changed fingerprint is reported as a change.
 const NEWS_MS: i64 = DAY_MS;
 
@@ -59,6 +66,9 @@ pub struct Advisor {
     #[serde(default)]
     #[serde(rename = "told")]
     given: BTreeMap<EndpointName, BTreeMap<AdviceKind, (Timestamp, i64)>>,
+    /// The last outages that were too brief for an alert, by endpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    brief: BTreeMap<EndpointName, Vec<BriefOutage>>,
 }
 
 /// How much credit was left over the last week.
@@ -96,6 +106,10 @@ impl CreditHistory {
     }
 }
 
+/// When an outage that was too brief for an alert began, and how long it lasted, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct BriefOutage(Timestamp, i64);
+
 /// What a sample says about one kind.
 enum Finding {
     /// Nothing.
@@ -126,6 +140,44 @@ impl Advisor {
                 .all(|name| is_known(name))
         });
         self.given.retain(|name, _| is_known(name));
+        self.brief.retain(|name, _| is_known(name));
+    }
+
+    /// Remembers failures that passed without an alert.
+    pub fn remember_brief(&mut self, blip: &Blip) {
+        let is_outage = blip.cause == DetectedCause::Errors
+            && blip.cleared == Cleared::Recovered
+            && blip.k >= BRIEF_FAILURES;
+        if is_outage {
+            let known = self.brief.entry(blip.endpoint.clone()).or_default();
+            let length_ms = blip.ended_at.since_ms(blip.started_at).max(0);
+            known.push(BriefOutage(blip.started_at, length_ms));
+            if known.len() > BRIEF_REMEMBERED {
+                known.remove(0);
+            }
+        }
+    }
+
+    /// What is to be said about the brief outages of the last days, if they are many.
+    fn brief_outages(&self, name: &str, now: Timestamp, locale: &Locale) -> Option<String> {
+        let known = self.brief.get(name)?.iter();
+        let recent: Vec<_> = known
+            .filter(|BriefOutage(at, _)| now.since_ms(*at) <= BRIEF_WITHIN_MS)
+            .collect();
+        let day = |BriefOutage(at, _): &&BriefOutage| at.0.div_euclid(DAY_MS);
+        let days: BTreeSet<_> = recent.iter().map(day).collect();
+        let longest_ms = recent.iter().map(|BriefOutage(_, ms)| *ms).max()?;
+        (recent.len() >= BRIEF_FROM && days.len() >= BRIEF_DAYS).then(|| {
+            let times = locale.number(recent.len());
+            let longest = locale.duration(longest_ms as f64 / 1000.0);
+            text!(
+                locale,
+                "{name} failed {times} times in the last 7 days, each time too briefly for an alert (at most {longest})",
+                name,
+                times,
+                longest
+            )
+        })
     }
 
     /// Takes a sample in; gives the advice that follows from it.
@@ -270,6 +322,10 @@ impl Advisor {
             (AdviceKind::RushHours, found(rush)),
             (AdviceKind::FailingMinutes, found(minutes)),
             (AdviceKind::ColdStarts, found(cold)),
+            (
+                AdviceKind::BriefOutages,
+                found(self.brief_outages(name, now, locale)),
+            ),
         ];
         self.settle(name, findings, now)
     }
@@ -635,7 +691,8 @@ fn quiet_ms(kind: AdviceKind) -> i64 {
         AdviceKind::RushHours
         | AdviceKind::FailingMinutes
         | AdviceKind::ColdStarts
-        | AdviceKind::SharedFate => PATTERN_QUIET_MS,
+        | AdviceKind::SharedFate
+        | AdviceKind::BriefOutages => PATTERN_QUIET_MS,
         _ => QUIET_MS,
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::hours::Hours;
 use super::minutes::Minutes;
 use super::patterns::FailingMinutes;
-use super::{Episode, Policy};
+use super::{Episode, FailureReason, Policy};
 use crate::model::ShiftClock;
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
@@ -149,17 +149,17 @@ impl ErrorMeter {
         })
     }
 
-    /// Takes one probe in. Says whether an alert is due, and what has passed without one. `in_incident` keeps the
-    /// learned background clean.
+    /// Takes one probe in; `reason` says in what way it failed. Says whether an alert is due, and what has passed without
+    /// one. `in_incident` keeps the learned background clean.
     pub(super) fn observe(
         &mut self,
         policy: &Policy,
         start: i64,
         end: i64,
-        failed: bool,
-        confirmed: bool,
+        reason: Option<FailureReason>,
         in_incident: bool,
     ) -> (bool, Option<Episode>) {
+        let failed = reason.is_some();
         self.hours.advance(start);
         let usual = self.minutes.usual(start);
         let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);
@@ -183,7 +183,11 @@ impl ErrorMeter {
             }
             self.blip_k += 1;
             self.failed += 1;
-            self.confirmed += u32::from(confirmed);
+            match reason {
+                Some(FailureReason::Confirmed) => self.confirmed += 1,
+                Some(FailureReason::Admitted) => self.confirmed = self.failed,
+                _ => {}
+            }
             self.blip_mixed += std::mem::take(&mut self.blip_good);
             self.blip_last = start;
             // A timeout in the midst of quick failures says nothing about the time it has waited.

@@ -180,9 +180,10 @@ pub enum FailureReason {
     RateLimited,
     /// Nothing came in time.
     TimedOut,
-    /// A second source confirms it: the connection was refused, the name no longer exists while
-    /// others do, or the vendor's page has a recent incident.
+    /// It confirms itself: the connection was refused, or the name no longer exists while others do.
     Confirmed,
+    /// The vendor's page has a recent incident, which confirms this failure and those before it.
+    Admitted,
     /// Anything else.
     Other,
 }
@@ -468,16 +469,11 @@ impl Detector {
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
         if own.alert.as_ref().is_none_or(|a| a.why == AlertKind::Slow) {
-            let confirmed = matches!(
-                seen.result,
-                ProbeResult::Failed {
-                    reason: FailureReason::Confirmed,
-                    ..
-                }
-            );
-            let (due, passed) = own
-                .errors
-                .observe(policy, start, end, failed, confirmed, was_open);
+            let reason = match seen.result {
+                ProbeResult::Failed { reason, .. } => Some(reason),
+                _ => None,
+            };
+            let (due, passed) = own.errors.observe(policy, start, end, reason, was_open);
             fire = (due && !is_brief).then_some(DetectedCause::Errors);
             verdict.blips.extend(
                 passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Errors, Cleared::Recovered)),
@@ -583,8 +579,13 @@ impl Detector {
         own.tick = seen.next_tick.0;
         match own.cold.judge_first(policy, &probe) {
             Pair::Other(Some(first)) if first.failed && own.alert.is_none() => {
-                own.errors
-                    .observe(policy, first.start, first.end, true, false, false);
+                own.errors.observe(
+                    policy,
+                    first.start,
+                    first.end,
+                    Some(FailureReason::TimedOut),
+                    false,
+                );
             }
             _ => {}
         }

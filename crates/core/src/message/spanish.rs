@@ -2041,6 +2041,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Mueva las tareas programadas a otros minutos o pida un límite mayor. Los fallos en esos minutos se consideran habituales.",
     ),
     (
+        "{name} failed {times} times in the last 7 days, each time too briefly for an alert (at most {longest})",
+        "{name} falló {times} veces en los últimos 7 días, siempre demasiado poco tiempo para una alerta (como máximo {longest})",
+    ),
+    (
+        "Let clients retry for longer than that, or switch to an alternative. If such outages matter, lower `alert_after`; each one is in the log (`detection.cleared`).",
+        "Haga que los clientes reintenten durante más tiempo o cambie a una alternativa. Si esas caídas importan, reduzca `alert_after`; cada una está en el registro (`detection.cleared`).",
+    ),
+    (
         "Keep one instance warm, or set `expect_cold_start = true` in its `detection`. Cold starts are not reported as incidents.",
         "Mantenga una instancia caliente o ponga `expect_cold_start = true` en su `detection`. Los arranques en frío no se notifican como incidentes.",
     ),

@@ -31,6 +31,8 @@ pub enum AdviceKind {
     Credit,
     /// No endpoint of the group is independent of its first.
     SharedFate,
+    /// It fails again and again, each time too briefly for an alert.
+    BriefOutages,
 }
 
 impl AdviceKind {
@@ -61,6 +63,7 @@ impl AdviceKind {
             Self::ColdStarts => "cold_starts",
             Self::Credit => "credit",
             Self::SharedFate => "shared_fate",
+            Self::BriefOutages => "brief_outages",
         }
     }
 
@@ -96,6 +99,9 @@ impl AdviceKind {
             }
             Self::Credit => {
                 "Top the account up, or switch on automatic top-up, before requests are rejected."
+            }
+            Self::BriefOutages => {
+                "Let clients retry for longer than that, or switch to an alternative. If such outages matter, lower `alert_after`; each one is in the log (`detection.cleared`)."
             }
         }
     }

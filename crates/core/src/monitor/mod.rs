@@ -360,6 +360,7 @@ impl MonitorState {
         }
         step.record(Record::Sample(Box::new(sample.clone())));
         for blip in verdict.blips {
+            self.state.advisor.remember_brief(&blip);
             step.log(self.detection_cleared(&endpoint, blip));
         }
         let pending = self.state.detector.pending(&self.policies, &endpoint.name);
@@ -550,10 +551,10 @@ impl MonitorState {
         };
         let mut observation = reader.observe(sample);
         if let ProbeResult::Failed { reason, .. } = &mut observation.result
-            && matches!(*reason, FailureReason::Other | FailureReason::TimedOut)
+            && *reason != FailureReason::RateLimited
             && self.is_on_vendor_page(endpoint, observation.end)
         {
-            *reason = FailureReason::Confirmed;
+            *reason = FailureReason::Admitted;
         }
         observation
     }
