@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use llmwatch::redact::Redactor;
+
 use crate::support::{World, eventually};
 
 /// Everything sent outside, to verify that each secret could be echoed.
@@ -333,5 +335,113 @@ token = "{token}"
             });
             assert_eq!(found, None, "`{form}` of `{secret}` is left behind");
         }
+    }
+}
+
+/// The sentinel of a key that takes a secret, in the form that the key accepts.
+fn sentinel(table: &str, key: &str) -> String {
+    let plain = format!("s3ntinel-{}-{key}", table.replace('.', "-"));
+    match (table, key) {
+        ("webhook", "secret") => {
+            let signing = STANDARD.encode(format!("{plain}-0123456789"));
+            format!("whsec_{signing}")
+        }
+        ("webhook", "account_sid") => "ACs3ntinelwebhookaccountsid".to_owned(),
+        _ => plain,
+    }
+}
+
+#[test]
+fn every_key_that_takes_a_secret_is_redacted() {
+    let directory = tempfile::tempdir().unwrap();
+    let dkim = directory.path().join("dkim.pem");
+    let of_dkim = "MC4CAQAwBQYDK2VwBCIEIPs3ntinelofthedkimkey0123456789abcd";
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{of_dkim}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&dkim, pem).unwrap();
+    let text = format!(
+        r#"
+[monitor]
+proxy = "http://user:s3ntinel-monitor-proxy@127.0.0.1:1"
+[store]
+url = "postgres://user:s3ntinel-store-url@127.0.0.1/db"
+[web]
+token = "s3ntinel-web-token"
+[heartbeat]
+url = "https://example.com/s3ntinel-heartbeat-url"
+fail_url = "https://example.com/s3ntinel-heartbeat-fail_url"
+[[endpoint]]
+name = "plain"
+provider = "openai"
+model = "m"
+api_key = "s3ntinel-endpoint-api_key"
+[[endpoint]]
+name = "azure"
+provider = "azure-openai"
+base_url = "https://x.openai.azure.com"
+deployment = "d"
+entra = {{ tenant = "t", client_id = "c", client_secret = "s3ntinel-endpoint-entra-client_secret" }}
+[[endpoint]]
+name = "bedrock"
+provider = "bedrock"
+model = "m"
+[endpoint.aws]
+region = "us-east-1"
+access_key_id = "s3ntinel-endpoint-aws-access_key_id"
+secret_access_key = "s3ntinel-endpoint-aws-secret_access_key"
+session_token = "s3ntinel-endpoint-aws-session_token"
+[[email]]
+to = ["a@example.com"]
+from = "b@example.com"
+smtp = "smtps://user:s3ntinel-email-smtp@smtp.example.com"
+dkim = {{ selector = "s", domain = "example.com", key_file = "{dkim}" }}
+[[webhook]]
+name = "json"
+url = "https://example.com/s3ntinel-webhook-url"
+secret = "{signing}"
+[[webhook]]
+name = "pagerduty"
+kind = "pagerduty"
+routing_key = "s3ntinel-webhook-routing_key"
+[[webhook]]
+name = "opsgenie"
+kind = "opsgenie"
+api_key = "s3ntinel-webhook-api_key"
+[[webhook]]
+name = "pushover"
+kind = "pushover"
+token = "s3ntinel-webhook-token"
+user = "s3ntinel-webhook-user"
+[[webhook]]
+name = "twilio"
+kind = "twilio"
+account_sid = "ACs3ntinelwebhookaccountsid"
+token = "another-token"
+from = "+15005550006"
+to = "+15005550010"
+"#,
+        dkim = dkim.display(),
+        signing = sentinel("webhook", "secret"),
+    );
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/keys.toml");
+    let keys: toml::Table = std::fs::read_to_string(keys).unwrap().parse().unwrap();
+    let settings = crate::support::site::config(&text);
+    let (redactor, shown) = (Redactor::new(&settings), format!("{settings:?}"));
+    let mut secrets = vec![of_dkim.to_owned()];
+    for (table, keys) in &keys {
+        for (key, about) in keys.as_table().unwrap() {
+            // The ID of an AWS key is the name of its owner: requests carry it in the clear.
+            let is_secret = about.get("type").and_then(toml::Value::as_str) == Some("secret")
+                && key != "access_key_id";
+            if is_secret {
+                let secret = sentinel(table, key);
+                assert!(text.contains(&secret), "add {table}.{key} to this test");
+                secrets.push(secret);
+            }
+        }
+    }
+    for secret in secrets {
+        let cleaned = redactor.clean(&format!("refused: {secret}, try again"));
+        assert!(!cleaned.contains(&secret), "{cleaned}");
+        assert!(!shown.contains(&secret), "Debug shows {secret}");
     }
 }
