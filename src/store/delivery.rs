@@ -96,15 +96,33 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
 
 /// Records an attempt. Returns whether its row exists.
 pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
-    let AttemptRecord {
-        pending,
-        at,
-        attempted,
-        progress,
-        error,
-        fallback,
-    } = made;
-    let (state, next) = match attempted {
+    if !record_outcome(tx, made)? {
+        return Ok(false);
+    }
+    let pending = &made.pending;
+    let notice = &pending.notice;
+    match made.attempted {
+        DeliveryOutcome::SentAsResolved if !began_at_fallback(tx, made)? => merge_end(tx, made)?,
+        DeliveryOutcome::Sent
+            if notice.instead_of.is_some()
+                && notice.kind == NoticeKind::Opened
+                && resolved_already_sent(tx, pending, &pending.channel)? =>
+        {
+            queue_end(tx, made)?;
+        }
+        _ => {}
+    }
+    if let Some(fallback) = &made.fallback
+        && is_for_fallback(tx, pending, made.attempted, fallback)?
+    {
+        queue_for_fallback(tx, made, fallback)?;
+    }
+    Ok(true)
+}
+
+/// Updates the row of the notification. Returns whether it exists.
+fn record_outcome(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
+    let (state, next) = match made.attempted {
         DeliveryOutcome::Sent | DeliveryOutcome::SentAsResolved => ("sent", None),
         DeliveryOutcome::RetryAt(at) => ("pending", Some(at.0)),
         DeliveryOutcome::Failed => ("failed", None),
@@ -118,79 +136,89 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
                 next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
                 ended_at = CASE WHEN ?2 = 'pending' AND state <> 'merged' THEN NULL ELSE ?6 END WHERE id = ?1",
         )?
-        .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
-    // If the fallback delivered the start in our place, it must get the end as well.
-    let began_elsewhere = |fallback: &String| {
-        sent_to(tx, pending, fallback, NoticeKind::Opened).map(|(_, through_us)| through_us)
-    };
-    let elsewhere = fallback
-        .as_ref()
-        .map(began_elsewhere)
-        .transpose()?
-        .unwrap_or(false);
-    if *attempted == DeliveryOutcome::SentAsResolved && rows > 0 && !elsewhere {
-        tx.prepare_cached(
-            "UPDATE outbox SET state = 'merged', ended_at = ?3
-             WHERE state = 'pending' AND channel = ?1 AND incident = ?2
-                AND seq > (SELECT seq FROM outbox WHERE id = ?4)",
-        )?
         .execute(params![
-            pending.channel.as_str(),
-            pending.notice.incident.as_ref().map(|i| i.id),
-            at.0,
-            pending.notice.id
+            made.pending.notice.id,
+            state,
+            next,
+            made.progress,
+            made.error,
+            made.at.0
         ])?;
-    }
-    let notice = &pending.notice;
-    let in_its_place = notice.instead_of.is_some() && notice.kind == NoticeKind::Opened;
-    if *attempted == DeliveryOutcome::Sent
-        && rows > 0
-        && in_its_place
-        && resolved_already_sent(tx, pending, &pending.channel)?
-    {
-        // A receiver that keeps an alert open until it is resolved still needs that message.
-        let id = derived_id(notice.id, "end");
-        let (kind, thread) = (NoticeKind::Resolved, Some(notice.id));
-        let end = Notice {
-            id,
-            kind,
-            thread,
-            already_over: false,
-            ..notice.clone()
-        };
-        insert(
-            tx,
-            &Outgoing {
-                channel: pending.channel.clone(),
-                not_before: Some(*at),
-                notice: end,
-                supersedes_opening: false,
-            },
-        )?;
-    }
-    match fallback {
-        Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
-            let there = |id: Uuid| derived_id(id, fallback);
-            let notice = Notice {
-                id: there(pending.notice.id),
-                // The first message reached the fallback under a derived ID as well.
-                thread: pending.notice.thread.map(there),
-                instead_of: Some(pending.channel.clone()),
-                ..pending.notice.clone()
-            };
-            insert(
-                tx,
-                &Outgoing {
-                    channel: fallback.as_str().into(),
-                    not_before: Some(*at),
-                    notice,
-                    supersedes_opening: false,
-                },
-            )?;
-        }
-        _ => {}
-    }
     Ok(rows > 0)
+}
+
+/// Reports whether the fallback delivered the start in place of this channel: then it must get the
+/// end as well.
+fn began_at_fallback(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
+    let Some(fallback) = &made.fallback else {
+        return Ok(false);
+    };
+    let (_, through_us) = sent_to(tx, &made.pending, fallback, NoticeKind::Opened)?;
+    Ok(through_us)
+}
+
+/// Drops the later messages about an incident whose opening said that it is over.
+fn merge_end(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<()> {
+    let pending = &made.pending;
+    tx.prepare_cached(
+        "UPDATE outbox SET state = 'merged', ended_at = ?3
+         WHERE state = 'pending' AND channel = ?1 AND incident = ?2
+            AND seq > (SELECT seq FROM outbox WHERE id = ?4)",
+    )?
+    .execute(params![
+        pending.channel.as_str(),
+        pending.notice.incident.as_ref().map(|i| i.id),
+        made.at.0,
+        pending.notice.id
+    ])?;
+    Ok(())
+}
+
+/// Queues the end for a receiver that keeps an alert open until it is resolved.
+fn queue_end(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<()> {
+    let notice = &made.pending.notice;
+    let end = Notice {
+        id: derived_id(notice.id, "end"),
+        kind: NoticeKind::Resolved,
+        thread: Some(notice.id),
+        already_over: false,
+        ..notice.clone()
+    };
+    insert(
+        tx,
+        &Outgoing {
+            channel: made.pending.channel.clone(),
+            not_before: Some(made.at),
+            notice: end,
+            supersedes_opening: false,
+        },
+    )
+}
+
+/// Queues for the fallback what the channel could not deliver.
+fn queue_for_fallback(
+    tx: &Transaction<'_>,
+    made: &AttemptRecord,
+    fallback: &str,
+) -> rusqlite::Result<()> {
+    let pending = &made.pending;
+    let there = |id: Uuid| derived_id(id, fallback);
+    let notice = Notice {
+        id: there(pending.notice.id),
+        // The first message reached the fallback under a derived ID as well.
+        thread: pending.notice.thread.map(there),
+        instead_of: Some(pending.channel.clone()),
+        ..pending.notice.clone()
+    };
+    insert(
+        tx,
+        &Outgoing {
+            channel: fallback.into(),
+            not_before: Some(made.at),
+            notice,
+            supersedes_opening: false,
+        },
+    )
 }
 
 /// Reports whether the outcome requires a message to the fallback.

@@ -16,6 +16,8 @@ mod errors;
 mod events;
 mod histogram;
 mod hours;
+mod judge;
+mod judged;
 mod minutes;
 mod patterns;
 mod recheck;
@@ -42,9 +44,10 @@ use self::brief::BriefOutages;
 use self::cold::{ColdStarts, Pair, Probe};
 use self::errors::ErrorMeter;
 use self::events::{Episode, EventSink, NoteFigures};
+use self::judged::Judged;
 use self::recheck::RecheckState;
 use self::recovery::Alert;
-use self::slowness::{Slowness, worst};
+use self::slowness::Slowness;
 use crate::model::{
     DetectionPolicy, EndpointName, ProviderName, Sensitivity, ShiftClock, Timestamp, UsualHours,
 };
@@ -333,7 +336,12 @@ impl Detector {
                         },
                     );
                 }
-                self.judge(policies, policy, &mut own, seen, &mut verdict);
+                let judged = Judged {
+                    policies,
+                    policy,
+                    seen,
+                };
+                self.judge(judged, &mut own, &mut verdict);
             }
         }
         if own.looking.next_start < tick {
@@ -429,329 +437,6 @@ impl Detector {
         known
             .map(|(w, policy)| w.typical(policy))
             .unwrap_or_default()
-    }
-
-    /// The meters, the alert and the looks of one observation that says something about the provider.
-    fn judge(
-        &mut self,
-        policies: &BTreeMap<EndpointName, Policy>,
-        policy: &Policy,
-        own: &mut EndpointState,
-        seen: &Observation,
-        verdict: &mut Verdict,
-    ) {
-        let (start, end) = (seen.start.0, seen.end.0);
-        if Self::is_cold_start(policy, own, seen) {
-            return;
-        }
-        let failed = matches!(seen.result, ProbeResult::Failed { .. });
-        let reading = if let ProbeResult::Good(reading) = seen.result {
-            reading
-        } else {
-            None
-        };
-        let steps = own.slow.compare(policy, end, reading.as_ref());
-        let was_open = own.alert.is_some();
-        let mut note = EventSink {
-            endpoint: &seen.endpoint,
-            end: seen.end,
-            notes: &mut verdict.notes,
-        };
-
-        let domain = self.domains.entry(policy.domain.clone()).or_default();
-        let brief = &mut domain.brief;
-        brief.observe(&seen.endpoint, (start, end), failed);
-        let until = brief.explains_until(policy);
-        let is_brief = until.is_some_and(|until| end < until);
-        if std::mem::replace(&mut own.held, is_brief) && !is_brief && until.is_some() {
-            own.errors.hold_back(policy);
-        }
-        // "Slow" may become "down", so failures are counted while an alert of slowness is open.
-        let mut fire = None;
-        if own.alert.as_ref().is_none_or(|a| a.why == AlertKind::Slow) {
-            let reason = match seen.result {
-                ProbeResult::Failed { reason, .. } => Some(reason),
-                _ => None,
-            };
-            let (due, passed) = own.errors.observe(policy, start, end, reason, was_open);
-            fire = (due && !is_brief).then_some(DetectedCause::Errors);
-            verdict.blips.extend(
-                passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Errors, Cleared::Recovered)),
-            );
-        }
-        if let (Some(alert), Some(_)) = (own.alert.as_mut(), fire) {
-            fire = None;
-            alert.turn_to_errors(&own.errors, end);
-            let domain = self.domains.entry(policy.domain.clone()).or_default();
-            let is_join = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
-            let event = if is_join {
-                DetectorEventKind::Join
-            } else {
-                DetectorEventKind::Escalate
-            };
-            let figures = own.figures(policy, AlertKind::Errors, reading);
-            note.push(
-                event,
-                DetectedCause::Errors,
-                NoteFigures {
-                    was_slow: true,
-                    ..figures
-                },
-            );
-        }
-        let mut lagging = false;
-        if was_open {
-            if let Some((why, new_normal)) =
-                own.recover(policy, (start, end), failed, worst(steps), reading)
-            {
-                let ended = own.alert.as_ref().and_then(Alert::good_since);
-                let cause = if why == AlertKind::Slow {
-                    DetectedCause::Slow
-                } else {
-                    DetectedCause::Errors
-                };
-                let figures = own.figures(policy, why, reading);
-                note.push(
-                    DetectorEventKind::Resolved,
-                    cause,
-                    NoteFigures {
-                        new_normal,
-                        ended: ended.filter(|_| !new_normal),
-                        ..figures
-                    },
-                );
-                if let Some(domain) = own.close(end) {
-                    self.leave(&domain);
-                }
-            }
-        } else {
-            let passed;
-            (lagging, passed) = own.slow.observe(start, end, steps, policy.evidence);
-            verdict.blips.extend(
-                passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Slow, Cleared::Recovered)),
-            );
-            if fire.is_none() && lagging && own.slow.is_due(policy, end) {
-                fire = Some(DetectedCause::Slow);
-            }
-            if fire.is_none() && policy.siblings {
-                fire = self.confirmed_by_siblings(policies, policy, own, failed, lagging, end);
-                fire = fire.filter(|cause| cause.is_slow() || !is_brief);
-            }
-            if let Some(cause) = fire {
-                self.open(policies, policy, own, seen, cause, reading, verdict);
-            }
-        }
-        if own
-            .alert
-            .as_ref()
-            .is_some_and(|a| a.why == AlertKind::Errors)
-        {
-            let domain = self.domains.entry(policy.domain.clone()).or_default();
-            domain.brief.alert(start);
-        }
-        own.learn(policy, end, reading, failed);
-        self.look(policies, policy, own, seen, lagging, verdict);
-    }
-
-    /// Whether the probe is held back because the server may have been cold. Counts the one before
-    /// it when that turns out to have been something else.
-    fn is_cold_start(policy: &Policy, own: &mut EndpointState, seen: &Observation) -> bool {
-        let (start, end) = (seen.start.0, seen.end.0);
-        let first_token_ms = match seen.result {
-            ProbeResult::Good(reading) => reading.map(|r| r.first_token_ms),
-            _ => None,
-        };
-        let probe = Probe {
-            start,
-            end,
-            after_pause: start >= own.tick,
-            failed: matches!(seen.result, ProbeResult::Failed { .. }),
-            timed_out: matches!(
-                seen.result,
-                ProbeResult::Failed {
-                    reason: FailureReason::TimedOut,
-                    ..
-                }
-            ),
-            first_token_ms,
-            typical_ms: own.slow.typical(policy, None).first_token_ms,
-        };
-        own.tick = seen.next_tick.0;
-        match own.cold.judge_first(policy, &probe) {
-            Pair::Other(Some(first)) if first.failed && own.alert.is_none() => {
-                own.errors.observe(
-                    policy,
-                    first.start,
-                    first.end,
-                    Some(FailureReason::TimedOut),
-                    false,
-                );
-            }
-            _ => {}
-        }
-        let held = own.alert.is_none() && own.cold.holds(policy, &probe);
-        if held {
-            let want = end + recheck::FIRST_LOOK_MS;
-            own.looking.next_start = want.min(seen.next_tick.0).max(end + 1);
-        }
-        held
-    }
-
-    /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
-    fn confirmed_by_siblings(
-        &self,
-        policies: &BTreeMap<EndpointName, Policy>,
-        policy: &Policy,
-        own: &EndpointState,
-        failed: bool,
-        lagging: bool,
-        end: i64,
-    ) -> Option<DetectedCause> {
-        let h = policy.evidence;
-        let siblings = || {
-            self.siblings(policies, &policy.domain)
-                .map(|(_, w)| w)
-                .chain([own])
-        };
-        if failed {
-            let group: Vec<_> = siblings().filter(|m| m.fails_with_others(end)).collect();
-            let convinced = group.iter().filter(|m| m.errors.failures() >= 2).count();
-            let evidence: f64 = group.iter().map(|m| m.errors.evidence()).sum();
-            let since = group.iter().filter_map(|m| m.errors.since()).min();
-            if group.len() >= 2
-                && convinced >= 2
-                && evidence >= h
-                && since.is_some_and(|since| end - since >= policy.provider_alert_after_ms)
-            {
-                return Some(DetectedCause::ProviderErrors);
-            }
-        }
-        if lagging && own.slow.evidence() >= 0.5 * h {
-            let group: Vec<_> = siblings().filter(|m| m.lags_with_others(end, h)).collect();
-            let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
-            let since = group.iter().filter_map(|m| m.slow.since()).min();
-            if group.len() >= 2
-                && evidence >= 1.2 * h
-                && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS)
-            {
-                return Some(DetectedCause::ProviderSlow);
-            }
-        }
-        if self.domains.get(&policy.domain).is_some_and(|d| d.open > 0) {
-            if failed && own.errors.failures() >= 2 {
-                return Some(DetectedCause::JoinErrors);
-            }
-            if lagging && own.slow.evidence() >= 0.5 * h {
-                return Some(DetectedCause::JoinSlow);
-            }
-        }
-        None
-    }
-
-    /// Opens the alert that `cause` calls for, alone or with the others of the domain.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all that one decision depends on"
-    )]
-    fn open(
-        &mut self,
-        policies: &BTreeMap<EndpointName, Policy>,
-        policy: &Policy,
-        own: &mut EndpointState,
-        seen: &Observation,
-        cause: DetectedCause,
-        reading: Option<LatencyReading>,
-        verdict: &mut Verdict,
-    ) {
-        let end = seen.end.0;
-        let why = if cause.is_slow() {
-            AlertKind::Slow
-        } else {
-            AlertKind::Errors
-        };
-        let mut event = DetectorEventKind::Open;
-        let mut grouped = false;
-        let mut figures = own.figures(policy, why, reading);
-        match cause {
-            DetectedCause::ProviderErrors | DetectedCause::ProviderSlow => {
-                let siblings: Vec<_> = self
-                    .siblings(policies, &policy.domain)
-                    .map(|(name, _)| name.clone())
-                    .collect();
-                let mut all = Shared {
-                    k: figures.k,
-                    n: figures.n,
-                    endpoints: 1,
-                    of: siblings.len() + 1,
-                };
-                for name in &siblings {
-                    let (Some(mate), Some(policy)) =
-                        (self.endpoints.get_mut(name), policies.get(name))
-                    else {
-                        continue;
-                    };
-                    let joins = match why {
-                        AlertKind::Errors => mate.fails_with_others(end),
-                        AlertKind::Slow => mate.lags_with_others(end, policy.evidence),
-                    };
-                    if !joins {
-                        continue;
-                    }
-                    let own_figures = mate.figures(policy, why, None);
-                    all.k += own_figures.k;
-                    all.n += own_figures.n;
-                    all.endpoints += 1;
-                    mate.open(policy, end, why, true);
-                    self.domains.entry(policy.domain.clone()).or_default().open += 1;
-                    let mut note = EventSink {
-                        endpoint: name,
-                        end: seen.end,
-                        notes: &mut verdict.notes,
-                    };
-                    note.push(DetectorEventKind::Join, cause, own_figures);
-                }
-                let domain = self.domains.entry(policy.domain.clone()).or_default();
-                (domain.escalated, grouped) = (true, true);
-                domain.open += 1;
-                figures.shared = Some(all);
-            }
-            DetectedCause::JoinErrors | DetectedCause::JoinSlow => {
-                (event, grouped) = (DetectorEventKind::Join, true);
-                self.domains.entry(policy.domain.clone()).or_default().open += 1;
-            }
-            _ if policy.siblings => {
-                let open: Vec<_> = self
-                    .siblings(policies, &policy.domain)
-                    .filter(|(_, m)| m.alert.is_some())
-                    .map(|(name, _)| name.clone())
-                    .collect();
-                if !open.is_empty() {
-                    let domain = self.domains.entry(policy.domain.clone()).or_default();
-                    event = if domain.escalated {
-                        DetectorEventKind::Join
-                    } else {
-                        DetectorEventKind::Escalate
-                    };
-                    (domain.escalated, grouped) = (true, true);
-                    domain.open += 1;
-                    for name in open {
-                        let alert = self.endpoints.get_mut(&name).and_then(|m| m.alert.as_mut());
-                        if let Some(alert) = alert.filter(|a| a.grouped.is_none()) {
-                            alert.grouped = Some(policy.domain.clone());
-                            domain.open += 1;
-                        }
-                    }
-                }
-            }
-            _ => {}
-        }
-        own.open(policy, end, why, grouped);
-        let mut note = EventSink {
-            endpoint: &seen.endpoint,
-            end: seen.end,
-            notes: &mut verdict.notes,
-        };
-        note.push(event, cause, figures);
     }
 
     fn leave(&mut self, domain: &str) {

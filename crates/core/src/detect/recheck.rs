@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, EndpointState, FailureReason, Observation, Policy, ProbeResult, Verdict};
+use super::judged::Judged;
+use super::{Detector, EndpointState, FailureReason, Policy, ProbeResult, Verdict};
 use crate::model::{EndpointName, ShiftClock, Timestamp};
 
 /// After the first failure.
@@ -103,13 +104,16 @@ impl Detector {
     /// Decides when `own` is looked at again, and wakes its siblings at its second failure.
     pub(super) fn look(
         &mut self,
-        policies: &BTreeMap<EndpointName, Policy>,
-        policy: &Policy,
+        judged: Judged<'_>,
         own: &mut EndpointState,
-        seen: &Observation,
         lagging: bool,
         verdict: &mut Verdict,
     ) {
+        let Judged {
+            policies,
+            policy,
+            seen,
+        } = judged;
         let (end, tick) = (seen.end.0, seen.next_tick.0);
         let mut next = tick;
         if let (Some(alert), true) = (&own.alert, policy.recheck) {
@@ -119,8 +123,7 @@ impl Detector {
         } else if policy.recheck {
             next = own.next_look(policy, end, tick, &seen.result, lagging);
         }
-        let failed = matches!(seen.result, ProbeResult::Failed { .. });
-        if failed
+        if judged.failed()
             && own.alert.is_none()
             && policy.siblings
             && own.errors.failures() == 2
