@@ -126,8 +126,8 @@ impl Daemon {
 }
 
 /// Asks the daemon of this configuration to commit its buffer, so that the database contains every
-/// finished probe. If there is no daemon or it does not answer, at most the last second of samples
-/// is missing. That is not an error.
+/// finished probe. If there is no daemon, at most the last second of samples is missing. That is not
+/// an error; a daemon that does not answer in time draws a note.
 pub(super) async fn flush(config: &Settings) {
     let socket = config.process.state_dir.join("control.sock");
     if !socket.exists() {
@@ -136,8 +136,13 @@ pub(super) async fn flush(config: &Settings) {
     let client = Client::builder().no_proxy().unix_socket(socket).build();
     let Ok(client) = client else { return };
     let flush = client.post("http://localhost/api/v1/flush");
-    // Failures are ignored; see above.
-    let _ = flush.timeout(FLUSH_PATIENCE).send().await;
+    let answer = flush.timeout(FLUSH_PATIENCE).send().await;
+    if answer.is_err_and(|error| error.is_timeout()) {
+        eprintln!(
+            "llmwatch: the daemon did not write its newest samples within {} s, so they may be missing here",
+            FLUSH_PATIENCE.as_secs()
+        );
+    }
 }
 
 /// Returns the innermost cause.
