@@ -7,12 +7,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use llmwatch::config::Settings;
+use llmwatch::probe::{Due, Prober};
 use llmwatch_simulator::Simulator;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::simulate::{prompt, simulator};
-use crate::support::{KEY, World};
+use crate::support::{KEY, World, site};
 
 async fn probe_all(world: &World, text: &str) -> Vec<Value> {
     world.write(text);
@@ -27,6 +29,19 @@ async fn probe_all(world: &World, text: &str) -> Vec<Value> {
 async fn probe(world: &World, endpoint: &str) -> Value {
     let samples = probe_all(world, &format!("[[endpoint]]\n{endpoint}\n")).await;
     samples.into_iter().next().unwrap()
+}
+
+/// The configuration `text`, its prober, and a probe of the schedule that is due now.
+fn scheduled(text: &str) -> (Settings, Prober, Due) {
+    let config = site::config(text);
+    let prober = Prober::new(&config).unwrap();
+    let now = llmwatch::clock::now();
+    let due = Due {
+        scheduled_at: now,
+        started_at: now,
+        trigger: llmwatch_core::model::Trigger::Schedule,
+    };
+    (config, prober, due)
 }
 
 /// Starts a provider that requires the key.
@@ -340,19 +355,8 @@ async fn model_retirement_is_looked_up_once_a_day() {
         ("provider = \"groq\"", None, 2),
     ] {
         asked.lock().unwrap().clear();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("monitor.toml");
         let text = format!("[[endpoint]]\n{keys}\nbase_url = \"http://{address}/v1\"\n");
-        std::fs::write(&path, text).unwrap();
-        let config = llmwatch::config::load(&path, &llmwatch::config::Environment::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        let prober = llmwatch::probe::Prober::new(&config).unwrap();
-        let now = llmwatch::clock::now();
-        let due = llmwatch::probe::Due {
-            scheduled_at: now,
-            started_at: now,
-            trigger: llmwatch_core::model::Trigger::Schedule,
-        };
+        let (config, prober, due) = scheduled(&text);
         let first = prober.probe(&config.endpoints[0], due).await;
         assert_eq!(first.fault, None, "{first:?}");
         let wanted = end.map(|end| llmwatch_core::model::Timestamp::parse(end).unwrap());
@@ -395,21 +399,10 @@ async fn prepaid_credit_is_looked_up_where_the_provider_says_it() {
         ("deepseek", "", "/user/balance", 110.0, "CNY"),
     ] {
         asked.lock().unwrap().clear();
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("monitor.toml");
         let text = format!(
             "[[endpoint]]\nprovider = \"{provider}\"\napi_key = \"k\"\nbase_url = \"http://{address}{base}\"\n"
         );
-        std::fs::write(&file, text).unwrap();
-        let config = llmwatch::config::load(&file, &llmwatch::config::Environment::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        let prober = llmwatch::probe::Prober::new(&config).unwrap();
-        let now = llmwatch::clock::now();
-        let due = llmwatch::probe::Due {
-            scheduled_at: now,
-            started_at: now,
-            trigger: llmwatch_core::model::Trigger::Schedule,
-        };
+        let (config, prober, due) = scheduled(&text);
         let sample = prober.probe(&config.endpoints[0], due).await;
         assert_eq!(sample.fault, None, "{sample:?}");
         assert_eq!(sample.credit_left, Some(left), "{provider}");

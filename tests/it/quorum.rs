@@ -179,7 +179,7 @@ proptest! {
             })
             .collect();
         let mut shared = Shared::default();
-        // How often alerting heard of the beginning and of the end of each incident.
+        // How often alerting was notified of the beginning and of the end of each incident.
         let mut alerts: BTreeMap<Uuid, [usize; 2]> = BTreeMap::new();
         for (now, place, sample) in merged(histories) {
             let location = &mut locations[place];
@@ -202,7 +202,7 @@ proptest! {
                 counts[1] += one.alerts.iter().filter(|c| **c == Change::Resolved).count();
             }
             shared.record(&decided);
-            // Whoever decides at the same moment finds nothing else.
+            // A second decision at the same moment changes nothing.
             for other in &locations {
                 let again = shared.decide(other, now);
                 let news: Vec<_> = again

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::{shorten, shorten_bytes};
-use super::{Call, FormatInput, Urgency};
+use super::{Call, FormatInput};
 use crate::model::Secret;
 
 /// Gotify has no limits; a phone shows no more than this.
@@ -13,15 +13,7 @@ const TITLE: usize = 250;
 const MESSAGE: usize = 8192;
 
 pub(super) fn call(input: &FormatInput<'_>) -> Call {
-    let priority =
-        input
-            .key("priority")
-            .parse()
-            .unwrap_or(match (input.urgency(), input.is_over()) {
-                (_, true) | (Urgency::Info, _) => 3,
-                (Urgency::High, _) => 8,
-                (Urgency::Low, _) => 5,
-            });
+    let priority = input.priority(3, 8, 5);
     let mut extras = json!({"client::display": {"contentType": "text/plain"}});
     if let Some(url) = input.link() {
         extras["client::notification"] = json!({"click": {"url": url}});

@@ -141,6 +141,17 @@ impl FormatInput<'_> {
         self.webhook.key(name)
     }
 
+    /// Returns the configured priority, else `quiet` for what is over or only informs, `high` or
+    /// `low` by urgency.
+    fn priority(&self, quiet: i32, high: i32, low: i32) -> i32 {
+        let configured = self.key("priority").parse();
+        configured.unwrap_or(match (self.urgency(), self.is_over()) {
+            (_, true) | (Urgency::Info, _) => quiet,
+            (Urgency::High, _) => high,
+            (Urgency::Low, _) => low,
+        })
+    }
+
     /// Returns the configured URL or the receiver's default. A URL without a path gets `path`.
     fn url(&self, path: &str) -> String {
         let url = address(self.webhook);

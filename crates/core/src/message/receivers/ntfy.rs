@@ -6,7 +6,7 @@ use serde_json::json;
 use url::Url;
 
 use super::shorten::{shorten, shorten_bytes};
-use super::{Call, FormatInput, Urgency};
+use super::{Call, FormatInput};
 use crate::message::render::Tag;
 use crate::message::severity::Severity;
 use crate::model::Secret;
@@ -22,15 +22,7 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
-    let priority =
-        input
-            .key("priority")
-            .parse()
-            .unwrap_or(match (input.urgency(), input.is_over()) {
-                (_, true) | (Urgency::Info, _) => 3,
-                (Urgency::High, _) => 5,
-                (Urgency::Low, _) => 4,
-            });
+    let priority = input.priority(3, 5, 4);
     let tag = match message.tag {
         Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "rotating_light",
         Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
