@@ -85,9 +85,10 @@ release-check: lint test package deny sbom
     ! grep -aqF -e "$HOME" -e "$PWD" target/release/llmwatch
     packaging/checksums
 
-# Build the documentation as a site into target/docs (needs mdbook)
+# Build the documentation as a site into target/docs (needs mdbook) and check its links
 docs:
     mdbook build docs
+    tests/docs
 
 # Make the pictures of the README anew (needs Chromium and node)
 pictures:
