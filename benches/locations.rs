@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -54,6 +55,11 @@ mod server {
 const INTERVAL: Duration = Duration::from_mins(1);
 /// What a daemon of many waits from one exchange to the next.
 const PULSE: Duration = Duration::from_secs(3);
+/// As in the daemon: up to this many verdicts the others read each after every probe.
+const FEW_VERDICTS: usize = 500;
+/// As in the daemon: how often everything is reread, and how many verdicts a second that may be.
+const REREAD: Duration = Duration::from_mins(1);
+const REREAD_PER_SECOND: usize = 40;
 const DAYS: i64 = 90;
 const ROUNDS: usize = 20;
 
@@ -133,7 +139,16 @@ async fn location(
     // Not all at once.
     tokio::time::sleep(PULSE * n as u32 / locations as u32).await;
     let began = Instant::now();
-    let (mut probed, mut seen, mut lengths) = (0, None, Vec::new());
+    let mut probed = 0;
+    let mut lengths = Vec::new();
+    let mut known = BTreeSet::new();
+    let is_small = locations * endpoints <= FEW_VERDICTS;
+    // Each daemon rereads everything at another time.
+    let reread_every = REREAD.max(Duration::from_secs(
+        (locations * endpoints / REREAD_PER_SECOND) as u64,
+    ));
+    let mut reread_at = began + reread_every * n as u32 / locations as u32;
+    let mut seen = Some(clock::now());
     let mut pulled = clock::now();
     while began.elapsed() < length {
         let due =
@@ -156,7 +171,8 @@ async fn location(
             .filter(is_new)
             .map(|v| {
                 let location = name.clone();
-                (LocationVerdict { location, ..v }, true)
+                let is_changed = is_small || known.insert(v.endpoint.clone());
+                (LocationVerdict { location, ..v }, is_changed)
             })
             .collect();
         let report = LocationReport {
@@ -178,6 +194,10 @@ async fn location(
                 .record(&[], &[], &[], offset_ms)
                 .await
                 .expect("room");
+        }
+        if Instant::now() >= reread_at {
+            reread_at += reread_every;
+            seen = None;
         }
         let with_daemons = lengths.len() % 2 == 0;
         let updates = session
@@ -245,27 +265,30 @@ async fn exchanges(locations: usize, endpoints: usize, length: Duration) {
     let config = configuration(endpoints);
     let commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'monitor'";
     let rows = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables WHERE relname = 'llmwatch_verdict'";
-    let before = (
-        server_cpu_s(&pid),
-        own_cpu_s(),
-        number(commits),
-        number(rows),
-    );
-    let began = Instant::now();
     let tasks: Vec<_> = (0..locations)
         .map(|n| {
             tokio::spawn(location(
                 (n, locations),
                 url.clone(),
                 config.clone(),
-                length,
+                INTERVAL + length,
             ))
         })
         .collect();
+    // In the first interval every verdict is new, and read by all.
+    tokio::time::sleep(INTERVAL).await;
+    let before = (
+        server_cpu_s(&pid),
+        own_cpu_s(),
+        number(commits),
+        number(rows),
+    );
+    let earlier = number("SELECT count(*) FROM llmwatch_sample");
+    let began = Instant::now();
     // While the connections are open, with figures that the server collects now and then.
     tokio::time::sleep(length.saturating_sub(Duration::from_secs(2))).await;
     let took = began.elapsed().as_secs_f64();
-    let samples = number("SELECT count(*) FROM llmwatch_sample");
+    let samples = number("SELECT count(*) FROM llmwatch_sample") - earlier;
     let server_s = server_cpu_s(&pid) - before.0;
     let own_s = own_cpu_s() - before.1;
     let transactions = number(commits) - before.2;

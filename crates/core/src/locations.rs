@@ -7,6 +7,7 @@
 //! is an incident of these locations.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -91,6 +92,16 @@ impl LocationVerdict {
     fn is_fresh(&self, now: Timestamp) -> bool {
         self.probed_at
             .is_some_and(|at| now.since_ms(at) <= self.patience_ms)
+    }
+
+    /// Notes that the store had no sign at `now` of a fresh verdict having become stale: it counts
+    /// as fresh for at least `length` from then on. The time of the last probe need not be read
+    /// again after every probe.
+    pub fn confirm_fresh(&mut self, now: Timestamp, length: Duration) {
+        if self.is_fresh(now) {
+            let earliest = now.0 - self.patience_ms + length.as_millis() as i64;
+            self.probed_at = self.probed_at.max(Some(Timestamp(earliest)));
+        }
     }
 
     fn is_down(&self) -> bool {
@@ -720,7 +731,7 @@ pub fn overlay(
         let newest = verdicts
             .iter()
             .filter(|v| v.endpoint == endpoint.name)
-            .max_by_key(|v| v.probed_at);
+            .max_by_key(|v| v.view.last_probe_at.map(|at| (v.probed_at, at)));
         if let Some(newest) = newest.filter(|_| !probes) {
             *endpoint = newest.view.clone();
         }

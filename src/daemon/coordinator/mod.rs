@@ -43,10 +43,13 @@ const PULSE: Duration = Duration::from_secs(1);
 const LONGEST_PULSE: Duration = Duration::from_secs(3);
 /// With more daemons than this, syncs are less frequent.
 const FEW_DAEMONS: u32 = 10;
-/// Up to this many verdicts in total, every verdict is resent in full after every probe.
+/// Up to this many verdicts in total, the others read every verdict after every probe. Above that,
+/// they read it when it changes.
 const FEW_VERDICTS: usize = 500;
-/// Above that: how often an unchanged verdict is resent in full.
-const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// How many unchanged verdicts a second are reread on average, however many there are.
+const REREAD_PER_SECOND: u64 = 40;
+/// How long a verdict counts as fresh after the store last had no sign that it was stale.
+const FRESH_FOR: Duration = EXCHANGE_LIMIT;
 /// How often the list of daemons is read.
 const DAEMONS_EVERY: Duration = Duration::from_secs(5);
 /// How often to look for samples that were committed late.
@@ -66,8 +69,10 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
 const BATCH: usize = 1000;
 /// Samples pulled at a time.
 const PULL: i64 = 2000;
-/// How often everything is reread instead of only the changes.
+/// How often everything is reread instead of only the changes, with few verdicts.
 const REREAD: Duration = Duration::from_mins(1);
+/// The same with very many verdicts.
+const LONGEST_REREAD: Duration = Duration::from_hours(1);
 /// A daemon that has not reported for this long counts as gone.
 const GONE_MS: i64 = 15_000;
 /// How often delivery statistics are refreshed.
@@ -148,15 +153,24 @@ impl SyncState {
         let daemons = u32::try_from(self.daemons.value.len()).unwrap_or(u32::MAX);
         (PULSE * daemons.min(10 * FEW_DAEMONS) / FEW_DAEMONS).clamp(PULSE, LONGEST_PULSE)
     }
+
+    /// Returns how often everything is reread. With many verdicts, a daemon that `probes` shows the
+    /// figures of other locations as they were that long ago; their statuses are always current.
+    fn reread_every(&self, probes: bool) -> Duration {
+        if !probes {
+            return REREAD;
+        }
+        let verdicts = self.verdicts.len() as u64;
+        Duration::from_secs(verdicts / REREAD_PER_SECOND).clamp(REREAD, LONGEST_REREAD)
+    }
 }
 
 /// A verdict as last pushed to the store.
 struct PushedVerdict {
-    probed_at: Timestamp,
+    /// The start of the last probe, by this daemon's clock.
+    probed_at: Option<Timestamp>,
     /// The parts whose change the others need at once.
     fingerprint: String,
-    /// When it was last pushed in full.
-    read_at: Instant,
 }
 
 /// A value that is polled, and when it was last read.
@@ -454,8 +468,8 @@ impl Coordinator {
             })
             .await?;
         state.place.pushed = last;
-        for (verdict, is_due) in &new {
-            note_pushed(state, verdict, *is_due);
+        for (verdict, _) in &new {
+            note_pushed(state, verdict);
         }
         if is_changed {
             state.reported = Some(report_text);
@@ -473,7 +487,8 @@ impl Coordinator {
         state: &mut SyncState,
         here: &Exchange,
     ) -> Result<Updates, SharedError> {
-        if state.reread_at.elapsed() >= REREAD {
+        let reread_every = state.reread_every(here.settings.monitor.probe);
+        if state.reread_at.elapsed() >= reread_every || state.joined_at.elapsed() >= FRESH_FOR {
             state.seen_until = None;
             state.reread_at = Instant::now();
         }
@@ -575,10 +590,13 @@ impl Coordinator {
             let key = (verdict.endpoint.clone(), verdict.location.clone());
             state.verdicts.insert(key, verdict);
         }
-        for (endpoint, location, probed_at) in updates.probed {
-            if let Some(known) = state.verdicts.get_mut(&(endpoint.into(), location)) {
-                known.probed_at = probed_at;
+        for (endpoint, location, probed_at) in updates.lapsed {
+            if let Some(known) = state.verdicts.get_mut(&(endpoint, location)) {
+                known.probed_at = Some(probed_at);
             }
+        }
+        for verdict in state.verdicts.values_mut() {
+            verdict.confirm_fresh(updates.now, FRESH_FOR);
         }
         let channels = channel_set(settings);
         let alerting = updates.alerting.iter().find(|(name, _)| *name == channels);
@@ -712,6 +730,8 @@ fn note_unreachable(state: &mut SyncState, error: &SharedError) {
         emit(Event::StoreUnreachable, Level::WARN, &message, &fields);
     }
     state.unreachable = Some(error.to_string());
+    // The others may have seen them become stale.
+    state.pushed_verdicts.clear();
 }
 
 /// Returns the key of the alerting state: daemons with the same channels share one.
@@ -778,11 +798,12 @@ fn samples_per_hour(settings: &Settings) -> u64 {
 /// Formats the parts of a verdict whose change the others need at once.
 fn fingerprint(verdict: &LocationVerdict) -> String {
     format!(
-        "{} {:?} {} {}",
+        "{} {:?} {} {} {}",
         verdict.status.as_str(),
         verdict.incident,
         verdict.counts,
-        verdict.pending
+        verdict.pending,
+        verdict.patience_ms
     )
 }
 
@@ -823,10 +844,9 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
     warnings
 }
 
-/// Returns the verdicts to push, and whether each is due in full.
+/// Returns the verdicts to push, and whether the others should read each at once.
 fn new_verdicts(state: &SyncState, verdicts: Vec<LocationVerdict>) -> Vec<(LocationVerdict, bool)> {
     let is_small = state.verdicts.len() <= FEW_VERDICTS;
-    let say_again = if is_small { Duration::ZERO } else { SAY_AGAIN };
     let mut new = Vec::new();
     for verdict in verdicts {
         let Some(known) = state.pushed_verdicts.get(&verdict.endpoint) else {
@@ -834,22 +854,24 @@ fn new_verdicts(state: &SyncState, verdicts: Vec<LocationVerdict>) -> Vec<(Locat
             continue;
         };
         let is_changed = known.fingerprint != fingerprint(&verdict);
-        if is_changed || verdict.probed_at != Some(known.probed_at) {
-            let is_due = is_changed || known.read_at.elapsed() >= say_again;
-            new.push((verdict, is_due));
+        let probed_at = verdict.view.last_probe_at;
+        if is_changed || probed_at != known.probed_at {
+            // The others may have seen it become stale in between.
+            let pause = probed_at
+                .zip(known.probed_at)
+                .map(|(now, was)| now.since_ms(was));
+            let is_late = pause.is_none_or(|pause| pause > verdict.patience_ms / 2);
+            new.push((verdict, is_small || is_changed || is_late));
         }
     }
     new
 }
 
-/// Records that `verdict` was pushed; `is_due` says that it was pushed in full.
-fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict, is_due: bool) {
-    let known = state.pushed_verdicts.get(&verdict.endpoint);
-    let read_at = known.filter(|_| !is_due).map(|known| known.read_at);
+/// Records that `verdict` was pushed.
+fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict) {
     let pushed = PushedVerdict {
-        probed_at: verdict.probed_at.unwrap_or_default(),
+        probed_at: verdict.view.last_probe_at,
         fingerprint: fingerprint(verdict),
-        read_at: read_at.unwrap_or_else(Instant::now),
     };
     state
         .pushed_verdicts

@@ -94,7 +94,8 @@ pub struct Push<'a> {
     pub samples: &'a [Sample],
     /// The time zone of the budget's days.
     pub zone: Tz,
-    /// Its verdicts on endpoints probed since the last push, and whether each is due in full.
+    /// Its verdicts on endpoints probed since the last push, and whether the others should read each
+    /// at once.
     pub verdicts: &'a [(LocationVerdict, bool)],
     /// Its incidents, if they changed.
     pub report: Option<&'a LocationReport>,
@@ -107,8 +108,9 @@ pub struct Updates {
     pub now: Timestamp,
     /// Verdicts that changed.
     pub verdicts: Vec<LocationVerdict>,
-    /// Endpoints and locations with an unchanged verdict, with the start of the last probe.
-    pub probed: Vec<(String, String, Option<Timestamp>)>,
+    /// Endpoints and locations whose unchanged verdict became stale, with the start of the last
+    /// probe.
+    pub lapsed: Vec<(EndpointName, String, Timestamp)>,
     /// Incidents that changed.
     pub incidents: Vec<SharedIncident>,
     /// Every daemon that has reported in the last ten minutes; `None` if not requested.
@@ -367,8 +369,8 @@ impl Session {
         let verdicts = client
             .query_typed(
                 "SELECT endpoint, location, probed_at, CASE WHEN changed_at >= $1 THEN data END FROM llmwatch_verdict
-                 WHERE seen_at >= $1",
-                &[(&verdicts_since, Type::INT8)],
+                 WHERE changed_at >= $1 OR (stale_at >= $1 AND stale_at < $2)",
+                &[(&verdicts_since, Type::INT8), (&now, Type::INT8)],
             )
             .await?;
         let incidents = client
@@ -407,7 +409,8 @@ impl Session {
             .await?;
         let tokens: i64 = spent.try_get(1)?;
         let next: i64 = number.try_get(0)?;
-        let (mut changed, mut probed) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
+        let mut lapsed = Vec::new();
         for row in &verdicts {
             let data: Option<&str> = row.try_get(3)?;
             match data.map(serde_json::from_str) {
@@ -415,15 +418,16 @@ impl Session {
                 // Another release may have written a format that this one cannot read.
                 Some(Err(_)) => {}
                 None => {
-                    let at: Option<i64> = row.try_get(2)?;
-                    probed.push((row.try_get(0)?, row.try_get(1)?, at.map(Timestamp)));
+                    let endpoint: String = row.try_get(0)?;
+                    let probed_at = Timestamp(row.try_get(2)?);
+                    lapsed.push((endpoint.into(), row.try_get(1)?, probed_at));
                 }
             }
         }
         Ok(Updates {
             now: Timestamp(now),
             verdicts: changed,
-            probed,
+            lapsed,
             incidents: read_json(&incidents)?,
             daemons,
             alerting: read_pairs(&alerting)?,
@@ -545,10 +549,11 @@ impl Session {
                     &[(&before.0, Type::INT8)],
                 )
                 .await?;
-            for table in ["daemon", "verdict", "report", "advice"] {
+            let expired = ["daemon", "report", "advice"].map(|table| (table, "seen_at"));
+            for (table, column) in expired.into_iter().chain([("verdict", "stale_at")]) {
                 self.client
                     .execute_typed(
-                        &format!("DELETE FROM llmwatch_{table} WHERE seen_at < $1"),
+                        &format!("DELETE FROM llmwatch_{table} WHERE {column} < $1"),
                         &[(&before.0, Type::INT8)],
                     )
                     .await?;
@@ -767,16 +772,20 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
         let data: Vec<_> = verdicts.clone().map(|(v, _)| json(v)).collect();
         let probed: Vec<_> = verdicts
             .clone()
-            .map(|(v, _)| v.probed_at.map(|at| at.0))
+            .map(|(v, _)| v.probed_at.unwrap_or_default().0)
+            .collect();
+        let stale: Vec<_> = verdicts
+            .clone()
+            .map(|(v, _)| v.probed_at.unwrap_or_default().0 + v.patience_ms)
             .collect();
         let changed: Vec<bool> = verdicts.map(|(_, is_changed)| *is_changed).collect();
         tx.execute_typed(
             &format!(
-                "INSERT INTO llmwatch_verdict (endpoint, location, daemon, seen_at, data, probed_at, changed_at)
-                 SELECT e, l, $3, {NOW}, d, p, CASE WHEN c THEN {NOW} ELSE 0 END
-                 FROM unnest($1, $2, $4, $5, $6) AS t(e, l, d, p, c)
+                "INSERT INTO llmwatch_verdict (endpoint, location, daemon, seen_at, data, probed_at, stale_at, changed_at)
+                 SELECT e, l, $3, {NOW}, d, p, s, CASE WHEN c THEN {NOW} ELSE 0 END
+                 FROM unnest($1, $2, $4, $5, $6, $7) AS t(e, l, d, p, s, c)
                  ON CONFLICT (endpoint, location) DO UPDATE SET daemon = excluded.daemon, seen_at = excluded.seen_at,
-                    data = excluded.data, probed_at = excluded.probed_at,
+                    data = excluded.data, probed_at = excluded.probed_at, stale_at = excluded.stale_at,
                     changed_at = greatest(excluded.changed_at, llmwatch_verdict.changed_at)"
             ),
             &[
@@ -809,6 +818,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     tx.commit().await?;
     Ok(inserted)
 }
+                (&stale, Type::INT8_ARRAY),
 
 /// Samples to insert.
 struct SampleRows<'a> {

@@ -45,13 +45,16 @@ CREATE TABLE llmwatch_verdict (
     location TEXT NOT NULL,
     daemon UUID NOT NULL,
     seen_at INT8 NOT NULL,
-    -- When it last said something else, or a minute had passed: then the others read all of it.
+    -- When it last said something else: then the others read it at once.
     changed_at INT8 NOT NULL,
-    probed_at INT8,
+    probed_at INT8 NOT NULL,
+    -- When it becomes stale unless the location probes again.
+    stale_at INT8 NOT NULL,
     data TEXT NOT NULL,
     PRIMARY KEY (endpoint, location)
 );
-CREATE INDEX llmwatch_verdict_seen ON llmwatch_verdict (seen_at);
+CREATE INDEX llmwatch_verdict_changed ON llmwatch_verdict (changed_at);
+CREATE INDEX llmwatch_verdict_stale ON llmwatch_verdict (stale_at);
 
 -- Each location's own incidents.
 CREATE TABLE llmwatch_report (
@@ -71,6 +74,7 @@ CREATE TABLE llmwatch_incident (
     data TEXT NOT NULL
 );
 CREATE INDEX llmwatch_incident_changed ON llmwatch_incident (changed_at);
+CREATE INDEX llmwatch_incident_open ON llmwatch_incident (number) WHERE open;
 
 -- What alerting has decided so far, for each set of channels.
 CREATE TABLE llmwatch_alerting (
