@@ -112,8 +112,16 @@ impl Sketch {
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        // Both are sorted: one pass over them is several times faster than a search for each bin.
+        let mut place = 0;
         for (bin, count) in &other.bins {
-            self.count_in(*bin, *count);
+            while self.bins.get(place).is_some_and(|(known, _)| known < bin) {
+                place += 1;
+            }
+            match self.bins.get_mut(place).filter(|(known, _)| known == bin) {
+                Some((_, sum)) => *sum = sum.saturating_add(*count),
+                None => self.bins.insert(place, (*bin, *count)),
+            }
         }
     }
 
@@ -185,7 +193,13 @@ impl Sketch {
         for _ in 0..bins {
             bin = bin.checked_add(unzigzag(take_varint(&mut rest)?))?;
             let count = u32::try_from(take_varint(&mut rest)?).ok()?;
-            sketch.count_in(i16::try_from(bin).ok()?, count);
+            let bin = i16::try_from(bin).ok()?;
+            // They are written in ascending order, which damaged bytes need not have.
+            if sketch.bins.last().is_none_or(|(last, _)| *last < bin) {
+                sketch.bins.push((bin, count));
+            } else {
+                sketch.count_in(bin, count);
+            }
         }
         Some(sketch)
     }
