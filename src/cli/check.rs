@@ -94,7 +94,10 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
         }
         Err(error) if error.is_misconfiguration() => Err(Failure::of_shared_store(error)),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!(
+                "{error}; see that the server runs and that its host, port and firewall let this machine in. Until then the \
+                 daemon works alone"
+            );
             Ok(false)
         }
     }

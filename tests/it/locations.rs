@@ -193,6 +193,24 @@ async fn refuses(url: &str, monitor: &str, wanted: &str) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_reports_a_store_that_does_not_answer() {
+    let world = World::new().await;
+    let port = free_port();
+    for host in ["127.0.0.1", "db.invalid"] {
+        let url = format!("postgres://llmwatch:s3cretword@{host}:{port}/monitor");
+        world.write(&config(&world, &world, "fra1", &url, ""));
+        let (code, text) = check_online(&world).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert!(
+            text.contains(&format!("@{host}:{port}/monitor` cannot be reached")),
+            "{text}"
+        );
+        assert!(text.contains("see that the server runs"), "{text}");
+        assert!(!text.contains("s3cretword"), "{text}");
+    }
+}
+
 /// Creates a CA, and a certificate of it for `name` that is valid until `year`, with its key.
 fn certificate(name: &str, year: i32) -> (String, String, String) {
     let key = KeyPair::generate().unwrap();
