@@ -23,7 +23,7 @@ use crate::log::{Event, emit};
 use crate::metrics::{Counters, export};
 use crate::notify::{WorkerContext, heartbeat, worker};
 use crate::store::postgres::{DaemonRow, Session, SharedStore};
-use crate::store::{Commit, Store};
+use crate::store::{Commit, Store, SubscriberStore};
 use crate::subscriptions::Subscriptions;
 use crate::systemd::Service;
 use crate::web;
@@ -313,8 +313,12 @@ impl Wiring {
         links: Links,
     ) -> (web::View, mpsc::Receiver<web::ReloadReply>) {
         let (subscriptions, requests) = Subscriptions::channel();
+        let own = SubscriberStore::Own(self.store.clone());
+        // Its mails must not delay the claims of slots and notifications.
+        let shared = self.shared.as_ref().map(SharedStore::with_own_connection);
         let subscribers = Subscribers {
-            store: self.store.clone(),
+            local: self.store.clone(),
+            store: shared.map_or(own, SubscriberStore::Shared),
             links: links.clone(),
             wall: self.wall.clone(),
             config: self.config.clone(),

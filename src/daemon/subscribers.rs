@@ -11,6 +11,7 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Snapshot, Timestamp};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use uuid::Uuid;
@@ -21,7 +22,11 @@ use crate::links::{Action, Links};
 use crate::log::{self, Event, emit};
 use crate::notify::subscriber_mail::{Refusal, SubscriberMailer};
 use crate::notify::{Obstacle, backoff};
-use crate::store::{Announced, SignUp, Store, StoreError, SubscriberMail};
+use crate::store::postgres::{LEASE, RENEW, SharedStore};
+use crate::store::{
+    Announced, PublicIncident, SignUp, Store, StoreError, SubscriberError, SubscriberMail,
+    SubscriberStore,
+};
 use crate::subscriptions::{self, SubscriptionRequest};
 
 /// Sign-ups allowed per client and hour.
@@ -41,7 +46,10 @@ const CHANNEL: &str = "subscribers";
 /// The context of the tasks.
 #[derive(Clone)]
 pub(super) struct Subscribers {
-    pub(super) store: Store,
+    /// The daemon's own store.
+    pub(super) local: Store,
+    /// Where the subscribers are kept.
+    pub(super) store: SubscriberStore,
     pub(super) links: Links,
     pub(super) wall: WallClock,
     pub(super) config: watch::Receiver<Arc<Settings>>,
@@ -61,6 +69,8 @@ impl Subscribers {
             queued: queued.clone(),
             clients: HashMap::new(),
             known: HashMap::new(),
+            polled_at: None,
+            has_adopted: false,
         };
         tokio::join!(announcer.run(requests, snapshot), self.send_all(&queued));
     }
@@ -96,13 +106,27 @@ impl Subscribers {
         &self,
         mailer: &mut SubscriberMailer,
         settings: &Settings,
-    ) -> Result<bool, StoreError> {
-        let now = (self.wall)();
-        let due = self
-            .store
-            .run_blocking(move |store| store.due_subscriber_mails(now, BATCH))
-            .await?;
+    ) -> Result<bool, SubscriberError> {
+        let due = self.store.due_mails((self.wall)(), BATCH).await?;
+        if due.is_empty() {
+            return Ok(false);
+        }
         let is_full = due.len() == BATCH as usize;
+        let sent = tokio::select! {
+            sent = self.send_batch(mailer, due, settings) => sent,
+            () = self.hold_claims() => Ok(()),
+        };
+        mailer.rest().await;
+        self.store.release_claims().await?;
+        sent.map(|()| is_full)
+    }
+
+    async fn send_batch(
+        &self,
+        mailer: &mut SubscriberMailer,
+        due: Vec<SubscriberMail>,
+        settings: &Settings,
+    ) -> Result<(), SubscriberError> {
         for mail in due {
             if self.stop.is_cancelled() {
                 break;
@@ -115,8 +139,19 @@ impl Subscribers {
                 break;
             }
         }
-        mailer.rest().await;
-        Ok(is_full)
+        Ok(())
+    }
+
+    /// Renews the claims on emails during their delivery. Returns once they have expired, because a
+    /// shared store does not respond.
+    async fn hold_claims(&self) {
+        let mut renewed_at = Instant::now();
+        while renewed_at.elapsed() < LEASE {
+            tokio::time::sleep(RENEW).await;
+            if self.store.renew_claims().await.is_ok() {
+                renewed_at = Instant::now();
+            }
+        }
     }
 
     /// Returns the text with this subscriber's links, and the unsubscribe link.
@@ -140,12 +175,9 @@ impl Subscribers {
         &self,
         mail: SubscriberMail,
         sent: Result<(), Refusal>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SubscriberError> {
         let Err(refusal) = sent else {
-            return self
-                .store
-                .run_blocking(move |store| store.finish_subscriber_mail(mail.id))
-                .await;
+            return self.store.finish_mail(mail.id).await;
         };
         let now = (self.wall)();
         let obstacle = if refusal.is_unreachable {
@@ -180,10 +212,7 @@ impl Subscribers {
                     fields,
                 );
             }
-            return self
-                .store
-                .run_blocking(move |store| store.retry_subscriber_mail(mail.id, at))
-                .await;
+            return self.store.retry_mail(mail.id, now, wait).await;
         }
         let event = if refusal.is_transient {
             Event::NotificationExpired
@@ -192,9 +221,7 @@ impl Subscribers {
         };
         let message = format!("a mail to a subscriber was not delivered: {}", refusal.text);
         emit(event, Level::WARN, &message, &fields);
-        self.store
-            .run_blocking(move |store| store.finish_subscriber_mail(mail.id))
-            .await
+        self.store.finish_mail(mail.id).await
     }
 }
 
@@ -215,7 +242,11 @@ fn locale(settings: &Settings) -> Locale {
     Locale::of(settings)
 }
 
-fn store_failed(error: &StoreError) {
+fn store_failed(error: &SubscriberError) {
+    // The coordinator reports a shared store that cannot be reached.
+    if matches!(error, SubscriberError::Shared(error) if !error.is_misconfiguration()) {
+        return;
+    }
     let message = format!("subscriptions cannot be used: {error}");
     log::store_failed("subscriptions", &message, error);
 }
@@ -226,8 +257,12 @@ struct Announcer {
     queued: Arc<Notify>,
     /// The start of the counting hour and the number of sign-ups, by client.
     clients: HashMap<IpAddr, (Timestamp, u32)>,
-    /// What was announced of each incident whose end was not.
+    /// What was announced of each incident in the daemon's own store whose end was not.
     known: HashMap<Uuid, Announced>,
+    /// When a shared store was last asked for incidents.
+    polled_at: Option<Instant>,
+    /// Whether a shared store has the subscribers of the daemon's own file.
+    has_adopted: bool,
 }
 
 impl Announcer {
@@ -236,13 +271,14 @@ impl Announcer {
         mut requests: mpsc::Receiver<SubscriptionRequest>,
         mut snapshot: watch::Receiver<Arc<Snapshot>>,
     ) {
-        match self.context.store.run_blocking(Store::announced).await {
+        match self.context.local.run_blocking(Store::announced).await {
             Ok(known) => self.known = known.into_iter().map(|a| (a.incident, a)).collect(),
-            Err(error) => store_failed(&error),
+            Err(error) => store_failed(&error.into()),
         }
+        let stop = self.context.stop.clone();
         loop {
             tokio::select! {
-                () = self.context.stop.cancelled() => return,
+                () = stop.cancelled() => return,
                 Some(request) = requests.recv() => self.answer(request).await,
                 changed = snapshot.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(POLL) => {}
@@ -250,7 +286,12 @@ impl Announcer {
             let settings = self.context.config.borrow().clone();
             if settings.web.subscribe {
                 let current = snapshot.borrow().clone();
-                if let Err(error) = self.announce(&current, &settings).await {
+                // A shared store that hangs does not delay the shutdown.
+                let announced = tokio::select! {
+                    announced = self.announce(&current, &settings) => announced,
+                    () = stop.cancelled() => return,
+                };
+                if let Err(error) = announced {
                     store_failed(&error);
                 }
             }
@@ -258,27 +299,21 @@ impl Announcer {
     }
 
     async fn answer(&mut self, request: SubscriptionRequest) {
-        let (store, now) = (self.context.store.clone(), (self.context.wall)());
+        let store = self.context.store.clone();
+        let now = (self.context.wall)();
         // The client may have disconnected; a failed reply needs no handling.
         match request {
             SubscriptionRequest::SignUp(address, client, reply) => {
                 let _ = reply.send(self.sign_up(&address, client, now).await);
             }
             SubscriptionRequest::Look(id, reply) => {
-                let found = store
-                    .run_blocking(move |store| store.subscription(id))
-                    .await;
-                let _ = reply.send(usable(found));
+                let _ = reply.send(usable(store.subscription(id).await));
             }
             SubscriptionRequest::Confirm(id, reply) => {
-                let done = store
-                    .run_blocking(move |store| store.confirm_subscription(id, now))
-                    .await;
-                let _ = reply.send(usable(done));
+                let _ = reply.send(usable(store.confirm(id, now).await));
             }
             SubscriptionRequest::End(id, reply) => {
-                let done = store.run_blocking(move |store| store.unsubscribe(id)).await;
-                let _ = reply.send(usable(done));
+                let _ = reply.send(usable(store.unsubscribe(id).await));
             }
         }
     }
@@ -296,11 +331,8 @@ impl Announcer {
         let settings = self.context.config.borrow().clone();
         let mail = subscriber::confirmation(site(&settings), &locale(&settings));
         let address = subscriptions::address(address)?;
-        let done = self
-            .context
-            .store
-            .run_blocking(move |store| store.sign_up(&address, &mail.subject, &mail.body, now))
-            .await;
+        let mail = (mail.subject, mail.body);
+        let done = self.context.store.sign_up(address, mail, now).await;
         self.queued.notify_one();
         usable(done)
     }
@@ -324,56 +356,88 @@ impl Announcer {
         &mut self,
         snapshot: &Snapshot,
         settings: &Settings,
-    ) -> Result<(), StoreError> {
-        for incident in &snapshot.incidents {
-            let known = self.known.get(&incident.id).copied();
-            let announced = known.map_or(0, |k| k.notes as usize);
-            let mut events: Vec<_> = if known.is_none() {
-                vec![PublicEvent::Opened]
-            } else {
-                Vec::new()
-            };
-            events.extend(
-                incident
-                    .notes
-                    .iter()
-                    .skip(announced)
-                    .map(PublicEvent::Noted),
-            );
+    ) -> Result<(), SubscriberError> {
+        let public = match self.context.store.clone() {
+            SubscriberStore::Own(store) => self.own_incidents(&store, snapshot).await?,
+            SubscriberStore::Shared(shared) => self.shared_incidents(&shared).await?,
+        };
+        for one in public {
+            let events = unannounced(&one);
             if !events.is_empty() {
-                self.queue(incident, &events, settings).await?;
+                self.queue(&one, &events, settings).await?;
             }
         }
-        let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
-        let ended: Vec<_> = self
-            .known
-            .keys()
-            .copied()
-            .filter(|id| !is_open(id))
+        Ok(())
+    }
+
+    /// Returns the open incidents of this daemon, and those whose end was not announced.
+    async fn own_incidents(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<PublicIncident>, StoreError> {
+        let mut public: Vec<_> = snapshot
+            .incidents
+            .iter()
+            .map(|incident| PublicIncident {
+                announced: self.known.get(&incident.id).copied(),
+                incident: incident.clone(),
+            })
             .collect();
-        for id in ended {
-            let data = self
-                .context
-                .store
+        let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
+        for (id, known) in self.known.iter().filter(|(id, _)| !is_open(id)) {
+            let id = *id;
+            let data = store
                 .run_blocking(move |store| store.incident_data_by_id(id))
                 .await?;
             let incident = data.and_then(|data| serde_json::from_str::<Incident>(&data).ok());
             // An end that is not committed yet is picked up next time.
             if let Some(incident) = incident.filter(|i| i.resolved_at.is_some()) {
-                self.queue(&incident, &[PublicEvent::Resolved], settings)
-                    .await?;
+                public.push(PublicIncident {
+                    incident,
+                    announced: Some(*known),
+                });
             }
+        }
+        Ok(public)
+    }
+
+    /// Returns the joint incidents with something to announce; nothing if they were read a moment
+    /// ago.
+    async fn shared_incidents(
+        &mut self,
+        shared: &SharedStore,
+    ) -> Result<Vec<PublicIncident>, SubscriberError> {
+        if self.polled_at.is_some_and(|at| at.elapsed() < POLL) {
+            return Ok(Vec::new());
+        }
+        self.polled_at = Some(Instant::now());
+        if !self.has_adopted {
+            self.hand_over(shared).await?;
+            self.has_adopted = true;
+        }
+        Ok(shared.public_incidents().await?)
+    }
+
+    /// Moves the subscribers that this daemon had before it shared a store.
+    async fn hand_over(&self, shared: &SharedStore) -> Result<(), SubscriberError> {
+        let local = &self.context.local;
+        let subscribers = local.run_blocking(Store::subscribers).await?;
+        if !subscribers.is_empty() {
+            shared.adopt_subscribers(&subscribers).await?;
+            local.run_blocking(Store::forget_subscribers).await?;
         }
         Ok(())
     }
 
     async fn queue(
         &mut self,
-        incident: &Incident,
+        one: &PublicIncident,
         events: &[PublicEvent<'_>],
         settings: &Settings,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SubscriberError> {
         let locale = locale(settings);
+        let incident = &one.incident;
         let page = format!("{}/incidents/{}", base_url(settings), incident.number);
         let mails: Vec<_> = events
             .iter()
@@ -391,7 +455,7 @@ impl Announcer {
         let now = (self.context.wall)();
         self.context
             .store
-            .run_blocking(move |store| store.announce(known, &mails, now))
+            .announce(one.announced, known, mails, now)
             .await?;
         if known.over {
             self.known.remove(&known.incident);
@@ -403,6 +467,26 @@ impl Announcer {
     }
 }
 
-fn usable<T>(done: Result<T, StoreError>) -> Option<T> {
+/// Returns the events of an incident that were not announced yet.
+fn unannounced(one: &PublicIncident) -> Vec<PublicEvent<'_>> {
+    let mut events = Vec::new();
+    if one.announced.is_none() {
+        events.push(PublicEvent::Opened);
+    }
+    let notes = one.announced.map_or(0, |known| known.notes as usize);
+    events.extend(
+        one.incident
+            .notes
+            .iter()
+            .skip(notes)
+            .map(PublicEvent::Noted),
+    );
+    if one.incident.resolved_at.is_some() {
+        events.push(PublicEvent::Resolved);
+    }
+    events
+}
+
+fn usable<T>(done: Result<T, SubscriberError>) -> Option<T> {
     done.inspect_err(store_failed).ok()
 }

@@ -22,6 +22,7 @@ mod retention;
 mod rollups;
 mod sample_rows;
 mod samples;
+mod subscriber_store;
 mod subscribers;
 mod write_behind;
 
@@ -58,7 +59,10 @@ pub use reserve::{Reserve, Unrecorded};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
-pub use subscribers::{Announced, SignUp, SubscriberMail, Subscription};
+pub use subscriber_store::{SubscriberError, SubscriberStore};
+pub use subscribers::{
+    Announced, PublicIncident, SignUp, StoredSubscriber, SubscriberMail, Subscription,
+};
 
 use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 

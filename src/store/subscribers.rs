@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{Incident, Timestamp};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 
 /// One address gets at most one confirmation email in this time.
-const PER_ADDRESS: Duration = Duration::from_hours(1);
+pub(super) const PER_ADDRESS: Duration = Duration::from_hours(1);
 /// And at most this many until the sign-up expires.
-const MAX_CONFIRMATIONS: u32 = 3;
+pub(super) const MAX_CONFIRMATIONS: u32 = 3;
 /// An unconfirmed sign-up and its link expire after this time.
-const UNCONFIRMED_FOR: Duration = Duration::from_hours(7 * 24);
+pub(super) const UNCONFIRMED_FOR: Duration = Duration::from_hours(7 * 24);
 /// The maximum number of confirmation emails per hour, over all addresses.
-const MAX_PER_HOUR: u32 = 100;
+pub(super) const MAX_PER_HOUR: u32 = 100;
 /// The maximum number of subscribers and sign-ups.
-const MAX_SUBSCRIBERS: u32 = 20_000;
+pub(super) const MAX_SUBSCRIBERS: u32 = 20_000;
 /// How long the announcements of an incident are remembered.
-const ANNOUNCED_FOR: Duration = Duration::from_hours(90 * 24);
+pub(super) const ANNOUNCED_FOR: Duration = Duration::from_hours(90 * 24);
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS subscriber (
@@ -80,6 +80,15 @@ pub struct Announced {
     pub over: bool,
 }
 
+/// An incident that subscribers may learn of, and what they know of it.
+#[derive(Debug, Clone)]
+pub struct PublicIncident {
+    /// The incident.
+    pub incident: Incident,
+    /// What was announced of it; `None` if it is new.
+    pub announced: Option<Announced>,
+}
+
 /// An email to one subscriber.
 #[derive(Debug, Clone)]
 pub struct SubscriberMail {
@@ -99,6 +108,21 @@ pub struct SubscriberMail {
     pub queued_at: Timestamp,
     /// How often it was attempted.
     pub attempts: u32,
+}
+
+/// A subscriber as it is stored, to move it to a shared store.
+#[derive(Debug, Clone)]
+pub struct StoredSubscriber {
+    /// The subscription.
+    pub id: Uuid,
+    /// The address. It is never logged.
+    pub address: String,
+    /// When it last asked.
+    pub asked_at: Timestamp,
+    /// How often it asked.
+    pub asked: u32,
+    /// When it was confirmed.
+    pub confirmed_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -292,6 +316,39 @@ impl Store {
                 })
             })?;
             rows.collect()
+        })
+    }
+
+    /// Returns every subscriber and sign-up.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn subscribers(&self) -> Result<Vec<StoredSubscriber>, StoreError> {
+        self.with_subscribers(|tx| {
+            let mut rows =
+                tx.prepare("SELECT id, address, asked_at, asked, confirmed_at FROM subscriber")?;
+            let rows = rows.query_map([], |r| {
+                Ok(StoredSubscriber {
+                    id: r.get(0)?,
+                    address: r.get(1)?,
+                    asked_at: Timestamp(r.get(2)?),
+                    asked: r.get(3)?,
+                    confirmed_at: r.get::<_, Option<i64>>(4)?.map(Timestamp),
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Deletes every subscriber and their emails, once a shared store has them.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_subscribers(&self) -> Result<(), StoreError> {
+        self.with_subscribers(|tx| {
+            tx.execute_batch(
+                "DELETE FROM subscriber_mail; DELETE FROM subscriber_incident; DELETE FROM subscriber;",
+            )
         })
     }
 

@@ -29,6 +29,7 @@ mod hostile_servers;
 mod links;
 mod locations;
 mod locations_failures;
+mod locations_sharing;
 mod memory;
 mod notification_policy;
 mod otlp;

@@ -8,7 +8,7 @@ use llmwatch_simulator::Scenario;
 use crate::links::{ask, decoded};
 use crate::support::{Daemon, PATIENCE, World, eventually};
 
-const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
+pub(crate) const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
 
 async fn started(world: &World) -> (Daemon, SocketAddr) {
     let config = world.endpoints().replace(
@@ -26,14 +26,14 @@ async fn started(world: &World) -> (Daemon, SocketAddr) {
     (daemon, address)
 }
 
-async fn mail(world: &mut World) -> (String, String) {
+pub(crate) async fn mail(world: &mut World) -> (String, String) {
     let mail = tokio::time::timeout(PATIENCE, world.mail.next())
         .await
         .unwrap();
     (mail.to.join(","), decoded(&mail.data))
 }
 
-fn link(mail: &str, below: &str) -> String {
+pub(crate) fn link(mail: &str, below: &str) -> String {
     let start = format!("https://status.example.com{below}");
     let at = mail.find(&start).unwrap_or_else(|| panic!("{mail}"));
     let url = mail[at..].split(['>', '\n', ' ', '\r']).next().unwrap();

@@ -9,6 +9,7 @@ mod copy;
 mod error;
 mod outbox;
 mod slots;
+mod subscribers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 use self::connection::{Connector, begin};
 pub use self::copy::{Checksum, source_of};
 pub use self::error::SharedError;
-pub use self::outbox::RENEW;
+pub use self::outbox::{LEASE, RENEW};
 use crate::config::PostgresUrl;
 use crate::store::{LINK_KEY_BYTES, derived_id};
 use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
@@ -34,6 +35,8 @@ use llmwatch_core::model::{EndpointName, Incident, Outgoing, Sample, Timestamp};
 const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
 /// How often a transaction is attempted after serialization conflicts.
 const ATTEMPTS: u32 = 8;
+/// Time limit of an operation outside the coordinator.
+const LIMIT: Duration = Duration::from_secs(10);
 /// Readers of changes since a time look back this much further: a transaction with an earlier
 /// timestamp may have committed later.
 const OVERLAP_MS: i64 = 12_000;
@@ -147,6 +150,15 @@ impl SharedStore {
         Self { owner, ..self }
     }
 
+    /// Returns a handle with a connection of its own, for work that others must not wait for.
+    #[must_use]
+    pub fn with_own_connection(&self) -> Self {
+        Self {
+            beside: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// The ID of this run of the daemon.
     pub fn me(&self) -> Uuid {
         self.me
@@ -207,6 +219,18 @@ impl SharedStore {
                 done => return done,
             }
         }
+    }
+
+    /// Returns the rows of one statement, with a time limit.
+    async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, SharedError> {
+        let read = async {
+            let beside = self.beside().await?;
+            let rows = beside.client.query_typed(sql, params).await;
+            let rows = rows.map_err(|e| self.error(&e))?;
+            beside.give_back();
+            Ok(rows)
+        };
+        self.within(LIMIT, read).await
     }
 
     fn error(&self, error: &tokio_postgres::Error) -> SharedError {
@@ -794,6 +818,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
                 (&daemon.id, Type::UUID),
                 (&data, Type::TEXT_ARRAY),
                 (&probed, Type::INT8_ARRAY),
+                (&stale, Type::INT8_ARRAY),
                 (&changed, Type::BOOL_ARRAY),
             ],
         )
@@ -818,7 +843,6 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     tx.commit().await?;
     Ok(inserted)
 }
-                (&stale, Type::INT8_ARRAY),
 
 /// Samples to insert.
 struct SampleRows<'a> {

@@ -7,16 +7,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
-use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
+use super::{LIMIT, NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
 use llmwatch_core::alerting::{advice_in, keep_advice};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A claim can be taken over after this time without renewal.
-const LEASE: Duration = Duration::from_secs(20);
-/// Time limit of an outbox operation.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(20);
 
 /// How long the advice of one daemon stands for that of the others, in milliseconds.
 const ADVICE_MS: i64 = 24 * 3_600_000;
@@ -385,17 +383,6 @@ impl SharedStore {
             Ok(changed > 0)
         };
         self.within(LIMIT, change).await
-    }
-
-    async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, SharedError> {
-        let read = async {
-            let beside = self.beside().await?;
-            let rows = beside.client.query_typed(sql, params).await;
-            let rows = rows.map_err(|e| self.error(&e))?;
-            beside.give_back();
-            Ok(rows)
-        };
-        self.within(LIMIT, read).await
     }
 }
 

@@ -154,3 +154,39 @@ CREATE TABLE llmwatch_secret (
     name TEXT PRIMARY KEY,
     value BYTEA NOT NULL
 );
+
+-- Visitors who get public incidents by mail, whichever daemon took their sign-up.
+CREATE TABLE llmwatch_subscriber (
+    id UUID PRIMARY KEY,
+    address TEXT NOT NULL UNIQUE,
+    asked_at INT8 NOT NULL,
+    asked INT8 NOT NULL,
+    confirmed_at INT8
+);
+
+-- Their mails, which daemons claim with a lease.
+CREATE TABLE llmwatch_subscriber_mail (
+    id UUID PRIMARY KEY,
+    subscriber UUID NOT NULL REFERENCES llmwatch_subscriber (id) ON DELETE CASCADE,
+    -- NULL for the mail that asks for a confirmation.
+    incident UUID,
+    -- Order of the mails about the incident.
+    seq INT8 NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    queued_at INT8 NOT NULL,
+    next_attempt_at INT8 NOT NULL,
+    attempts INT8 NOT NULL,
+    claimed_by UUID,
+    claimed_until INT8
+);
+CREATE INDEX llmwatch_subscriber_mail_due ON llmwatch_subscriber_mail (next_attempt_at);
+CREATE INDEX llmwatch_subscriber_mail_order ON llmwatch_subscriber_mail (subscriber, incident);
+
+-- How much of an incident was announced to subscribers.
+CREATE TABLE llmwatch_announced (
+    incident UUID PRIMARY KEY,
+    notes INT8 NOT NULL,
+    over BOOL NOT NULL,
+    seen_at INT8 NOT NULL
+);
