@@ -8,14 +8,19 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use llmwatch::config::PostgresUrl;
 use llmwatch::store::postgres::{DaemonRow, Push, Session, SharedStore};
-use llmwatch::store::{Commit, DeliveryOutcome, Horizon, Pending, SampleQuery, Store, StoreError};
+use llmwatch::store::{
+    Announced, Commit, DeliveryOutcome, Horizon, IncidentRow, Pending, SampleQuery, SignUp, Store,
+    StoreError, SubscriberMail, SubscriberStore, Subscription,
+};
 use llmwatch_core::config::Agree;
 use llmwatch_core::incident::Change;
-use llmwatch_core::locations::{LocationEvidence, LocationReport, LocationVerdict, decide};
+use llmwatch_core::locations::{
+    Decided, LocationEvidence, LocationReport, LocationVerdict, SharedIncident, decide,
+};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Attribution, ChannelName, ChannelStats, Fault, Incident, NoticeKind, Outcome, Outgoing, Sample,
-    Timestamp,
+    Attribution, ChannelName, ChannelStats, Fault, Incident, IncidentState, NoticeKind, Outcome,
+    Outgoing, Sample, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -315,6 +320,61 @@ impl Backend {
         }
     }
 
+    /// Records an incident together with notifications about it. Returns whether that succeeded.
+    async fn record_incident(&mut self, incident: &Incident, outgoing: Vec<Outgoing>) -> bool {
+        match self {
+            Self::Sqlite(store) => {
+                let commit = Commit {
+                    incidents: vec![IncidentRow::of(incident)],
+                    outgoing,
+                    ..Commit::default()
+                };
+                store.commit(&[commit]).is_ok()
+            }
+            Self::Postgres { session, .. } => {
+                let decision = session.lock(true, Duration::ZERO).await.unwrap();
+                let mut decision = decision.unwrap();
+                decision.next_number = decision.next_number.max(incident.number + 1);
+                let decided = Decided {
+                    change: None,
+                    alerts: Vec::new(),
+                    shared: SharedIncident {
+                        incident: incident.clone(),
+                        members: BTreeMap::new(),
+                        notified: true,
+                        began_at: incident.started_at,
+                        opened_at: incident.opened_at,
+                    },
+                };
+                decision.record(&[decided], &[], &outgoing, 0).await.is_ok()
+            }
+        }
+    }
+
+    /// Returns all incidents, and the highest number.
+    async fn incidents(&self) -> (Vec<Incident>, u64) {
+        match self {
+            Self::Sqlite(store) => {
+                let rows = store.incidents(false).unwrap();
+                let read = |row: &IncidentRow| serde_json::from_str(&row.data).unwrap();
+                let incidents = rows.iter().map(read).collect();
+                (incidents, store.last_incident_number().unwrap())
+            }
+            Self::Postgres { reader, .. } => {
+                let updates = reader.updates(None, None, false, "").await.unwrap();
+                let incidents = updates.incidents.into_iter().map(|s| s.incident);
+                (incidents.collect(), updates.last_number)
+            }
+        }
+    }
+
+    fn subscribers(&self) -> SubscriberStore {
+        match self {
+            Self::Sqlite(store) => SubscriberStore::Own(store.clone()),
+            Self::Postgres { shared, .. } => SubscriberStore::Shared(shared.clone()),
+        }
+    }
+
     async fn queue(&self, outgoing: Outgoing) {
         match self {
             Self::Sqlite(store) => {
@@ -498,6 +558,233 @@ async fn fallback_pager_receives_resolve_for_short_incident() {
         let wanted = [NoticeKind::Opened, NoticeKind::Resolved];
         assert_eq!(reported, wanted, "{}", store.name());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durations_keep_their_microseconds() {
+    let (backends, _server) = Backend::all("durations in both stores").await;
+    for mut store in backends {
+        let mut random = fastrand::Rng::with_seed(17);
+        let mut samples = Vec::new();
+        for n in 0..200 {
+            let us = f64::from(random.u32(0..100_000_000));
+            samples.push(Sample {
+                scheduled_at: Timestamp(60_000 * n),
+                total_ms: Some(us / 1000.0),
+                ..good("openai-chat", Timestamp(60_000 * n))
+            });
+        }
+        store.record_samples(&samples).await;
+        assert_eq!(store.samples().await, samples, "{}", store.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_one_row_from_its_opening_to_its_end() {
+    let (backends, _server) = Backend::all("incidents in both stores").await;
+    for mut store in backends {
+        let name = store.name();
+        let opened = incident(7);
+        assert!(store.record_incident(&opened, Vec::new()).await, "{name}");
+        assert_eq!(store.incidents().await, (vec![opened.clone()], 7), "{name}");
+        let over = Incident {
+            state: IncidentState::Resolved,
+            resolved_at: Some(NOW),
+            ended_at: Some(NOW),
+            ..opened
+        };
+        assert!(store.record_incident(&over, Vec::new()).await, "{name}");
+        assert_eq!(store.incidents().await, (vec![over], 7), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_and_its_notifications_are_recorded_together() {
+    let (backends, _server) = Backend::all("transactions of both stores").await;
+    for mut store in backends {
+        let name = store.name();
+        let message = outgoing("mail", NoticeKind::Opened, Some(1));
+        let about = incident(1);
+        assert!(store.record_incident(&about, vec![message]).await, "{name}");
+        assert!(store.next("mail").await.is_some(), "{name}");
+        // PostgreSQL takes no number twice, SQLite no notification: nothing is recorded.
+        let other = Incident {
+            id: Uuid::from_u128(2),
+            ..incident(1)
+        };
+        let message = outgoing("hook", NoticeKind::Opened, Some(2));
+        let twice = vec![message.clone(), message];
+        assert!(!store.record_incident(&other, twice).await, "{name}");
+        assert_eq!(store.incidents().await, (vec![about], 1), "{name}");
+        assert_eq!(store.next("hook").await, None, "{name}");
+    }
+}
+
+/// Signs an address up. Returns the emails that are due then.
+async fn sign_up(store: &SubscriberStore, address: &str) -> Vec<SubscriberMail> {
+    let mail = ("Confirm".to_owned(), "Follow the link.".to_owned());
+    let signed_up = store.sign_up(address.to_owned(), mail, NOW).await.unwrap();
+    assert_eq!(signed_up, SignUp::Accepted);
+    store.due_mails(NOW, 10).await.unwrap()
+}
+
+fn announced(notes: u32, over: bool) -> Announced {
+    Announced {
+        incident: Uuid::from_u128(1),
+        notes,
+        over,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_confirmed_and_ended_once() {
+    let (backends, _server) = Backend::all("subscriptions in both stores").await;
+    for store in backends {
+        let name = store.name();
+        let store = store.subscribers();
+        let due = sign_up(&store, "ann@example.org").await;
+        let [confirmation] = &due[..] else {
+            panic!("{name}: {due:?}");
+        };
+        assert_eq!(confirmation.address, "ann@example.org", "{name}");
+        assert_eq!(confirmation.incident, None, "{name}");
+        store.finish_mail(confirmation.id).await.unwrap();
+        // Within the hour nobody gets a second one.
+        assert!(
+            sign_up(&store, "ann@example.org").await.is_empty(),
+            "{name}"
+        );
+        // Who has not confirmed gets nothing else.
+        let mails = vec![("Failing".to_owned(), "It is.".to_owned())];
+        let known = announced(0, false);
+        store.announce(None, known, mails, NOW).await.unwrap();
+        assert!(store.due_mails(NOW, 10).await.unwrap().is_empty(), "{name}");
+        let id = confirmation.subscriber;
+        let mut states = vec![store.subscription(id).await.unwrap()];
+        for _ in 0..2 {
+            states.push(store.confirm(id, NOW).await.unwrap());
+        }
+        for _ in 0..2 {
+            states.push(store.unsubscribe(id).await.unwrap());
+        }
+        states.push(store.confirm(id, NOW).await.unwrap());
+        let wanted = [
+            Subscription::Unconfirmed,
+            Subscription::Unconfirmed,
+            Subscription::Confirmed,
+            Subscription::Confirmed,
+            Subscription::None,
+            Subscription::None,
+        ];
+        assert_eq!(states, wanted, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_reaches_each_subscriber_once_in_order() {
+    let (backends, _server) = Backend::all("announcements of both stores").await;
+    for store in backends {
+        let name = store.name();
+        let store = store.subscribers();
+        for address in ["ann@example.org", "bob@example.org"] {
+            for confirmation in sign_up(&store, address).await {
+                store.confirm(confirmation.subscriber, NOW).await.unwrap();
+                store.finish_mail(confirmation.id).await.unwrap();
+            }
+        }
+        let mail = |subject: &str| (subject.to_owned(), "Text.".to_owned());
+        let steps = [
+            (
+                None,
+                announced(1, false),
+                vec![mail("Failing"), mail("First note")],
+            ),
+            (
+                Some(announced(1, false)),
+                announced(2, false),
+                vec![mail("Second note")],
+            ),
+            (
+                Some(announced(2, false)),
+                announced(2, true),
+                vec![mail("Over")],
+            ),
+        ];
+        for (before, known, mails) in steps {
+            store.announce(before, known, mails, NOW).await.unwrap();
+        }
+        let mut got: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        loop {
+            let due = store.due_mails(NOW, 3).await.unwrap();
+            if due.is_empty() {
+                break;
+            }
+            for mail in due {
+                store.finish_mail(mail.id).await.unwrap();
+                got.entry(mail.address).or_default().push(mail.subject);
+            }
+        }
+        assert_eq!(got.len(), 2, "{name}: {got:?}");
+        for subjects in got.values() {
+            let wanted = ["Failing", "First note", "Second note", "Over"];
+            assert_eq!(*subjects, wanted, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_mail_waits_and_an_hour_takes_a_hundred_sign_ups() {
+    let (backends, _server) = Backend::all("sign-ups in both stores").await;
+    for store in backends {
+        let name = store.name();
+        let store = store.subscribers();
+        for n in 0..100 {
+            for mail in sign_up(&store, &format!("ann{n}@example.org")).await {
+                store.retry_mail(mail.id, NOW, HOUR).await.unwrap();
+            }
+        }
+        assert!(store.due_mails(NOW, 10).await.unwrap().is_empty(), "{name}");
+        let mail = ("Confirm".to_owned(), "Follow the link.".to_owned());
+        let more = store.sign_up("bob@example.org".to_owned(), mail, NOW).await;
+        assert_eq!(more.unwrap(), SignUp::TooMany, "{name}");
+    }
+}
+
+/// Two daemons see the same incident: what one has announced the other does not announce again, and
+/// an email is sent by the one that has claimed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_one_daemon_announces_and_sends() {
+    let Some(server) = Postgres::start("announcements of two daemons") else {
+        return;
+    };
+    let one = shared(&server, "monitor");
+    drop(one.open().await.unwrap());
+    let url = PostgresUrl::parse(&server.url("llmwatch", "monitor")).unwrap();
+    let other = SharedStore::new(Arc::new(url), None).unwrap();
+    one.sign_up("ann@example.org", "Confirm", "Follow the link.")
+        .await
+        .unwrap();
+    let confirmations = one.claim_subscriber_mails(10).await.unwrap();
+    assert_eq!(confirmations.len(), 1);
+    assert!(other.claim_subscriber_mails(10).await.unwrap().is_empty());
+    one.release_mail_claims().await.unwrap();
+    let confirmations = other.claim_subscriber_mails(10).await.unwrap();
+    other
+        .confirm_subscription(confirmations[0].subscriber)
+        .await
+        .unwrap();
+    other
+        .finish_subscriber_mail(confirmations[0].id)
+        .await
+        .unwrap();
+    let mails = [("Failing".to_owned(), "It is.".to_owned())];
+    let known = announced(0, false);
+    let first = one.announce(None, known, &mails);
+    let second = other.announce(None, known, &mails);
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.unwrap() != second.unwrap(), "one of them is first");
+    assert_eq!(one.claim_subscriber_mails(10).await.unwrap().len(), 1);
+    assert!(other.claim_subscriber_mails(10).await.unwrap().is_empty());
 }
 
 /// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
