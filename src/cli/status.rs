@@ -44,12 +44,18 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Exit with 0 if the daemon lives, whatever the endpoints' status: the health check of a container
+    #[arg(long, conflicts_with_all = ["watch", "location", "json"])]
+    alive: bool,
 }
 
 pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     let config = globals
         .load_without_secrets()
         .map_err(|f| f.with(UNKNOWN))?;
+    if args.alive {
+        return alive(&config).await;
+    }
     let locale = Locale::of(&config);
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if args.watch && !args.json && on_terminal {
@@ -80,6 +86,24 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
             _ = tokio::signal::ctrl_c() => return Ok(plugin_code(snapshot.overall())),
         }
     }
+}
+
+/// Asks the daemon whether it lives.
+async fn alive(config: &Settings) -> Exit {
+    let answer = tokio::time::timeout(PATIENCE, get(config, "/healthz")).await;
+    if let Ok(Some(answer)) = answer
+        && answer.status().is_success()
+    {
+        print("alive");
+        return Ok(0);
+    }
+    let text = match config.process.listen {
+        Some(address) => format!(
+            "llmwatch: no daemon answers at http://{address}/healthz; is `llmwatch run` running?"
+        ),
+        None => "llmwatch: the daemon cannot be asked, since `listen` is \"off\"".to_owned(),
+    };
+    Err(super::Failure { code: 1, text })
 }
 
 /// Returns `snapshot` as seen from `location`.
