@@ -36,6 +36,7 @@ use self::timestamped_stream::TimestampingSocket;
 use crate::config::{Settings, client_identity};
 use llmwatch_core::model::{
     Api, ClientIdentity, Connection, Endpoint, EndpointName, Sample, Timeouts, Timestamp, Trigger,
+    Warning,
 };
 use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
@@ -181,14 +182,29 @@ impl Prober {
                 None => {}
             }
         }
-        if let Some(path) = catalog::credit_path(endpoint.provider)
+        if !catalog::credit_paths(endpoint.provider).is_empty()
             && self.wants_look_up(LookUp::Credit, endpoint, &sample)
         {
-            let answer = self.look_up(path, endpoint, due).await;
-            sample.credit_left = answer.credit_left;
-            sample.credit_currency = answer.credit_currency;
+            self.add_credit(&mut sample, endpoint, due).await;
         }
         sample
+    }
+
+    /// Adds how much credit is left, or that this key cannot know it.
+    async fn add_credit(&self, sample: &mut Sample, endpoint: &Endpoint, due: Due) {
+        for path in catalog::credit_paths(endpoint.provider) {
+            let answer = self.look_up(path, endpoint, due).await;
+            if answer.credit_left.is_some() {
+                sample.credit_left = answer.credit_left;
+                sample.credit_currency = answer.credit_currency;
+                return;
+            }
+            // A server in trouble says nothing about the key.
+            if !matches!(answer.http_status, Some(200 | 401 | 403)) {
+                return;
+            }
+        }
+        sample.warnings.push(Warning::CreditHidden);
     }
 
     /// Reports whether to look up the model's shutdown date: once a day, after a successful

@@ -6,7 +6,7 @@ use llmwatch_core::detect::shared_fate::sentence;
 use llmwatch_core::detect::{Blip, Cleared, DetectedCause, Patterns};
 use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::AdviceKind as Kind;
-use llmwatch_core::model::{Endpoint, Sample, SharedPart, Timestamp};
+use llmwatch_core::model::{Endpoint, Sample, SharedPart, Timestamp, Warning};
 
 use crate::support::good;
 
@@ -214,6 +214,25 @@ fn a_little_credit_is_advised_at_once() {
         texts(&mut Advisor::default(), &endpoint, &sample),
         ["e: only 0.42 CNY of the account's credit is left"]
     );
+}
+
+#[test]
+fn credit_that_the_key_may_not_read_is_advised_once() {
+    let endpoint = endpoint("provider = \"openrouter\"\nmodel = \"m\"");
+    let mut advisor = Advisor::default();
+    let hidden = |hour: i64| Sample {
+        warnings: vec![Warning::CreditHidden],
+        ..quiet(Timestamp(NOW.0 + hour * DAY / 24))
+    };
+    let said = texts(&mut advisor, &endpoint, &hidden(0));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("e: this key may not read the account's credit"),
+        "{said:?}"
+    );
+    for hour in 1..72 {
+        assert!(texts(&mut advisor, &endpoint, &hidden(hour)).is_empty());
+    }
 }
 
 /// What the endpoints of one file share, once each has been probed, and the advice about it.

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use llmwatch::config::Settings;
 use llmwatch::probe::{Due, Prober};
+use llmwatch_core::model::Warning;
 use llmwatch_simulator::Simulator;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -383,6 +384,9 @@ async fn prepaid_credit_is_looked_up_where_the_provider_says_it() {
         log.lock().unwrap().push(format!("{} {key}", uri.path()));
         match uri.path() {
             "/api/v1/credits" => axum::Json(json!({"data": {"total_credits": 25.0, "total_usage": 4.5}})).into_response(),
+            "/limited/credits" | "/unlimited/credits" => axum::http::StatusCode::FORBIDDEN.into_response(),
+            "/limited/key" => axum::Json(json!({"data": {"label": "sk-or-v1-abc", "limit": 10.0, "limit_remaining": 7.25, "usage": 2.75}})).into_response(),
+            "/unlimited/key" => axum::Json(json!({"data": {"label": "sk-or-v1-abc", "limit": null, "limit_remaining": null, "usage": 2.75}})).into_response(),
             "/user/balance" => axum::Json(json!({"is_available": true, "balance_infos": [
                 {"currency": "USD", "total_balance": "0.00"},
                 {"currency": "CNY", "total_balance": "110.00", "granted_balance": "10.00"},
@@ -395,6 +399,7 @@ async fn prepaid_credit_is_looked_up_where_the_provider_says_it() {
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
     for (provider, base, path, left, currency) in [
         ("openrouter", "/api/v1", "/api/v1/credits", 20.5, "USD"),
+        ("openrouter", "/limited", "/limited/key", 7.25, "USD"),
         ("deepseek", "/v1", "/user/balance", 110.0, "CNY"),
         ("deepseek", "", "/user/balance", 110.0, "CNY"),
     ] {
@@ -417,4 +422,13 @@ async fn prepaid_credit_is_looked_up_where_the_provider_says_it() {
             "{asked:?}"
         );
     }
+    // A key without a limit that may not read the account's credit.
+    let text = format!(
+        "[[endpoint]]\nprovider = \"openrouter\"\napi_key = \"k\"\nbase_url = \"http://{address}/unlimited\"\n"
+    );
+    let (config, prober, due) = scheduled(&text);
+    let sample = prober.probe(&config.endpoints[0], due).await;
+    assert_eq!(sample.fault, None, "{sample:?}");
+    assert_eq!(sample.credit_left, None);
+    assert_eq!(sample.warnings, [Warning::CreditHidden]);
 }

@@ -9,7 +9,7 @@ use super::shared_fate::{self, Whereabouts};
 use super::{Blip, Cleared, DetectedCause, Patterns};
 use crate::message::values::{Locale, clean};
 use crate::model::{
-    Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, SharedFate, Timestamp,
+    Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, SharedFate, Timestamp, Warning,
 };
 use crate::text;
 
@@ -21,6 +21,8 @@ const CERTIFICATE_DAYS: [i64; 4] = [14, 7, 3, 1];
 const SHARED_EVERY_MS: i64 = 3_600_000;
 /// Days that the credit lasts at which the advice is repeated.
 const CREDIT_DAYS: [i64; 3] = [7, 3, 1];
+/// The step of the advice that the credit is not known.
+const CREDIT_HIDDEN: i64 = i64::MAX;
 /// As long as nothing is known of how fast it is used, less credit than this is worth a word: in the account's currency.
 const CREDIT_LOW: f64 = 1.0;
 /// How far the amounts that are kept are apart, and how many are kept: those of a week.
@@ -477,13 +479,21 @@ impl Advisor {
         now: Timestamp,
         locale: &Locale,
     ) -> Finding {
+        let name = &endpoint.name;
         let Some(left) = sample.credit_left else {
-            return Finding::Silent;
+            if !sample.warnings.contains(&Warning::CreditHidden) {
+                return Finding::Silent;
+            }
+            let text = text!(
+                locale,
+                "{name}: this key may not read the account's credit and has no limit of its own, so nothing warns before the credit is used up",
+                name
+            );
+            return Finding::Worth(CREDIT_HIDDEN, text);
         };
         let history = self.credit.entry(endpoint.name.clone()).or_default();
         history.add(now, left);
         let days = history.days_left(now, left);
-        let name = &endpoint.name;
         let amount = match sample.credit_currency.as_deref() {
             None | Some("USD") => locale.money(left),
             Some(other) => format!("{} {}", locale.decimal(left, 2), clean(other)),

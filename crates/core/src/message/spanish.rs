@@ -1993,6 +1993,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{name}: solo queda el {left} del límite de peticiones de la cuenta",
     ),
     (
+        "{name}: this key may not read the account's credit and has no limit of its own, so nothing warns before the credit is used up",
+        "{name}: esta clave no puede leer el saldo de la cuenta ni tiene un límite propio, así que nada avisa antes de que el saldo se agote",
+    ),
+    (
         "{name}: the account's credit is used up",
         "{name}: el saldo de la cuenta se ha agotado",
     ),

@@ -71,14 +71,18 @@ pub enum Warning {
     /// The provider counts more tokens than the bytes sent and received allow; the cost is that of the limit.
     #[serde(rename = "usage.implausible")]
     UsageImplausible,
+    /// The provider does not say how much credit the account has left: the key may not read it and has no limit of its own.
+    #[serde(rename = "credit.hidden")]
+    CreditHidden,
 }
 
 impl Warning {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::FinishReasonMissing,
         Self::EncodingUnasked,
         Self::UsageImplausible,
+        Self::CreditHidden,
     ];
 
     /// The stable code.
@@ -87,6 +91,7 @@ impl Warning {
             Self::FinishReasonMissing => "finish_reason.missing",
             Self::EncodingUnasked => "encoding.unasked",
             Self::UsageImplausible => "usage.implausible",
+            Self::CreditHidden => "credit.hidden",
         }
     }
 }

@@ -90,7 +90,7 @@ pub fn apis(provider: Provider) -> &'static [Api] {
             Api::Http,
         ],
         Provider::Bedrock => &[Api::Converse, Api::Http],
-        Provider::Vertex => &[Api::Generate, Api::Http],
+        Provider::Vertex => &[Api::Generate, Api::Messages, Api::Chat, Api::Http],
         Provider::Http => &[Api::Http],
         vendor => presets::of(vendor).map_or(&[], |preset| preset.apis),
     }
@@ -342,12 +342,13 @@ pub fn shutdown(provider: Provider, model: &str) -> Option<(&'static str, Option
         .map(|(.., date, successor)| (*date, *successor))
 }
 
-/// Where a provider says how much of the account's prepaid credit is left, below its base URL.
-pub fn credit_path(provider: Provider) -> Option<&'static str> {
+/// Where a provider says how much prepaid credit is left, below its base URL: the account's, else
+/// what the limit of the key leaves of it. OpenRouter shows the account's to management keys only.
+pub fn credit_paths(provider: Provider) -> &'static [&'static str] {
     match provider {
-        Provider::OpenRouter => Some("/credits"),
-        Provider::DeepSeek => Some("/user/balance"),
-        _ => None,
+        Provider::OpenRouter => &["/credits", "/key"],
+        Provider::DeepSeek => &["/user/balance"],
+        _ => &[],
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
 
 /// Whether the account's credit is asked for instead of the models.
 fn is_credit(endpoint: &Endpoint) -> bool {
-    !endpoint.path.is_empty() && catalog::credit_path(endpoint.provider) == Some(&endpoint.path)
+    catalog::credit_paths(endpoint.provider).contains(&endpoint.path.as_str())
 }
 
 fn credit_url(endpoint: &Endpoint) -> url::Url {
@@ -72,6 +72,12 @@ fn credit(document: &Value) -> Option<Credit> {
     {
         return Some(Credit {
             left: bought - used,
+            currency: "USD".to_owned(),
+        });
+    }
+    if let Some(left) = data["limit_remaining"].as_f64() {
+        return Some(Credit {
+            left,
             currency: "USD".to_owned(),
         });
     }
