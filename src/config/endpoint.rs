@@ -463,7 +463,7 @@ fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, 
     {
         missing("deployment", "the name that you gave the model on Azure");
     }
-    if provider == Provider::OpenAiCompatible
+    if matches!(provider, Provider::OpenAiCompatible | Provider::Vertex)
         && endpoint.api != Api::Http
         && endpoint.model.is_none()
     {

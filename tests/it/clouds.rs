@@ -334,8 +334,8 @@ async fn mistakes_in_the_tables_of_the_clouds_are_explained() {
             "credentials of type `external_account` are not supported",
         ),
         (
-            "provider = \"vertex\"\napi = \"chat\"\ngoogle = { project = \"p\" }\napi_key = \"${K}\"",
-            "provider `vertex` has no api `chat`",
+            "provider = \"vertex\"\napi = \"embeddings\"\ngoogle = { project = \"p\" }\napi_key = \"${K}\"",
+            "provider `vertex` has no api `embeddings`",
         ),
     ] {
         world.write(&format!("[[endpoint]]\n{text}\n"));
@@ -460,6 +460,143 @@ async fn vertex_uses_application_default_credentials() {
             .path
             .starts_with("/v1/projects/quota-project/locations/us-central1/")
     );
+}
+
+/// What the server of Vertex AI was asked: the path, the authorization and the body.
+type Asked = Arc<Mutex<Vec<(String, String, Value)>>>;
+
+/// Answers as models of other vendors do on Vertex AI: with what these vendors' own APIs answer.
+async fn partners(
+    State(asked): State<Asked>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let shown = headers["authorization"].to_str().unwrap().to_owned();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let path = uri.path().to_owned();
+    asked.lock().unwrap().push((path.clone(), shown, body));
+    let (kind, answer) = if path.ends_with("/openapi/chat/completions") {
+        let answer = include_str!("../fixtures/wire/vllm_chat_stream_ok.sse");
+        ("text/event-stream", answer)
+    } else if path.contains("/publishers/mistralai/") && path.ends_with(":streamRawPredict") {
+        let answer = include_str!("../fixtures/wire/mistral_stream_ok.sse");
+        ("text/event-stream", answer)
+    } else if path.ends_with(":streamRawPredict") {
+        let answer = include_str!("../fixtures/wire/anthropic_stream_ok.sse");
+        ("text/event-stream", answer)
+    } else {
+        let answer = include_str!("../fixtures/wire/anthropic_message_ok.200.json");
+        ("application/json", answer)
+    };
+    ([("content-type", kind)], answer).into_response()
+}
+
+#[tokio::test]
+async fn vertex_speaks_the_apis_of_other_vendors() {
+    let world = World::new().await;
+    let (seen, asked) = (Seen::default(), Asked::default());
+    let tokens = Router::new().fallback(google_tokens).with_state(seen);
+    let tokens = serve(tokens).await;
+    let vertex = Router::new().fallback(partners).with_state(asked.clone());
+    let vertex = serve(vertex).await;
+    let account = ACCOUNT.replace(
+        "https://oauth2.googleapis.com/token",
+        &format!("{tokens}/token"),
+    );
+    std::fs::write(world.directory.path().join("account.json"), account).unwrap();
+    for (api, model, stream, path) in [
+        (
+            "messages",
+            "claude-haiku-4-5@20251001",
+            true,
+            "publishers/anthropic/models/claude-haiku-4-5@20251001:streamRawPredict",
+        ),
+        (
+            "messages",
+            "claude-haiku-4-5@20251001",
+            false,
+            "publishers/anthropic/models/claude-haiku-4-5@20251001:rawPredict",
+        ),
+        (
+            "chat",
+            "meta/llama-3.3-70b-instruct-maas",
+            true,
+            "endpoints/openapi/chat/completions",
+        ),
+        (
+            "chat",
+            "mistralai/mistral-small-2503",
+            true,
+            "publishers/mistralai/models/mistral-small-2503:streamRawPredict",
+        ),
+    ] {
+        world.write(&format!(
+            "[[endpoint]]\nprovider = \"vertex\"\napi = \"{api}\"\nmodel = \"{model}\"\nstream = {stream}\n\
+             base_url = \"{vertex}\"\ngoogle = {{ credentials_file = \"account.json\", location = \"europe-west4\" }}\n"
+        ));
+        let sample = probe(&world, &[]).await;
+        assert_eq!(sample["outcome"], "ok", "{model}: {sample}");
+        assert_eq!(sample["first_token_ms"].is_number(), stream, "{model}");
+        assert!(sample["auth_ms"].as_f64().unwrap() > 0.0);
+        let (at, shown, body) = asked.lock().unwrap().pop().unwrap();
+        let below = "/v1/projects/example-project/locations/europe-west4";
+        assert_eq!(at, format!("{below}/{path}"));
+        assert_eq!(shown, format!("Bearer {SECRET}"));
+        match api {
+            "messages" => {
+                assert_eq!(body["anthropic_version"], "vertex-2023-10-16");
+                assert!(body.get("model").is_none(), "it is in the URL: {body}");
+            }
+            _ => assert_eq!(body["model"], model.trim_start_matches("mistralai/")),
+        }
+        assert!(body["max_tokens"].is_u64(), "{body}");
+    }
+    world.write(
+        "[[endpoint]]\nprovider = \"vertex\"\napi = \"messages\"\ngoogle = { project = \"p\" }\n",
+    );
+    let output = world.llmwatch(&["check"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("missing key `model`"), "{said}");
+}
+
+/// The metadata service of a machine at Google.
+async fn google_metadata(State(seen): State<Seen>, uri: Uri, headers: HeaderMap) -> Response {
+    seen.lock().unwrap().push(uri.to_string());
+    if headers.get("metadata-flavor").is_none_or(|f| f != "Google") {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    axum::Json(json!({"access_token": SECRET, "expires_in": 3599, "token_type": "Bearer"}))
+        .into_response()
+}
+
+#[tokio::test]
+async fn vertex_asks_the_metadata_service_of_its_machine_last() {
+    let (world, simulator) = (World::new().await, provider("").await);
+    let seen = Seen::default();
+    let app = Router::new()
+        .fallback(google_metadata)
+        .with_state(seen.clone());
+    let service = serve(app).await;
+    // A host name, because the metadata service is not used for a local address.
+    world.write(&format!(
+        "[[endpoint]]\nprovider = \"vertex\"\nbase_url = \"http://vertex.example:{}\"\nresolve = [\"127.0.0.1\"]\n\
+         google = {{ project = \"p\" }}\n",
+        simulator.addr().port()
+    ));
+    let host = service.trim_start_matches("http://").to_owned();
+    let sample = probe(&world, &[("GCE_METADATA_HOST", host)]).await;
+    assert_eq!(sample["outcome"], "ok", "{sample}");
+    assert!(sample["auth_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["/computeMetadata/v1/instance/service-accounts/default/token"]
+    );
+    let nobody = ("GCE_METADATA_HOST", "127.0.0.1:1".to_owned());
+    let sample = probe(&world, &[nobody]).await;
+    assert_eq!(sample["fault"], "account.auth", "{sample}");
+    let error = sample["error"].as_str().unwrap();
+    assert!(error.starts_with("no Google credentials"), "{error}");
 }
 
 #[tokio::test]

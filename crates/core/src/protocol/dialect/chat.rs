@@ -1,4 +1,4 @@
-//! OpenAI chat completions, on Azure and compatible servers too.
+//! OpenAI chat completions, on Azure, Vertex AI and compatible servers too.
 //!
 //! Parsed leniently, as `serde_json::Value`: unknown fields are ignored, and codes may be texts or
 //! numbers. `choices` may be missing (Azure's preamble, the usage chunk), and so may `delta`
@@ -10,13 +10,32 @@ use super::{
     Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, count, error_in,
     has_thoughts, is_something, text_of,
 };
-use crate::model::Provider;
+use crate::model::{Google, Provider};
 
 /// Parts of the key names that compatible servers use for reasoning.
 const REASONING_KEYS: [&str; 3] = ["reasoning", "thinking", "thought"];
 
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
-    ask.openai("chat/completions", true, || body_of(ask))
+    match &ask.endpoint.google {
+        Some(google) => on_vertex(ask, google),
+        None => ask.openai("chat/completions", true, || body_of(ask)),
+    }
+}
+
+/// A model of another vendor on Vertex AI, named `PUBLISHER/MODEL`. Mistral's have no path of
+/// OpenAI's there.
+fn on_vertex(ask: &ProbeRequest<'_>, google: &Google) -> Request {
+    let model = ask.endpoint.model.as_deref().unwrap_or_default();
+    let Some(name) = model.strip_prefix("mistralai/") else {
+        let url = ask.of_project(google, "/endpoints/openapi/chat/completions");
+        return ask.post(url, ask.openai_key(), || body_of(ask));
+    };
+    let url = ask.of_partner(google, "mistralai", name);
+    ask.post(url, ask.openai_key(), || {
+        let mut body = body_of(ask);
+        body["model"] = json!(name);
+        body
+    })
 }
 
 fn body_of(ask: &ProbeRequest<'_>) -> Value {

@@ -10,7 +10,6 @@ use super::{
     Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, below, count, error_in,
     is_text, text_of,
 };
-use crate::model::Google;
 use crate::protocol::catalog::{self, GeminiThinking};
 
 /// Finish reasons that mean that a filter intervened.
@@ -35,24 +34,13 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     };
     let path = format!("/models/{}:{verb}", model.trim_start_matches("models/"));
     let mut url = match &ask.endpoint.google {
-        Some(google) => of_project(ask, google, &path),
+        Some(google) => ask.of_project(google, &format!("/publishers/google{path}")),
         None => below_version(ask, &path),
     };
     if ask.endpoint.stream {
         url.set_query(Some("alt=sse"));
     }
     ask.post(url, headers(ask), || body_of(ask))
-}
-
-/// Returns the URL of `path` below a Vertex AI project.
-fn of_project(ask: &ProbeRequest<'_>, google: &Google, path: &str) -> Url {
-    let version = ask.endpoint.api_version.as_deref().unwrap_or("v1");
-    let Google {
-        project, location, ..
-    } = google;
-    let path =
-        format!("/{version}/projects/{project}/locations/{location}/publishers/google{path}");
-    below(&ask.endpoint.base_url, &path)
 }
 
 /// Returns the URL of `path` below the base URL and the API version. If the base URL already has a

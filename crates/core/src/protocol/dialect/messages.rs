@@ -2,6 +2,7 @@
 //!
 //! No sampling parameters: the current API version rejects them. Whether and how thinking can be
 //! turned off depends on the model. Unknown events are ignored, as its versioning policy requires.
+//! On Vertex AI the model is part of the URL, and the version of the body.
 
 use serde_json::{Value, json};
 
@@ -9,14 +10,34 @@ use super::{
     Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, below, count, error_in,
     is_text, text_of,
 };
+use crate::model::Google;
 use crate::protocol::catalog;
 
+/// The version of the Messages API on Vertex AI.
+const VERTEX_VERSION: &str = "vertex-2023-10-16";
+
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
+    if let Some(google) = &ask.endpoint.google {
+        return on_vertex(ask, google);
+    }
     ask.post(
         below(&ask.endpoint.base_url, "/v1/messages"),
         headers(ask),
         || body_of(ask),
     )
+}
+
+fn on_vertex(ask: &ProbeRequest<'_>, google: &Google) -> Request {
+    let model = ask.endpoint.model.as_deref().unwrap_or_default();
+    let url = ask.of_partner(google, "anthropic", model);
+    ask.post(url, ask.openai_key(), || {
+        let mut body = body_of(ask);
+        if let Some(body) = body.as_object_mut() {
+            body.remove("model");
+        }
+        body["anthropic_version"] = json!(VERTEX_VERSION);
+        body
+    })
 }
 
 pub(super) fn headers(ask: &ProbeRequest<'_>) -> Vec<(String, String)> {

@@ -21,7 +21,7 @@ use url::Url;
 
 pub use self::adaptation::{Adaptation, Adaptations};
 use self::thoughts::Thoughts;
-use crate::model::{Api, AwsKeys, Endpoint, Provider, Timestamp};
+use crate::model::{Api, AwsKeys, Endpoint, Google, Provider, Timestamp};
 pub use crate::protocol::request::Request;
 use crate::protocol::{catalog, sigv4};
 
@@ -477,7 +477,8 @@ impl ProbeRequest<'_> {
     /// Returns the preferred name of a chat's token budget, then the alternative. Reasoning models
     /// reject `max_tokens`; many compatible servers accept nothing else.
     pub(super) fn budget_names(&self) -> [&'static str; 2] {
-        let compatible = self.endpoint.provider.is_compatible();
+        let provider = self.endpoint.provider;
+        let compatible = provider.is_compatible() || provider == Provider::Vertex;
         let names = ["max_completion_tokens", "max_tokens"];
         if compatible == self.adaptations.uses_alternate_budget {
             names
@@ -546,6 +547,27 @@ impl ProbeRequest<'_> {
             _ => below(&endpoint.base_url, &format!("/{tail}")),
         };
         self.post(url, self.openai_key(), body)
+    }
+
+    /// Returns the URL of `path` below a project and location of Vertex AI.
+    fn of_project(&self, google: &Google, path: &str) -> Url {
+        let version = self.endpoint.api_version.as_deref().unwrap_or("v1");
+        let Google {
+            project, location, ..
+        } = google;
+        let path = format!("/{version}/projects/{project}/locations/{location}{path}");
+        below(&self.endpoint.base_url, &path)
+    }
+
+    /// Returns the URL of a model of another vendor on Vertex AI, which takes the vendor's own body.
+    fn of_partner(&self, google: &Google, publisher: &str, model: &str) -> Url {
+        let verb = if self.endpoint.stream {
+            "streamRawPredict"
+        } else {
+            "rawPredict"
+        };
+        let path = format!("/publishers/{publisher}/models/{model}:{verb}");
+        self.of_project(google, &path)
     }
 
     /// Returns the authentication header for OpenAI-style APIs.
