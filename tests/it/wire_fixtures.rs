@@ -12,6 +12,7 @@ use llmwatch::config::{self, Environment};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Provider, Timestamp};
 use llmwatch_core::protocol::dialect::{Answer, Dialect};
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
+use llmwatch_core::protocol::presets;
 use llmwatch_core::protocol::response::{ResponseOutcome, ResponseReader, Times};
 use llmwatch_core::protocol::response_head as head;
 
@@ -186,6 +187,36 @@ fn recorded_answers_parse_at_every_chunk_size() {
         }
     }
     assert!(read > 90, "{read}");
+}
+
+/// Each vendor with a preset has an answer and an error for a limit, for money and for overload, and
+/// its row in `docs/providers.md` has its address and model.
+#[test]
+fn every_preset_has_its_fixtures_and_its_row() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let all = fixtures();
+    let presets = Provider::ALL.iter().filter_map(|p| presets::of(*p));
+    for preset in presets {
+        let vendor = preset.provider.as_str();
+        let has = |fault: Option<&str>| {
+            let mut own = all.iter().filter(|(_, f, _)| f.provider == vendor);
+            own.any(|(_, f, _)| f.fault.as_deref() == fault)
+        };
+        assert!(has(None), "{vendor}: no answer");
+        assert!(has(Some("account_rate")), "{vendor}: no limit");
+        assert!(has(Some("account_billing")), "{vendor}: no lack of money");
+        assert!(
+            has(Some("provider")) || has(Some("upstream_provider")),
+            "{vendor}: no overload"
+        );
+        let row = format!("| `{vendor}` | `{}`", preset.base_url);
+        let row = page.lines().find(|line| line.starts_with(&row));
+        assert!(
+            row.is_some_and(|row| row.contains(&format!("| `{}` |", preset.model))),
+            "{vendor}: {row:?}"
+        );
+    }
 }
 
 #[test]
