@@ -16,6 +16,8 @@ fn example(name: &str) -> String {
 
 #[test]
 fn the_documentation_shows_the_examples_as_they_are() {
+    let providers = include_str!("../../docs/providers.md");
+    assert!(providers.contains(example("products.toml").trim_end()));
     let page = include_str!("../../docs/routing.md");
     for name in [
         "route.py",
@@ -117,5 +119,55 @@ async fn the_examples_follow_the_route_and_survive_without_it() {
         );
     }
     assert_eq!(best(&client, nowhere, "azure-chat").await, "azure-chat");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// The recipe for a product and for an application that depends on a vendor, with simulated hosts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_for_products_finds_one_cause() {
+    let world = World::new().await;
+    let (vendor, product) = (world.openai.addr(), world.azure.addr());
+    let recipe = example("products.toml")
+        .replace(
+            "provider = \"openai\"\n",
+            &format!("provider = \"openai\"\nbase_url = \"http://{vendor}/v1\"\n"),
+        )
+        .replace("https://chatgpt.com", &format!("http://{product}/product"))
+        .replace("https://status.openai.com", &format!("http://{product}"))
+        .replace("https://app.example.com", &format!("http://{vendor}"));
+    let own = world.endpoints();
+    let (head, _) = own.split_once("[[endpoint]]").unwrap();
+    world.write(&(head.to_owned() + &recipe));
+    // The product shows its front end's challenge, and its page an incident.
+    let troubled = "[[rule]]\npath = \"/product\"\nfault = \"cloudflare_403_challenge\"\n\
+                    [[status_page]]\ncomponent = \"ChatGPT\"\nstatus = \"partial_outage\"\nincident = \"Conversations fail\"\n";
+    world
+        .azure
+        .set_scenario(llmwatch_simulator::Scenario::parse(troubled).unwrap());
+    let mut daemon = world.run_with(&[("OPENAI_API_KEY", "k")]);
+    let page = daemon.event("feed.changed").await;
+    assert!(page.to_string().contains("Conversations fail"), "{page}");
+    daemon
+        .good_probes(&["openai-chat", "chatgpt", "assistant"])
+        .await;
+
+    let api = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+    let all = "[[rule]]\npath = \"/*\"\nfault = \"openai_503\"\n";
+    world
+        .openai
+        .set_scenario(llmwatch_simulator::Scenario::parse(api).unwrap());
+    let opened = daemon.event("incident.opened").await;
+    assert_eq!(opened["provider"], "openai", "{opened}");
+    world
+        .openai
+        .set_scenario(llmwatch_simulator::Scenario::parse(all).unwrap());
+    let explained = || {
+        let data: String = world.query("SELECT data FROM incident WHERE number = 1");
+        let incident: serde_json::Value = serde_json::from_str(&data).unwrap();
+        (incident["explains"] == serde_json::json!(["assistant"])).then_some(())
+    };
+    eventually("the application's failure is explained", explained).await;
+    let incidents: i64 = world.query("SELECT count(*) FROM incident");
+    assert_eq!(incidents, 1, "one cause");
     assert_eq!(daemon.stop().await, Some(0));
 }
