@@ -71,6 +71,16 @@ release:
 static TARGET="x86_64-unknown-linux-musl":
     RUSTFLAGS="--remap-path-prefix=$HOME=/home --remap-path-prefix=$PWD=/llmwatch" cargo build --release --locked --target {{TARGET}}
 
+# Build the container image from the static binary of TARGET (needs podman)
+image TARGET="x86_64-unknown-linux-musl": (static TARGET)
+    tar -C target/{{TARGET}}/release -czf target/llmwatch-{{TARGET}}.tar.gz llmwatch
+    packaging/image-files target/llmwatch-{{TARGET}}.tar.gz
+    podman build --format docker -f packaging/Containerfile -t llmwatch .
+
+# Run the static BINARY alone on an empty, read-only root, as a container does (needs root)
+bare-root BINARY="target/x86_64-unknown-linux-musl/release/llmwatch":
+    tests/bare_root {{BINARY}}
+
 # Build the Debian and RPM packages of the release binary
 package: release
     packaging/build-deb
@@ -84,6 +94,14 @@ sbom:
 release-check: lint test package deny sbom
     ! grep -aqF -e "$HOME" -e "$PWD" target/release/llmwatch
     packaging/checksums
+
+# Check the recipes for Homebrew, Nix, Ansible and Kubernetes with their own tools
+recipes:
+    tests/recipes
+
+# Upgrade the package OLD to NEW with an open incident, on a throw-away machine (needs root)
+upgrade OLD NEW:
+    tests/systemd/upgrade {{OLD}} {{NEW}}
 
 # Build the documentation as a site into target/docs (needs mdbook) and check its links
 docs:
