@@ -86,7 +86,7 @@ impl Subscribers {
             let settings = config.borrow().clone();
             let mut sent_all = true;
             if let (Some(mailer), true) = (&mut mailer, settings.web.subscribe) {
-                match self.send_due(mailer, &settings).await {
+                match Box::pin(self.send_due(mailer, &settings)).await {
                     Ok(more) => sent_all = !more,
                     Err(error) => store_failed(&error),
                 }

@@ -222,7 +222,7 @@ async fn a_pair_that_has_spent_its_budget_stops_together() {
             .map(|w| w.openai.log().len() + w.azure.log().len())
             .sum()
     };
-    let spent = asked(&worlds);
+    let before = asked(&worlds);
     let now = "SELECT (extract(epoch from now()) * 1000)::INT8";
     let began: i64 = server.query("monitor", now).parse().unwrap();
     let seen = format!(
@@ -233,7 +233,7 @@ async fn a_pair_that_has_spent_its_budget_stops_together() {
         (server.query("monitor", &seen) == "t").then_some(())
     })
     .await;
-    assert!(asked(&worlds) <= spent + 4, "at most those under way");
+    assert!(asked(&worlds) <= before + 4, "at most those under way");
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }

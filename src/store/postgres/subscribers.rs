@@ -251,11 +251,6 @@ impl SharedStore {
         &self,
         most: u32,
     ) -> Result<Vec<SubscriberMail>, SharedError> {
-        self.repeated_within(LIMIT, || self.try_claim_mails(most))
-            .await
-    }
-
-    async fn try_claim_mails(&self, most: u32) -> Result<Vec<SubscriberMail>, SharedError> {
         let sql = format!(
             "UPDATE llmwatch_subscriber_mail u SET claimed_by = $1, claimed_until = {NOW} + $2
              FROM (
