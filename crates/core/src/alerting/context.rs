@@ -88,6 +88,9 @@ impl TickContext<'_> {
         // The official status can change without a change of the incident.
         let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
         let official = now.unwrap_or(incident).official.clone();
+        // A reminder is about now, not about the beginning.
+        let of_reminder = now.filter(|_| kind == NoticeKind::Reminder);
+        let evidence = of_reminder.unwrap_or(incident).evidence.clone();
         let subject = endpoint.map_or_else(
             || incident.provider.to_string(),
             |e| Endpoint::domain_title(e),
@@ -111,6 +114,7 @@ impl TickContext<'_> {
             incident: Some(Incident {
                 duration_s,
                 official,
+                evidence,
                 ..incident.clone()
             }),
             ..self.bare(id, kind, at, incident.title.clone())

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Environment, Open};
 use crate::model::{
-    Cause, Elsewhere, Endpoint, Incident, IncidentFacts, IncidentKind, IncidentState, Only,
-    Timestamp,
+    Cause, Elsewhere, Endpoint, EvidenceSample, Incident, IncidentFacts, IncidentKind,
+    IncidentState, Only, Timestamp,
 };
 
 /// The number of bad samples that an incident shows.
@@ -56,6 +56,12 @@ pub(super) fn recount(open: &mut Open) {
     };
 }
 
+/// Returns those of these samples that an incident shows: the latest ones, oldest first.
+pub(crate) fn latest(mut samples: Vec<EvidenceSample>) -> Vec<EvidenceSample> {
+    samples.sort_by_key(|s| s.started_at);
+    samples.split_off(samples.len().saturating_sub(SHOWN_SAMPLES))
+}
+
 /// Refreshes all fields of the incident as of `at`.
 pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment) {
     recount(open);
@@ -75,7 +81,7 @@ pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment)
         incident.evidence.note_request(bad.request_id.as_deref());
         incident.evidence.note_first_token(bad.first_token_ms);
     }
-    incident.evidence.samples = samples.split_off(samples.len().saturating_sub(SHOWN_SAMPLES));
+    incident.evidence.samples = latest(samples);
     open.incident.facts = Some(collect(open, around));
 }
 

@@ -420,6 +420,14 @@ impl MonitorState {
         step
     }
 
+    /// The latest bad samples of an open incident.
+    fn bad_samples_of(&self, incident: &Incident) -> Vec<EvidenceSample> {
+        let recents = incident.endpoints.iter();
+        let recents = recents.filter_map(|name| self.recents.get(name));
+        let bad = recents.flat_map(|recent| recent.bad_since(incident.started_at));
+        crate::incident::latest(bad.cloned().collect())
+    }
+
     /// Returns a snapshot as of `now`.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let windows = maintenance::active(&self.config, now);
@@ -453,6 +461,10 @@ impl MonitorState {
                 .open()
                 .map(|i| {
                     let mut incident = i.clone();
+                    let bad = self.bad_samples_of(i);
+                    if !bad.is_empty() {
+                        incident.evidence.samples = bad;
+                    }
                     incident.duration_s = now.since_ms(i.started_at).max(0) as f64 / 1000.0;
                     incident.place(&self.config.monitor.location);
                     message::incident::narrate(&mut incident, &self.locale());
