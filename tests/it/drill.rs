@@ -324,6 +324,38 @@ async fn a_drill_that_waits_holds_nothing_back() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_while_offline_is_refused_with_the_reason() {
+    let mut world = World::new().await;
+    let address = free_address();
+    let online = configured(&world, address, "[drill]\nchannels = [\"hook\"]\n");
+    let nobody = "127.0.0.1:1";
+    let offline = online
+        .replace(&world.openai.addr().to_string(), nobody)
+        .replace(&world.azure.addr().to_string(), nobody);
+    let check = |at: &str| format!("\n[[connectivity_check]]\nurl = \"tcp://{at}\"\n");
+    world.write(&(offline + &check(nobody)));
+    let mut daemon = world.run();
+    daemon.event("monitor.offline").await;
+    for (arguments, reason) in [
+        (&["--route", "chat"][..], "this machine is offline"),
+        (&[][..], "a drill needs the network, so none was started"),
+    ] {
+        let (code, _, err) = drill(&world, arguments).await;
+        assert_eq!(code, Some(1));
+        assert!(err.contains(reason), "{err}");
+    }
+
+    world.write(&(online + &check(&world.openai.addr().to_string())));
+    daemon.signal("HUP");
+    daemon.event("monitor.online").await;
+    let (code, out, err) = drill(&world, &[]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let hook: Value = serde_json::from_slice(&world.hook.next().await.body).unwrap();
+    assert_eq!(hook["type"], "monitor.drill");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
 fn core_config(rest: &str) -> Arc<Config> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");

@@ -30,6 +30,7 @@ mod links;
 mod locations;
 mod locations_failures;
 mod locations_sharing;
+mod mailbox;
 mod memory;
 mod notification_policy;
 mod otlp;

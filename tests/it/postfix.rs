@@ -23,12 +23,13 @@ virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 ";
 
-struct Postfix {
+/// Postfix for `ann@example.com` and `cy@example.com`; it rejects other recipients.
+pub(crate) struct Postfix {
     directory: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let out = command.output().unwrap();
     assert!(
         out.status.success(),
@@ -38,7 +39,8 @@ fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
-fn missing() -> Option<&'static str> {
+/// Why Postfix cannot be started here.
+pub(crate) fn missing() -> Option<&'static str> {
     let has = |tool: &str| {
         Command::new("sh")
             .args(["-c", &format!("command -v {tool}")])
@@ -54,7 +56,7 @@ fn missing() -> Option<&'static str> {
 }
 
 impl Postfix {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::Builder::new()
             .prefix("llmwatch-postfix")
             .tempdir_in("/tmp")
@@ -129,7 +131,7 @@ impl Postfix {
             .collect()
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
 }
