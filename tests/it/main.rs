@@ -10,6 +10,7 @@ mod alerting;
 mod apis;
 mod attribution;
 mod backtest;
+mod bad_day;
 mod clouds;
 mod config;
 mod connection;

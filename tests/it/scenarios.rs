@@ -8,16 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use llmwatch::config::{self, Environment, Settings};
+use llmwatch_core::config::Config;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{
     Attribution, ConnectivityCheckResult, EndpointName, Fault, Incident, IncidentState, Outcome,
     Provider, ProviderName, Sample, Status, Timestamp, Trigger, VendorIncident, VendorPage,
 };
-use llmwatch_core::monitor::MonitorState;
+use llmwatch_core::monitor::{Effects, MonitorState};
 use llmwatch_core::report::backtest::Samples;
 use llmwatch_core::schedule::next_tick;
 use llmwatch_simulator::{self, Arrival, Preset, Scenario};
@@ -132,7 +134,7 @@ fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
 }
 
 /// An outage to replay: its record, and what probes meet.
-struct Play {
+pub(crate) struct Play {
     facts: Value,
     scenario: Scenario,
     start: Timestamp,
@@ -171,12 +173,17 @@ impl Play {
 
     /// Loads one of the shipped scenarios, for a monitor that has learned the baseline.
     fn shipped(name: &str) -> Self {
+        Self::shipped_at(name, "2026-03-03T10:00:00Z")
+    }
+
+    /// The same, beginning at this time.
+    pub(crate) fn shipped_at(name: &str, began: &str) -> Self {
         let path = folder().with_file_name(name);
         let text = std::fs::read_to_string(path).unwrap();
         Self {
             facts: Value::Null,
             scenario: Scenario::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}")),
-            start: Timestamp::parse("2026-03-03T10:00:00Z").unwrap() + LEAD_IN,
+            start: Timestamp::parse(began).unwrap() + LEAD_IN,
             model: None,
         }
     }
@@ -259,8 +266,11 @@ impl Play {
         sample
     }
 
-    /// Returns the vendor's page as of `at`.
-    fn page(&self, at: Timestamp) -> FeedSnapshot {
+    /// Returns the vendor's page as of `at`; `None` if what it showed is not on record.
+    fn page(&self, at: Timestamp) -> Option<FeedSnapshot> {
+        if self.facts.is_null() && self.scenario.status_page.is_empty() {
+            return None;
+        }
         let elapsed =
             Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
         let said = self
@@ -298,17 +308,44 @@ impl Play {
             incidents: incident.into_iter().collect(),
             url,
         };
-        FeedSnapshot {
+        Some(FeedSnapshot {
             feed: feed.to_owned(),
             provider,
             page: Some(page),
-        }
+        })
     }
 
     /// Monitors until an hour after the end. Returns the incidents in their final state, oldest
     /// first.
     fn watch(&self) -> Vec<Incident> {
-        let mut core = MonitorState::new(configuration().config, 1.0);
+        let mut incidents: BTreeMap<u64, Incident> = BTreeMap::new();
+        self.replay(configuration().config, |_, step, _| {
+            for (id, official) in step.vendor_statuses() {
+                incidents
+                    .values_mut()
+                    .filter(|i| i.id == id)
+                    .for_each(|i| i.official.clone_from(official));
+            }
+            incidents.extend(
+                step.incidents()
+                    .map(|(_, incident, _)| (incident.number, incident.clone())),
+            );
+        });
+        incidents.into_values().collect()
+    }
+
+    /// Monitors those of [`ENDPOINTS`] that are configured until an hour after the end. `observe`
+    /// sees each step, and the sample that caused it.
+    pub(crate) fn replay(
+        &self,
+        config: Arc<Config>,
+        mut observe: impl FnMut(&MonitorState, &Effects, Option<&Sample>),
+    ) {
+        let names = ENDPOINTS.map(|e| e.0);
+        let names = names
+            .iter()
+            .filter(|name| config.endpoints.iter().any(|e| &*e.name == **name));
+        let mut core = MonitorState::new(config.clone(), 1.0);
         let end = self.end() + Duration::from_hours(1);
         let interval = Duration::from_mins(1);
         // Probes in flight, by their end.
@@ -317,26 +354,22 @@ impl Play {
             let sample = self.probe(name, at, trigger);
             ((sample.ended_at(), name), sample)
         };
-        for (name, ..) in ENDPOINTS {
+        for &name in names {
             flights.extend([launch(
                 name,
                 next_tick(name, interval, self.start - BEFORE),
                 Trigger::Schedule,
             )]);
         }
-        let mut incidents: BTreeMap<u64, Incident> = BTreeMap::new();
         let mut read_at = self.start - BEFORE;
         while let Some(((at, name), sample)) = flights.pop_first() {
             if at > end {
                 break;
             }
             while read_at <= at {
-                let step = core.apply_status_feed(self.page(read_at), read_at);
-                for (id, official) in step.vendor_statuses() {
-                    incidents
-                        .values_mut()
-                        .filter(|i| i.id == id)
-                        .for_each(|i| i.official.clone_from(official));
+                if let Some(page) = self.page(read_at) {
+                    let step = core.apply_status_feed(page, read_at);
+                    observe(&core, &step, None);
                 }
                 read_at = read_at + Duration::from_secs(30);
             }
@@ -347,11 +380,8 @@ impl Play {
                     by_name: true,
                 }),
             );
-            let step = core.step(sample);
-            incidents.extend(
-                step.incidents()
-                    .map(|(_, incident, _)| (incident.number, incident.clone())),
-            );
+            let step = core.step(sample.clone());
+            observe(&core, &step, Some(&sample));
             let own = step.rechecks().find(|(n, _)| *n == name).map(|(_, at)| at);
             let trigger = if own.is_some() {
                 Trigger::Recheck
@@ -375,7 +405,6 @@ impl Play {
                 }
             }
         }
-        incidents.into_values().collect()
     }
 }
 
