@@ -32,10 +32,9 @@ pub(crate) fn message(name: &str, payload: &Value, is_exception: bool) -> Vec<u8
     }
     let payload = payload.to_string().into_bytes();
     // Two lengths, their checksum, headers, payload, and a checksum of everything.
-    let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
     let mut bytes = Vec::new();
-    bytes.extend_from_slice(&length(16 + headers.len() + payload.len()));
-    bytes.extend_from_slice(&length(headers.len()));
+    bytes.extend_from_slice(&length_field(16 + headers.len() + payload.len()));
+    bytes.extend_from_slice(&length_field(headers.len()));
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
     bytes.extend_from_slice(&headers);
     bytes.extend_from_slice(&payload);
@@ -45,43 +44,51 @@ pub(crate) fn message(name: &str, payload: &Value, is_exception: bool) -> Vec<u8
 
 /// Reports whether a request to Bedrock is signed with `secret`.
 pub(crate) fn is_signed_with(request: &Request, secret: &Secret) -> bool {
-    let repeated = || {
-        let shown = request.header("authorization")?;
-        let (_, credential) = shown.split_once("Credential=")?;
-        let mut parts = credential.split([',', '/']);
-        let (id, _date, region, service) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let time =
-            chrono::NaiveDateTime::parse_from_str(request.header("x-amz-date")?, "%Y%m%dT%H%M%SZ")
-                .ok()?;
-        let host = request.header("host")?;
-        let target = match &request.query {
-            Some(query) => format!("{}?{query}", request.path),
-            None => request.path.clone(),
-        };
-        let content_type = request
-            .header("content-type")
-            .map(|value| ("content-type".to_owned(), value.to_owned()));
-        let signed = dialect::Request {
-            method: request.method.clone(),
-            url: Url::parse(&format!("http://{host}{target}")).ok()?,
-            headers: content_type.into_iter().collect(),
-            body: request.body.clone(),
-        };
-        let keys = AwsKeys {
-            access_key_id: id.to_owned(),
-            secret_access_key: secret.clone(),
-            session_token: request.header("x-amz-security-token").map(Secret::new),
-        };
-        let scope = sigv4::SigningScope { region, service };
-        let now = Timestamp(time.and_utc().timestamp_millis());
-        let headers = sigv4::headers(&signed, &keys, scope, now);
-        headers
-            .iter()
-            .find(|(name, _)| name == "authorization")
-            .map(|(_, value)| value == shown)
+    let shown = request.header("authorization");
+    shown.is_some() && signature(request, secret).as_deref() == shown
+}
+
+/// Signs the request again with `secret`. Returns the `Authorization` header that it should have.
+fn signature(request: &Request, secret: &Secret) -> Option<String> {
+    let shown = request.header("authorization")?;
+    let (_, credential) = shown.split_once("Credential=")?;
+    let mut parts = credential.split([',', '/']);
+    let id = parts.next()?;
+    let _date = parts.next()?;
+    let region = parts.next()?;
+    let service = parts.next()?;
+    let time =
+        chrono::NaiveDateTime::parse_from_str(request.header("x-amz-date")?, "%Y%m%dT%H%M%SZ")
+            .ok()?;
+    let host = request.header("host")?;
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
     };
-    repeated().unwrap_or(false)
+    let content_type = request
+        .header("content-type")
+        .map(|value| ("content-type".to_owned(), value.to_owned()));
+    let signed = dialect::Request {
+        method: request.method.clone(),
+        url: Url::parse(&format!("http://{host}{target}")).ok()?,
+        headers: content_type.into_iter().collect(),
+        body: request.body.clone(),
+    };
+    let keys = AwsKeys {
+        access_key_id: id.to_owned(),
+        secret_access_key: secret.clone(),
+        session_token: request.header("x-amz-security-token").map(Secret::new),
+    };
+    let scope = sigv4::SigningScope { region, service };
+    let now = Timestamp(time.and_utc().timestamp_millis());
+    sigv4::headers(&signed, &keys, scope, now)
+        .into_iter()
+        .find(|(name, _)| name == "authorization")
+        .map(|(_, value)| value)
+}
+
+fn length_field(n: usize) -> [u8; 4] {
+    u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// Returns the event of a `ConverseStream` response that precedes its text.

@@ -218,26 +218,18 @@ impl Order<'_> {
             kind: WriteKind::Headers,
             bytes: head,
         }];
-        let event = |due, kind, data: &Value| Act::Write {
-            due,
-            kind,
-            bytes: dialect.piece(&dialect.framed(data)),
-        };
         for (kind, data) in completion.opening() {
-            acts.push(event(headers_due, kind, &data));
+            acts.push(stream_event(dialect, headers_due, kind, &data));
         }
         for n in 0..completion.tokens() {
             // An event is never due before its predecessor, whatever the jitter.
             headers_due = headers_due.max(self.token_due(n) + self.jitter(rng));
-            acts.push(event(
-                headers_due,
-                WriteKind::Token,
-                &completion.token_chunk(n),
-            ));
+            let token = completion.token_chunk(n);
+            acts.push(stream_event(dialect, headers_due, WriteKind::Token, &token));
         }
         let last = headers_due.max(self.token_due(0));
         for (kind, data) in completion.closing() {
-            acts.push(event(last, kind, &data));
+            acts.push(stream_event(dialect, last, kind, &data));
         }
         let mut done = match dialect.done() {
             b"" => Vec::new(),
@@ -476,6 +468,14 @@ impl Order<'_> {
             | Fault::Reset(ResetAt::Token(after_tokens)) => after_tokens,
             _ => usize::MAX,
         }
+    }
+}
+
+fn stream_event(dialect: Dialect, due: Duration, kind: WriteKind, data: &Value) -> Act {
+    Act::Write {
+        due,
+        kind,
+        bytes: dialect.piece(&dialect.framed(data)),
     }
 }
 

@@ -62,12 +62,6 @@ impl Request {
     /// Returns the API key of the caller, in any vendor's way: `Authorization: Bearer KEY`,
     /// `api-key` (Azure), `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
     pub(crate) fn shown_key(&self) -> Option<&str> {
-        let in_query = || {
-            self.query
-                .as_deref()?
-                .split('&')
-                .find_map(|pair| pair.strip_prefix("key="))
-        };
         self.header("authorization")
             .map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
             .or_else(|| {
@@ -75,7 +69,10 @@ impl Request {
                     .iter()
                     .find_map(|name| self.header(name))
             })
-            .or_else(in_query)
+            .or_else(|| {
+                let query = self.query.as_deref()?;
+                query.split('&').find_map(|pair| pair.strip_prefix("key="))
+            })
     }
 
     /// Parses the body as JSON.

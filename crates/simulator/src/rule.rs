@@ -170,16 +170,13 @@ impl Rule {
             Some(Ramp::Delays) => self.progress(elapsed),
             Some(Ramp::Probability) | None => 1.0,
         };
-        let delay = |healthy: Duration, changed: Option<Duration>| match changed {
-            Some(changed) => healthy.mul_f64(1.0 - share) + changed.mul_f64(share),
-            None => healthy,
-        };
+
         let changes = &self.profile;
         ResponseProfile {
-            headers_after: delay(healthy.headers_after, changes.headers_after),
-            first_token_after: delay(healthy.first_token_after, changes.first_token_after),
-            token_gap: delay(healthy.token_gap, changes.token_gap),
-            jitter: delay(healthy.jitter, changes.jitter),
+            headers_after: mixed(share, healthy.headers_after, changes.headers_after),
+            first_token_after: mixed(share, healthy.first_token_after, changes.first_token_after),
+            token_gap: mixed(share, healthy.token_gap, changes.token_gap),
+            jitter: mixed(share, healthy.jitter, changes.jitter),
             drip: changes.drip.or(healthy.drip),
             tokens: changes.tokens.unwrap_or(healthy.tokens),
             answer: changes
@@ -198,6 +195,14 @@ impl Rule {
         let Some(to) = self.when.to else { return 1.0 };
         let length = to.saturating_sub(self.when.from).as_secs_f64();
         (elapsed.saturating_sub(self.when.from).as_secs_f64() / length).clamp(0.0, 1.0)
+    }
+}
+
+/// Returns a delay between the healthy one (`share` 0) and the changed one (`share` 1).
+fn mixed(share: f64, healthy: Duration, changed: Option<Duration>) -> Duration {
+    match changed {
+        Some(changed) => healthy.mul_f64(1.0 - share) + changed.mul_f64(share),
+        None => healthy,
     }
 }
 

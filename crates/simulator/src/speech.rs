@@ -452,8 +452,11 @@ pub(crate) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
 
 /// Returns the list of models.
 pub(crate) fn models(now: Timestamp) -> Value {
-    let model = |id: &str| json!({"id": id, "object": "model", "created": now.0 / 1000, "owned_by": "system", "shutdown_date": null});
-    json!({"object": "list", "data": [model("gpt-6-luna"), model("gpt-5.6-luna"), model("gpt-simulated")]})
+    let created = now.0 / 1000;
+    let models = ["gpt-6-luna", "gpt-5.6-luna", "gpt-simulated"].map(|id| {
+        json!({"id": id, "object": "model", "created": created, "owned_by": "system", "shutdown_date": null})
+    });
+    json!({"object": "list", "data": models})
 }
 
 /// Splits `text` into `count` pieces of nearly equal length. A text that is too short is repeated,

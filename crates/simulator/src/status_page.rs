@@ -94,18 +94,18 @@ impl StatusPage<'_> {
     /// Returns the document at `path`, if it belongs to the page.
     pub(crate) fn document(&self, path: &str) -> Option<Value> {
         let page = ("page", self.page());
-        let components = || ("components", json!(self.components()));
-        let status = || ("status", self.status());
+        let components = ("components", json!(self.components()));
+        let status = ("status", self.status());
         let parts = match path {
             "/api/v2/summary.json" => vec![
                 page,
-                components(),
+                components,
                 ("incidents", json!(self.incidents(true))),
                 ("scheduled_maintenances", json!([])),
-                status(),
+                status,
             ],
-            "/api/v2/status.json" => vec![page, status()],
-            "/api/v2/components.json" => vec![page, components()],
+            "/api/v2/status.json" => vec![page, status],
+            "/api/v2/components.json" => vec![page, components],
             "/api/v2/incidents.json" => vec![page, ("incidents", json!(self.incidents(false)))],
             _ => return None,
         };
@@ -148,20 +148,25 @@ impl StatusPage<'_> {
                 names.push(&notice.component);
             }
         }
-        let component = |(n, name): (usize, &str)| {
-            let worst = self
-                .current()
-                .filter(|notice| notice.component == name)
-                .map(|notice| notice.status)
-                .max();
-            json!({
-                "id": component_id(name), "name": name, "status": worst.unwrap_or_default(),
-                "created_at": SINCE, "updated_at": self.now, "position": n + 1, "description": null,
-                "showcase": true, "start_date": "2026-01-01", "group_id": null, "page_id": PAGE_ID, "group": false,
-                "only_show_if_degraded": false,
-            })
-        };
-        names.into_iter().enumerate().map(component).collect()
+        names
+            .into_iter()
+            .zip(1..)
+            .map(|(name, position)| self.component(name, position))
+            .collect()
+    }
+
+    fn component(&self, name: &str, position: u32) -> Value {
+        let worst = self
+            .current()
+            .filter(|notice| notice.component == name)
+            .map(|notice| notice.status)
+            .max();
+        json!({
+            "id": component_id(name), "name": name, "status": worst.unwrap_or_default(),
+            "created_at": SINCE, "updated_at": self.now, "position": position, "description": null,
+            "showcase": true, "start_date": "2026-01-01", "group_id": null, "page_id": PAGE_ID, "group": false,
+            "only_show_if_degraded": false,
+        })
     }
 
     /// Returns the incidents so far; with `open`, only unresolved ones.
