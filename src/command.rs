@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
-use llmwatch_core::model::{Acknowledgement, ChannelName, DrillMessage, Incident, Note, Silence};
+use llmwatch_core::model::{
+    Acknowledgement, Annotation, ChannelName, DrillMessage, Incident, Note, Silence,
+};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -29,6 +31,8 @@ pub enum Command {
     /// Add a note to the incident with this number. The reply is the incident, or `None` if it is
     /// not open.
     AddNote(u64, Note, ReplySender<Option<Incident>>),
+    /// Add a note that belongs to no incident.
+    AddAnnotation(Annotation, ReplySender<Annotation>),
     /// Start a drill of these channels, or of those in `[drill]` if the list is empty. The reply is
     /// the messages, or why none was sent.
     Drill(

@@ -125,7 +125,7 @@ enum Subcommands {
     Silence(silence::SilenceArgs),
     /// Acknowledge an incident (stops reminders)
     Ack(ack::AckArgs),
-    /// Add a note to an incident, for the page and the next message
+    /// Add a note to an incident, or mark a deploy in the charts
     Note(note::NoteArgs),
     /// Have the daemon reload its configuration; fails when the daemon rejects it
     Reload(reload::ReloadArgs),

@@ -139,14 +139,11 @@ pub(super) async fn look(
     let interval_multiplier = budget::interval_multiplier(&config);
     let now = clock::now();
     let outbox = store.channel_stats()?;
-    let drills = pipeline::restore_notifications(&store, None)?
-        .drills()
-        .clone();
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         outbox,
-        drills,
         ..pipeline::restore(&store, config, interval_multiplier, now)?.snapshot(now)
     };
+    pipeline::restore_notifications(&store, None)?.annotate(&mut snapshot);
     Ok((snapshot, Some(why)))
 }
 
@@ -316,7 +313,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
 }
 
 /// Truncates the line to the width of the terminal, so that it does not wrap.
-fn cut(line: &str, width: usize) -> String {
+pub(super) fn cut(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
     }

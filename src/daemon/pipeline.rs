@@ -425,6 +425,10 @@ impl Pipeline {
                 let expired = self.notifications.unsilence(id);
                 Box::new(move || reply.send(expired))
             }
+            Command::AddAnnotation(annotation, reply) => {
+                self.notifications.add_annotation(annotation.clone());
+                Box::new(move || reply.send(annotation))
+            }
             Command::Drill(channels, reply) => {
                 let started = self.start_drill(&channels, now);
                 if let Ok(messages) = &started {

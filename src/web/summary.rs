@@ -10,8 +10,8 @@ use super::reader::Reader;
 use llmwatch_core::message::incident::public_title;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Attribution, Drills, EndpointView, Evidence, Incident, Note, Official, Provider, Snapshot,
-    Status,
+    Annotation, Attribution, Drills, EndpointView, Evidence, Incident, Note, Official, Provider,
+    Snapshot, Status,
 };
 
 /// Returns the part of the snapshot that `reader` may see.
@@ -50,6 +50,7 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
         advice: Vec::new(),
         shared_fate: Vec::new(),
         silences: Vec::new(),
+        annotations: snapshot.annotations.iter().map(anonymous).collect(),
         maintenance: snapshot.maintenance.clone(),
         outbox: Vec::new(),
         drills: Drills::default(),
@@ -100,6 +101,13 @@ fn title(incident: &Incident) -> String {
     public_title(incident, &Locale::default())
 }
 
+fn anonymous(annotation: &Annotation) -> Annotation {
+    Annotation {
+        by: String::new(),
+        ..annotation.clone()
+    }
+}
+
 /// Removes evidence, cause and explanation. Pages recognize a summary by its empty evidence.
 fn incident_summary(incident: &Incident) -> Incident {
     let mut shown = incident.clone();
@@ -127,6 +135,7 @@ pub(super) fn status_json(snapshot: &Snapshot) -> Value {
         "endpoints": snapshot.endpoints.iter().map(|e| endpoint_json(e, snapshot)).collect::<Vec<_>>(),
         "incidents": snapshot.incidents.iter().map(incident_json).collect::<Vec<_>>(),
         "maintenance": snapshot.maintenance,
+        "annotations": snapshot.annotations.iter().map(anonymous).collect::<Vec<_>>(),
     })
 }
 

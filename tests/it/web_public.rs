@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use llmwatch::links::{Action, Links, VALID};
-use llmwatch_core::model::{Fault, Outcome, Sample, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{Annotation, Fault, Outcome, Sample, Snapshot, Status, Timestamp};
 use llmwatch_simulator::Scenario;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -257,6 +257,38 @@ async fn large_json_is_compressed_for_those_who_take_it() {
     assert_eq!(zipped.header("etag"), plain.header("etag"));
 }
 
+#[tokio::test]
+async fn a_deploy_is_marked_on_the_pages_of_its_endpoints() {
+    let site = site("", &format!("token = \"{TOKEN}\"\npublic = \"summary\"")).await;
+    let deploy = Annotation {
+        at: Timestamp(NOW.0 - 30 * 60_000),
+        by: "kim".to_owned(),
+        text: "deployed <b>gateway 2.3".to_owned(),
+        endpoints: vec!["openai-chat".into()],
+        providers: Vec::new(),
+        groups: Vec::new(),
+    };
+    site.snapshot
+        .send_modify(|snapshot| Arc::make_mut(snapshot).annotations = vec![deploy]);
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let text = "deployed &#60;b&#62;gateway 2.3";
+    let page = site.ask("GET", "/", &bearer).await.body;
+    assert!(page.contains(text) && page.contains("kim"), "{page}");
+    let own = site
+        .ask("GET", "/endpoints/openai-chat", &bearer)
+        .await
+        .body;
+    let other = site.ask("GET", "/endpoints/in-house", &bearer).await.body;
+    assert!(own.contains(text), "{own}");
+    assert!(!other.contains(text), "{other}");
+    // Half an hour before the end of 24 hours: near the right edge of the charts.
+    assert!(own.contains("class=\"note-mark\" d=\"M70"), "{own}");
+    let public = site.get("/").await.body;
+    assert!(public.contains(text) && !public.contains("kim"), "{public}");
+    let status = site.get("/api/v1/status").await.json();
+    assert_eq!(status["annotations"][0]["by"], "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn control_socket_takes_notes_and_agents_see_the_outage() {
     let world = World::new().await;
@@ -308,6 +340,28 @@ async fn control_socket_takes_notes_and_agents_see_the_outage() {
         "azure-chat\n",
         "{route:?}"
     );
+    let deploy = [
+        "note",
+        "deployed 2.3",
+        "--endpoint",
+        "azure-chat",
+        "--by",
+        "kim",
+    ];
+    let marked = world.llmwatch(&deploy).output().await.unwrap();
+    assert_eq!(marked.status.code(), Some(0), "{marked:?}");
+    let unknown = ["note", "deployed 2.3", "--group", "nobody"];
+    let refused = world.llmwatch(&unknown).output().await.unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert_eq!(daemon.stop().await, Some(0));
     assert!(!socket.exists());
+    let status = world
+        .llmwatch(&["status", "--json"])
+        .output()
+        .await
+        .unwrap();
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["annotations"].as_array().unwrap().len(), 1);
+    assert_eq!(status["annotations"][0]["text"], "deployed 2.3");
+    assert_eq!(status["annotations"][0]["endpoints"][0], "azure-chat");
 }

@@ -1,5 +1,6 @@
 //! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are problem+json.
 
+mod annotations;
 mod drills;
 mod endpoints;
 mod incident_actions;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> Router<View> {
         )
         .route("/api/v1/flush", post(incident_actions::flush))
         .route("/api/v1/reload", post(incident_actions::reload))
+        .route("/api/v1/annotations", post(annotations::annotate))
         .route(
             "/api/v1/silences",
             get(silences::silences)

@@ -7,7 +7,9 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{drills, endpoints, incident_actions, incidents, route, silences, statuspage};
+use super::{
+    annotations, drills, endpoints, incident_actions, incidents, route, silences, statuspage,
+};
 use crate::web::events;
 use crate::web::problem::Problem;
 
@@ -28,6 +30,7 @@ use crate::web::problem::Problem;
         incidents::one,
         incident_actions::acknowledge,
         incident_actions::note,
+        annotations::annotate,
         silences::silences,
         silences::silence,
         silences::unsilence,

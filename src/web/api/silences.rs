@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::command::{Command, ReplySender};
-use crate::config::duration;
+use crate::config::{Settings, duration};
 use crate::web::View;
 use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
@@ -93,27 +93,7 @@ pub(super) async fn silence(
         ));
     }
     let config = view.config.borrow().clone();
-    if let Some(name) = wanted
-        .endpoints
-        .iter()
-        .find(|n| !config.endpoints.iter().any(|e| e.name == **n))
-    {
-        return Err(Problem::not_found(format!(
-            "there is no endpoint `{}`",
-            name.escape_debug()
-        )));
-    }
-    if let Some(name) = wanted.groups.iter().find(|g| {
-        !config
-            .endpoints
-            .iter()
-            .any(|e| e.group.as_ref() == Some(*g))
-    }) {
-        return Err(Problem::not_found(format!(
-            "there is no group `{}`",
-            name.escape_debug()
-        )));
-    }
+    check_scope(&config, &wanted.endpoints, &wanted.groups)?;
     let silence = Silence {
         id: Uuid::now_v7(),
         created_at: now,
@@ -126,6 +106,30 @@ pub(super) async fn silence(
     };
     let silence = ask(&view, |reply| Command::CreateSilence(silence, reply)).await?;
     Ok((StatusCode::CREATED, Json(silence)))
+}
+
+/// Checks that the configuration has these endpoints and groups.
+pub(super) fn check_scope(
+    config: &Settings,
+    endpoints: &[EndpointName],
+    groups: &[String],
+) -> Result<(), Problem> {
+    let is_endpoint = |name: &EndpointName| config.endpoints.iter().any(|e| e.name == *name);
+    let is_group = |name: &String| {
+        config
+            .endpoints
+            .iter()
+            .any(|e| e.group.as_ref() == Some(name))
+    };
+    if let Some(name) = endpoints.iter().find(|name| !is_endpoint(name)) {
+        let name = name.escape_debug();
+        return Err(Problem::not_found(format!("there is no endpoint `{name}`")));
+    }
+    if let Some(name) = groups.iter().find(|name| !is_group(name)) {
+        let name = name.escape_debug();
+        return Err(Problem::not_found(format!("there is no group `{name}`")));
+    }
+    Ok(())
 }
 
 /// Ends a silence early. Needs the token.

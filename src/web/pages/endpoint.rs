@@ -24,7 +24,8 @@ use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp, UsualHours,
+    Annotation, Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
+    UsualHours,
 };
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use llmwatch_core::text;
@@ -253,6 +254,13 @@ pub(super) async fn page(
         .find(|i| i.endpoints.iter().any(|e| *e == name));
     let reason = reason(&seen, incident, &frame);
     let incident = incident.map(|i| i.number);
+    let is_about = |a: &&Annotation| a.covers(&name, frame.config.as_ref());
+    let annotations: Vec<_> = snapshot
+        .annotations
+        .iter()
+        .filter(is_about)
+        .cloned()
+        .collect();
     let read = view.store.run_blocking(move |store| {
         Ok::<_, StoreError>(EndpointHistory {
             days: rollups_of(store, &name, Resolution::Day, first_day(now), now)?,
@@ -260,6 +268,7 @@ pub(super) async fn page(
             bad: store.last_bad(&name, BAD)?,
             good: last_good(store, &name)?,
             incidents: incidents_in(store, &name, window)?,
+            annotations,
         })
     });
     match read.await {
@@ -458,6 +467,7 @@ struct EndpointHistory {
     bad: Vec<Sample>,
     good: Option<Sample>,
     incidents: Vec<Incident>,
+    annotations: Vec<Annotation>,
 }
 
 fn render(
@@ -487,7 +497,7 @@ fn render(
         name if later >= frame.now.0 && !name.is_empty() => format!("{path}?range={name}"),
         _ => link(later.min(frame.now.0) - 1),
     });
-    let noted = noted(&read.incidents, window);
+    let noted = noted(&read.incidents, &read.annotations, window);
     let days: Vec<Day> = read.days.iter().map(Day::of).collect();
     let learned = view.typical_first_token_ms.map(|typical_ms| Usual {
         typical_ms,
@@ -670,14 +680,16 @@ fn marks(incidents: &[Incident], window: ChartWindow, now: Timestamp) -> String 
     areas.collect()
 }
 
-/// Returns the notes of the incidents within the window, oldest first.
-fn noted(incidents: &[Incident], window: ChartWindow) -> Vec<Noted> {
-    let all = incidents.iter().flat_map(|i| &i.notes);
+/// Returns the notes of the incidents and the annotations within the window, oldest first.
+fn noted(incidents: &[Incident], annotations: &[Annotation], window: ChartWindow) -> Vec<Noted> {
+    let of_incidents = incidents.iter().flat_map(|i| &i.notes);
+    let of_incidents = of_incidents.map(|note| (note.at, &note.text));
+    let all = of_incidents.chain(annotations.iter().map(|a| (a.at, &a.text)));
     let mut noted: Vec<_> = all
-        .filter(|n| (window.since..window.until).contains(&n.at))
-        .map(|n| Noted {
-            at: n.at,
-            text: n.text.clone(),
+        .filter(|(at, _)| (window.since..window.until).contains(at))
+        .map(|(at, text)| Noted {
+            at,
+            text: text.clone(),
         })
         .collect();
     noted.sort_by_key(|n| n.at);

@@ -4,11 +4,15 @@ use super::Frame;
 use super::history::DAY_MS;
 use crate::web::format::listed;
 use llmwatch_core::model::AdviceKind;
-use llmwatch_core::model::{ChannelName, EndpointName, Silence, Snapshot};
+use llmwatch_core::model::{
+    Annotation, ChannelName, ChannelStats, EndpointName, Provider, Silence, Snapshot, Timestamp,
+};
 use llmwatch_core::text;
 
 /// Undelivered notifications are shown for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;
+/// The most annotations of the last day that are shown.
+const ANNOTATIONS: usize = 3;
 /// The most names that are listed individually.
 const NAMES: usize = 3;
 
@@ -37,6 +41,9 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             ),
         ));
     }
+    let is_recent = |a: &&Annotation| snapshot.at.since_ms(a.at) < DAY_MS;
+    let recent = snapshot.annotations.iter().rev().filter(is_recent);
+    notices.extend(recent.take(ANNOTATIONS).map(|a| annotation(a, frame)));
     if frame.sees_all {
         notices.extend(snapshot.silences.iter().map(|s| silence(s, frame)));
     }
@@ -138,20 +145,8 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
                 .to_owned(),
         ));
     }
+    notices.extend(failing_channels(snapshot, frame));
     for tally in &snapshot.outbox {
-        if let Some(since) = tally.failing_since {
-            let since = frame.moment(&since);
-            let (channel, n) = (&tally.channel, tally.pending);
-            notices.push((
-                "bad",
-                text!(
-                    locale,
-                    n => "{channel} has not accepted messages since {since}; {n} message waiting.",
-                    "{channel} has not accepted messages since {since}; {n} messages waiting.";
-                    channel, since, n
-                ),
-            ));
-        }
         if let Some(at) = tally
             .last_dead_at
             .filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS)
@@ -171,6 +166,51 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     }
     notices.extend(drills(snapshot, frame));
     notices
+}
+
+/// The channels that accept no messages: one notice for each, or one for all if there are many,
+/// since they probably fail for the same reason.
+fn failing_channels(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
+    let locale = &frame.locale;
+    let failing: Vec<_> = snapshot
+        .outbox
+        .iter()
+        .filter_map(|tally| Some((tally, tally.failing_since?)))
+        .collect();
+    if failing.len() > NAMES {
+        let first = failing.iter().map(|(_, since)| *since).min();
+        let since = first.map_or_else(String::new, |since| frame.moment(&since));
+        let waiting: u64 = failing.iter().map(|(tally, _)| tally.pending).sum();
+        let names: Vec<_> = failing.iter().map(|(tally, _)| &tally.channel).collect();
+        let n = failing.len();
+        let channels = listed(&names, NAMES, locale);
+        let text = text!(
+            locale,
+            "{n} channels have not accepted messages since {since}: {channels}; {waiting} messages waiting.",
+            n,
+            since,
+            channels,
+            waiting
+        );
+        return vec![("bad", text)];
+    }
+    failing
+        .into_iter()
+        .map(|(tally, since)| failing_channel(tally, since, frame))
+        .collect()
+}
+
+fn failing_channel(tally: &ChannelStats, since: Timestamp, frame: &Frame) -> Notice {
+    let channel = &tally.channel;
+    let n = tally.pending;
+    let since = frame.moment(&since);
+    let text = text!(
+        frame.locale,
+        n => "{channel} has not accepted messages since {since}; {n} message waiting.",
+        "{channel} has not accepted messages since {since}; {n} messages waiting.";
+        channel, since, n
+    );
+    ("bad", text)
 }
 
 /// When a person last confirmed a drill, for each drilled channel.
@@ -205,11 +245,36 @@ fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     channels.into_iter().map(line).collect()
 }
 
+fn annotation(annotation: &Annotation, frame: &Frame) -> Notice {
+    let names = scope(
+        &annotation.endpoints,
+        &annotation.groups,
+        &annotation.providers,
+    );
+    let mut text = frame.moment(&annotation.at);
+    if !annotation.by.is_empty() {
+        text += &format!(", {}", annotation.by);
+    }
+    text += &format!(": {}", annotation.text);
+    if !names.is_empty() {
+        text += &format!(" ({})", listed(&names, NAMES, &frame.locale));
+    }
+    ("rest", text)
+}
+
+fn scope<'a>(
+    endpoints: &'a [EndpointName],
+    groups: &'a [String],
+    providers: &'a [Provider],
+) -> Vec<&'a str> {
+    let endpoints = endpoints.iter().map(EndpointName::as_str);
+    let groups = groups.iter().map(String::as_str);
+    let providers = providers.iter().map(|p| p.title());
+    endpoints.chain(groups).chain(providers).collect()
+}
+
 fn silence(silence: &Silence, frame: &Frame) -> Notice {
-    let endpoints = silence.endpoints.iter().map(EndpointName::as_str);
-    let groups = silence.groups.iter().map(String::as_str);
-    let providers = silence.providers.iter().map(|p| p.title());
-    let names: Vec<_> = endpoints.chain(groups).chain(providers).collect();
+    let names = scope(&silence.endpoints, &silence.groups, &silence.providers);
     let locale = &frame.locale;
     let until = frame.moment(&silence.until);
     let mut text = if names.is_empty() {

@@ -41,11 +41,6 @@ pub enum DrillConfirmation {
 }
 
 impl NotificationScheduler {
-    /// The drills so far.
-    pub fn drills(&self) -> &Drills {
-        &self.drills
-    }
-
     /// Reports whether the drill that `[drill] every` schedules is due. It waits while this machine
     /// is offline or an incident is open: real messages go first.
     pub fn is_drill_due(&mut self, config: &Config, snapshot: &Snapshot) -> bool {

@@ -37,8 +37,8 @@ use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Announcement, ChannelName, ChannelStats, Document, DrillMessage, Drills,
-    EndpointName, Incident, IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence,
+    Acknowledgement, Annotation, Announcement, ChannelName, ChannelStats, Document, DrillMessage,
+    Drills, EndpointName, Incident, IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence,
     Snapshot, Timestamp,
 };
 
@@ -48,6 +48,8 @@ use crate::model::{
 pub struct NotificationScheduler {
     cases: BTreeMap<Uuid, Case>,
     silences: Vec<Silence>,
+    /// Notes that belong to no incident, oldest first.
+    annotations: Vec<Annotation>,
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
     #[serde(rename = "advice_batches")]
@@ -159,8 +161,8 @@ impl NotificationScheduler {
         self.reported_until = Some(at);
     }
 
-    /// Adds the incidents of `other` that are unknown here, with their notification states, and its
-    /// silences.
+    /// Adds the incidents of `other` that are unknown here, with their notification states, its
+    /// silences and its annotations.
     pub fn adopt(&mut self, other: &Self) {
         for (id, case) in &other.cases {
             if !self.cases.contains_key(id) {
@@ -172,6 +174,11 @@ impl NotificationScheduler {
             if !self.silences.iter().any(|s| s.id == silence.id) {
                 self.silences.push(silence.clone());
                 self.changed = true;
+            }
+        }
+        for annotation in &other.annotations {
+            if !self.annotations.contains(annotation) {
+                self.add_annotation(annotation.clone());
             }
         }
     }
@@ -187,6 +194,16 @@ impl NotificationScheduler {
         self.changed |= !self.cases.is_empty() || !self.silences.is_empty();
         self.cases.clear();
         self.silences.clear();
+    }
+
+    /// Adds a note that belongs to no incident. Of more than [`Annotation::MOST`] the oldest are
+    /// dropped.
+    pub fn add_annotation(&mut self, annotation: Annotation) {
+        self.changed = true;
+        self.annotations.push(annotation);
+        self.annotations.sort_by_key(|a| a.at);
+        let excess = self.annotations.len().saturating_sub(Annotation::MOST);
+        self.annotations.drain(..excess);
     }
 
     /// Begins a silence.
@@ -248,8 +265,9 @@ impl NotificationScheduler {
             .collect()
     }
 
-    /// Adds silences, drills, acknowledgments and notes to `snapshot`.
+    /// Adds silences, drills, acknowledgments, notes and annotations to `snapshot`.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
+        snapshot.annotations.clone_from(&self.annotations);
         snapshot.silences.clone_from(&self.silences);
         snapshot.drills.clone_from(&self.drills);
         for incident in &mut snapshot.incidents {
@@ -305,6 +323,9 @@ impl NotificationScheduler {
         let before = self.silences.len();
         self.silences.retain(|s| s.until > now);
         self.changed |= self.silences.len() != before;
+        let before = self.annotations.len();
+        self.annotations.retain(|a| a.at + Annotation::KEPT > now);
+        self.changed |= self.annotations.len() != before;
         self.watch_channels(now, config, outbox);
         let context = TickContext {
             now,
@@ -347,8 +368,8 @@ fn stable_id(parts: &[&str]) -> Uuid {
 
 impl ShiftClock for NotificationScheduler {
     fn shift_clock(&mut self, by_ms: i64) {
-        // Times set by users or the calendar stay: silences, report periods, the drill schedule and
-        // dead letters.
+        // Times set by users or the calendar stay: silences, annotations, report periods, the drill
+        // schedule and dead letters.
         let Self {
             cases,
             paces,
@@ -356,6 +377,7 @@ impl ShiftClock for NotificationScheduler {
             failing,
             drills,
             silences: _,
+            annotations: _,
             dead: _,
             refused: _,
             announced: _,

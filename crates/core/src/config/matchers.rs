@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
-use crate::model::{Attribution, Endpoint, EndpointName, Incident, NoticeKind, Provider, Silence};
+use crate::model::{
+    Annotation, Attribution, Endpoint, EndpointName, Incident, NoticeKind, Provider, Silence,
+};
 
 /// A selection of endpoints, as in filters, silences and maintenance windows. An empty list is no
 /// restriction.
@@ -49,6 +51,18 @@ impl EndpointScope<'_> {
         (self.endpoints.is_empty() || self.endpoints.iter().any(|e| e == name))
             && (self.providers.is_empty() || provider.is_some_and(|p| self.providers.contains(&p)))
             && (self.groups.is_empty() || group.is_some_and(|g| self.groups.contains(g)))
+    }
+}
+
+impl Annotation {
+    /// Reports whether the note is about this endpoint.
+    pub fn covers(&self, endpoint: &str, config: &Config) -> bool {
+        EndpointScope {
+            endpoints: &self.endpoints,
+            providers: &self.providers,
+            groups: &self.groups,
+        }
+        .covers(endpoint, config)
     }
 }
 

@@ -4,6 +4,7 @@
 //! names are part of the contract.
 
 mod advice;
+mod annotation;
 mod announcement;
 mod cloud;
 mod drill;
@@ -23,6 +24,7 @@ mod usual_hours;
 mod vendor_status;
 
 pub use advice::{Advice, AdviceKind};
+pub use annotation::Annotation;
 pub use announcement::Announcement;
 pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};
 pub use drill::{DrillMessage, Drills};

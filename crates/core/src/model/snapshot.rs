@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Advice, Alternative, Api, Attribution, ChannelStats, Drills, EndpointName, Fault, Incident,
-    Outcome, Provider, SharedFate, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
+    Advice, Alternative, Annotation, Api, Attribution, ChannelStats, Drills, EndpointName, Fault,
+    Incident, Outcome, Provider, SharedFate, Silence, Sparkline, Status, Timestamp, UsualHours,
+    VendorPage,
 };
 
 /// How many sparklines a notice shows at most: a mail stays small.
@@ -47,6 +48,9 @@ pub struct Snapshot {
     /// The silences that hold.
     #[serde(default)]
     pub silences: Vec<Silence>,
+    /// The notes that belong to no incident, oldest first.
+    #[serde(default)]
+    pub annotations: Vec<Annotation>,
     /// The maintenance windows that are open.
     #[serde(default)]
     pub maintenance: Vec<MaintenanceView>,
@@ -228,6 +232,7 @@ impl Snapshot {
             shared_fate: Vec::new(),
             advice: Vec::new(),
             silences: Vec::new(),
+            annotations: Vec::new(),
             maintenance: Vec::new(),
             outbox: Vec::new(),
             drills: Drills::default(),

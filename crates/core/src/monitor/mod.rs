@@ -474,6 +474,7 @@ impl MonitorState {
             advice: self.state.advisor.standing().to_vec(),
             shared_fate: self.state.advisor.shared().cloned().collect(),
             silences: Vec::new(),
+            annotations: Vec::new(),
             maintenance: windows.iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
             drills: Drills::default(),
