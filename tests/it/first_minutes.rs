@@ -99,6 +99,59 @@ async fn init_that_finds_nothing_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn init_keeps_clouds_only_if_they_answer() {
+    let (bedrock, vertex) = (simulator("bedrock").await, simulator("vertex").await);
+    let bedrock = format!("http://{}", bedrock.addr());
+    let vertex = format!("http://{}", vertex.addr());
+    let closed = "http://127.0.0.1:9";
+    for (bedrock, vertex, code) in [(bedrock.as_str(), vertex.as_str(), 0), (closed, closed, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let vars = [
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", KEY),
+            ("AWS_DEFAULT_REGION", "eu-central-1"),
+            ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", bedrock),
+            ("GOOGLE_CLOUD_PROJECT", "my-project"),
+            ("GOOGLE_VERTEX_BASE_URL", vertex),
+        ];
+        let done = llmwatch(directory.path(), &["init", "--yes"], &vars)
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(code), "{said}");
+        let text = std::fs::read_to_string(directory.path().join("monitor.toml"));
+        let text = text.unwrap_or_default();
+        let is_written = code == 0;
+        for table in [
+            "aws = { region = \"eu-central-1\" }",
+            "google = { project = \"my-project\" }",
+        ] {
+            assert_eq!(text.contains(table), is_written, "{text}\n{said}");
+        }
+        assert!(!text.contains(KEY) && !said.contains(KEY), "{text}\n{said}");
+        let dropped = said.matches("probably for something else").count();
+        assert_eq!(dropped, if is_written { 0 } else { 2 }, "{said}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let vars = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("OPENAI_API_KEY", KEY),
+        ("OPENAI_BASE_URL", closed),
+    ];
+    let done = llmwatch(directory.path(), &["init"], &vars)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("found AWS_ACCESS_KEY_ID, but not AWS_REGION: skipped"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_keeps_secrets_of_channels_in_files_of_their_own() {
     use std::os::unix::fs::PermissionsExt as _;
     let openai = simulator("openai").await;

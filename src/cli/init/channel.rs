@@ -162,6 +162,12 @@ impl Answers {
         Some(candidate)
     }
 
+    /// Checks an address before anything else is asked about it.
+    fn check_address(config: &Path, to: &str, surroundings: &Environment) -> Result<(), String> {
+        let from = Some("llmwatch@localhost");
+        ChannelBlock::email(config, to, from, "smtp://127.0.0.1:25").check(config, surroundings)
+    }
+
     /// Asks where to send alerts.
     pub(super) fn channel(
         &mut self,
@@ -173,6 +179,9 @@ impl Answers {
                 .ask("Send alerts to an email address or a webhook URL (empty to decide later)")?;
             let block = if wanted.contains("://") {
                 ChannelBlock::webhook(config, &wanted)
+            } else if let Err(why) = Self::check_address(config, &wanted, surroundings) {
+                eprintln!("{why}");
+                continue;
             } else {
                 let smtp = self.ask(
                     "Mail server, such as smtps://user:password@smtp.example.com or smtp://127.0.0.1:25",

@@ -15,6 +15,8 @@ pub(super) struct Candidate {
     pub(super) found: String,
     /// Its keys with their TOML values, in order.
     keys: Vec<(&'static str, String)>,
+    /// Its credentials may serve another purpose, so it is kept only if its first probe succeeds.
+    pub(super) is_guess: bool,
 }
 
 /// A vendor whose environment is incomplete.
@@ -31,6 +33,7 @@ impl Candidate {
         Self {
             found: found.into(),
             keys,
+            is_guess: false,
         }
     }
 
@@ -38,6 +41,28 @@ impl Candidate {
     pub(super) fn with(mut self, key: &'static str, value: &str) -> Self {
         self.keys.push((key, quoted(value)));
         self
+    }
+
+    /// Adds an inline table with plain-text values; none if it would be empty.
+    fn with_table(mut self, key: &'static str, values: &[(&str, Option<&str>)]) -> Self {
+        let known = values
+            .iter()
+            .filter_map(|(key, value)| Some((key, (*value)?)));
+        let pairs: Vec<_> = known
+            .map(|(key, value)| format!("{key} = {}", quoted(value)))
+            .collect();
+        if !pairs.is_empty() {
+            self.keys.push((key, format!("{{ {} }}", pairs.join(", "))));
+        }
+        self
+    }
+
+    /// Adds a key with a plain-text value, if there is one.
+    fn with_optional(self, key: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
     }
 
     /// Formats the table of the endpoint.
@@ -99,23 +124,74 @@ pub(super) fn candidates(vars: &HashMap<String, String>) -> (Vec<Candidate>, Vec
         };
         let base_url = address.and_then(|name| Some((name, value(name)?)));
         let source = base_url.map_or((*key).to_owned(), |(name, _)| format!("{key} and {name}"));
-        let mut candidate =
-            Candidate::new(source, provider).with("api_key", &format!("${{{key}}}"));
-        if let Some((_, url)) = base_url {
-            candidate = candidate.with("base_url", url);
-        }
-        if let Some(model) = catalog::default_model(provider, catalog::default_api(provider)) {
-            candidate = candidate.with("model", model);
-        }
-        found.push(candidate);
+        let candidate = Candidate::new(source, provider).with("api_key", &format!("${{{key}}}"));
+        found.push(
+            candidate
+                .with_optional("base_url", base_url.map(|(_, url)| url))
+                .with_optional("model", default_model(provider)),
+        );
     }
     let mut missing = Vec::new();
-    match azure(&value) {
-        Some(Ok(candidate)) => found.push(candidate),
-        Some(Err(incomplete)) => missing.push(incomplete),
-        None => {}
+    for vendor in [azure(&value), bedrock(&value)].into_iter().flatten() {
+        match vendor {
+            Ok(candidate) => found.push(candidate),
+            Err(incomplete) => missing.push(incomplete),
+        }
     }
+    found.extend(vertex(&value));
     (found, missing)
+}
+
+fn default_model(provider: Provider) -> Option<&'static str> {
+    catalog::default_model(provider, catalog::default_api(provider))
+}
+
+/// Bedrock, by its API key or by credentials of AWS.
+fn bedrock<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candidate, Missing>> {
+    const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
+    let is_set = |name: &&&str| value(name).is_some();
+    let keys = [
+        API_KEY,
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_PROFILE",
+    ];
+    let found = *keys.iter().find(is_set)?;
+    let Some(region) = value("AWS_REGION").or_else(|| value("AWS_DEFAULT_REGION")) else {
+        return Some(Err(Missing {
+            found: found.to_owned(),
+            needed: "AWS_REGION".to_owned(),
+        }));
+    };
+    let key = (found == API_KEY).then(|| format!("${{{API_KEY}}}"));
+    let candidate = Candidate::new(found, Provider::Bedrock)
+        .with_optional("api_key", key.as_deref())
+        .with_table("aws", &[("region", Some(region))])
+        .with_optional("base_url", value("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"))
+        .with_optional("model", default_model(Provider::Bedrock));
+    Some(Ok(Candidate {
+        is_guess: key.is_none(),
+        ..candidate
+    }))
+}
+
+/// Vertex AI, by application default credentials or a project.
+fn vertex<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Candidate> {
+    let names = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"];
+    let found = names.into_iter().find(|name| value(name).is_some())?;
+    let project = ("project", value("GOOGLE_CLOUD_PROJECT"));
+    let location = ("location", value("GOOGLE_CLOUD_LOCATION"));
+    let candidate = Candidate::new(found, Provider::Vertex)
+        .with_table("google", &[project, location])
+        .with_optional("base_url", value("GOOGLE_VERTEX_BASE_URL"))
+        .with_optional("model", default_model(Provider::Vertex));
+    // The official client uses Vertex AI only where this says so.
+    let is_wanted = value("GOOGLE_GENAI_USE_VERTEXAI")
+        .is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"));
+    Some(Candidate {
+        is_guess: !is_wanted,
+        ..candidate
+    })
 }
 
 fn azure<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candidate, Missing>> {

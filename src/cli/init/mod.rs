@@ -65,6 +65,15 @@ pub(super) async fn run(globals: &Globals, args: &InitArgs) -> Exit {
             path.display()
         ));
     }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return refused(&format!(
+            "there is no directory `{}`: create it, or choose another `--output`",
+            folder.display()
+        ));
+    }
     let surroundings = Environment::from_process();
     let mut asked = Answers::new(args.asks());
     let (mut candidates, missing) = environment::candidates(&surroundings.vars);
@@ -91,7 +100,11 @@ pub(super) async fn run(globals: &Globals, args: &InitArgs) -> Exit {
         None => asked.channel(path, &surroundings),
     };
     eprintln!("probing each endpoint once …");
-    let probed = probe_all(path, candidates, &surroundings).await?;
+    let mut probed = probe_all(path, candidates, &surroundings).await?;
+    probed.retain(is_kept);
+    if probed.is_empty() {
+        return refused("no endpoint answered and nothing was written");
+    }
     let written = text::render(&probed, channel.as_ref(), &surroundings, clock::now());
     for secret in channel.iter().flat_map(|c| &c.secrets) {
         write(
@@ -134,6 +147,20 @@ fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Environment) -> 
             false
         }
     }
+}
+
+/// Drops a guess whose first probe failed, and prints why.
+fn is_kept(probed: &ProbedCandidate) -> bool {
+    let is_dropped = probed.candidate.is_guess && probed.sample.outcome == Outcome::Failed;
+    if is_dropped {
+        eprintln!(
+            "{} by {}: the first probe failed, so these credentials are probably for something else: skipped; {}",
+            probed.name,
+            probed.candidate.found,
+            text::failure(&probed.sample)
+        );
+    }
+    !is_dropped
 }
 
 fn channel_of_flags(
