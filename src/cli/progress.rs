@@ -1,4 +1,5 @@
-//! A progress bar on stderr, shown only on a terminal and removed when the work is done.
+//! Progress on stderr, shown only on a terminal and removed when the work is done: a bar, or a
+//! count where the end is not known.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -9,13 +10,73 @@ const WIDTH: usize = 30;
 /// The number of steps between two redraws.
 const EVERY: u64 = 2000;
 
+/// A line on the terminal that is redrawn every few steps.
+struct StatusLine {
+    steps: u64,
+    is_terminal: bool,
+    is_drawn: bool,
+}
+
+impl StatusLine {
+    fn new() -> Self {
+        Self {
+            steps: 0,
+            is_terminal: std::io::stderr().is_terminal(),
+            is_drawn: false,
+        }
+    }
+
+    /// Counts a step. Returns the number of steps if the line is to be drawn again.
+    fn step(&mut self) -> Option<u64> {
+        self.steps += 1;
+        (self.is_terminal && self.steps.is_multiple_of(EVERY)).then_some(self.steps)
+    }
+
+    fn draw(&mut self, line: &str) {
+        // If the terminal is closed, the work continues.
+        drop(write!(std::io::stderr(), "\r{line}\x1b[K"));
+        self.is_drawn = true;
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        if self.is_drawn {
+            drop(write!(std::io::stderr(), "\r\x1b[K"));
+        }
+    }
+}
+
+/// A count of rows, for work of unknown extent.
+pub(super) struct CountLine {
+    what: &'static str,
+    line: StatusLine,
+}
+
+impl CountLine {
+    /// Creates the count for `what`.
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            line: StatusLine::new(),
+        }
+    }
+
+    /// Counts one processed row of `table`.
+    pub(super) fn step(&mut self, table: &str) {
+        if let Some(rows) = self.line.step() {
+            let what = self.what;
+            self.line
+                .draw(&format!("{what} {table}: {rows} rows so far"));
+        }
+    }
+}
+
 /// Progress of work on the samples of a time span.
 pub(super) struct ProgressLine {
     what: &'static str,
     span: (Timestamp, Timestamp),
-    steps: u64,
-    is_terminal: bool,
-    is_drawn: bool,
+    line: StatusLine,
 }
 
 impl ProgressLine {
@@ -24,32 +85,18 @@ impl ProgressLine {
         Self {
             what,
             span,
-            steps: 0,
-            is_terminal: std::io::stderr().is_terminal(),
-            is_drawn: false,
+            line: StatusLine::new(),
         }
     }
 
     /// Counts one processed sample that began at `at`.
     pub(super) fn step(&mut self, at: Timestamp) {
-        self.steps += 1;
-        if !self.is_terminal || !self.steps.is_multiple_of(EVERY) {
+        let Some(steps) = self.line.step() else {
             return;
-        }
+        };
         let length = self.span.1.since_ms(self.span.0).max(1) as f64;
         let share = (at.since_ms(self.span.0) as f64 / length).clamp(0.0, 1.0);
-        let line = bar(self.what, share, self.steps);
-        // If the terminal is closed, the work continues.
-        drop(write!(std::io::stderr(), "\r{line}\x1b[K"));
-        self.is_drawn = true;
-    }
-}
-
-impl Drop for ProgressLine {
-    fn drop(&mut self) {
-        if self.is_drawn {
-            drop(write!(std::io::stderr(), "\r\x1b[K"));
-        }
+        self.line.draw(&bar(self.what, share, steps));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::progress::ProgressLine;
+use super::progress::{CountLine, ProgressLine};
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::{PostgresUrl, Settings};
@@ -63,13 +63,12 @@ pub(super) async fn run(globals: &Globals, args: &StoreArgs) -> Exit {
     match &args.verb {
         Verb::Check { json } => check(path, *json),
         Verb::Repair { json } => {
-            let done = repair(
-                path,
-                &format!(
-                    ".damaged-{}",
-                    clock::now().to_datetime().format("%Y%m%dT%H%M%S")
-                ),
-            )?;
+            let stamp = clock::now().to_datetime().format("%Y%m%dT%H%M%S");
+            let mut counter = CountLine::new("recovering");
+            let done = repair(path, &format!(".damaged-{stamp}"), &mut |table| {
+                counter.step(table);
+            })?;
+            drop(counter);
             if *json {
                 print(&serde_json::to_string_pretty(&done)?);
             } else {

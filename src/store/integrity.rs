@@ -159,11 +159,15 @@ impl Store {
 }
 
 /// Rescues all readable rows of the store at `path` into a new file in its place. The damaged file
-/// is kept beside it, with `suffix` appended to its name.
+/// is kept beside it, with `suffix` appended to its name. `on_row` gets the table of each rescued row.
 ///
 /// # Errors
 /// When a daemon uses the store, or the new file cannot be written.
-pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
+pub fn repair(
+    path: &Path,
+    suffix: &str,
+    on_row: &mut dyn FnMut(&str),
+) -> Result<Repair, IntegrityError> {
     let beside = |end: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
@@ -211,7 +215,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
         .and_then(|v| usize::try_from(v).ok())
         .filter(|v| (1..=MIGRATIONS.len()).contains(v))
         .unwrap_or(MIGRATIONS.len());
-    let rescued = rescue(&damaged, &fresh, version).map_err(at(&fresh))?;
+    let rescued = rescue(&damaged, &fresh, version, on_row).map_err(at(&fresh))?;
     drop(damaged);
     fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777))
         .map_err(io_at(&fresh))?;
@@ -237,6 +241,7 @@ fn rescue(
     damaged: &Connection,
     fresh: &Path,
     version: usize,
+    on_row: &mut dyn FnMut(&str),
 ) -> rusqlite::Result<Vec<(String, u64)>> {
     let mut new = Connection::open(fresh)?;
     Store::found(&new)?;
@@ -280,7 +285,10 @@ fn rescue(
                             .collect::<rusqlite::Result<Vec<_>>>();
                         let Ok(values) = values else { continue };
                         match insert.execute(params_from_iter(values)) {
-                            Ok(n) => rows += n as u64,
+                            Ok(n) => {
+                                rows += n as u64;
+                                on_row(&table);
+                            }
                             // A corrupted row that violates the schema.
                             Err(e)
                                 if e.sqlite_error_code()

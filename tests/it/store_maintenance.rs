@@ -59,7 +59,7 @@ fn a_damaged_store_is_refused_left_alone_and_rescued_from() {
     let condition = Store::open_read_only(&path).unwrap().condition().unwrap();
     assert_ne!(condition.problems, [] as [&str; 0]);
 
-    let done = repair(&path, ".damaged").unwrap();
+    let done = repair(&path, ".damaged", &mut |_| {}).unwrap();
     assert_eq!(done.kept_as, directory.path().join("llmwatch.db.damaged"));
     assert!(
         std::fs::read(&done.kept_as).unwrap() == before,
@@ -91,7 +91,7 @@ fn file_that_is_no_store_is_refused_and_replaced() {
         Store::open(&path),
         Err(StoreError::Damaged { .. })
     ));
-    repair(&path, ".damaged").unwrap();
+    repair(&path, ".damaged", &mut |_| {}).unwrap();
     assert_eq!(recorded(&Store::open(&path).unwrap()), []);
     assert!(
         std::fs::read_to_string(directory.path().join("llmwatch.db.damaged"))
@@ -121,7 +121,7 @@ fn a_store_in_use_is_checked_and_copied_but_not_repaired() {
     ));
     assert_eq!(recorded(&Store::open(&copy).unwrap()), recorded(&daemon));
     assert!(matches!(
-        repair(&path, ".damaged"),
+        repair(&path, ".damaged", &mut |_| {}),
         Err(IntegrityError::InUse { .. })
     ));
 }
