@@ -7,31 +7,24 @@ use super::FieldMap;
 use llmwatch_core::message::values::escape_invisible;
 use llmwatch_core::model::Timestamp;
 
-/// Fields that people look for; the others appear only in JSON.
-const SHOWN: [&str; 22] = [
+/// Fields that people look for, if the message does not say them; the others appear only in JSON.
+const SHOWN: [&str; 11] = [
     "endpoint",
-    "provider",
-    "status",
-    "outcome",
     "fault",
-    "attribution",
     "http_status",
-    "first_token_ms",
-    "total_ms",
-    "schedule_lag_ms",
     "cause",
-    "number",
-    "duration_s",
     "channel",
     "attempt",
     "next_attempt_at",
-    "error",
-    "ticks",
     "reason",
-    "request_id",
     "target",
-    "address",
+    "request_id",
+    "error",
 ];
+/// A field that would make a line longer is left out, except for an error.
+const COLUMNS: usize = 100;
+/// The width of the column of event names.
+const EVENT_COLUMNS: usize = 18;
 
 /// Formats one JSON object with a line feed.
 pub(super) fn json(
@@ -57,7 +50,7 @@ pub(super) fn json(
     line + "}\n"
 }
 
-/// `09:20:11.088 WARN  probe.completed  openai-chat failed after 812 ms: server error  fault=http.5xx …`
+/// `09:20:11.088 WARN  probe.completed     openai-chat failed after 812 ms: server error  fault=http.5xx`
 pub(super) fn pretty(
     now: Timestamp,
     level: Level,
@@ -80,22 +73,38 @@ pub(super) fn pretty(
         _ => 90,
     };
     let time = now.to_datetime().format("%H:%M:%S%.3f").to_string();
+    let event = format!("{event:EVENT_COLUMNS$}");
+    let message = tame(message);
+    let mut columns = time.len() + " WARN  ".len() + event.len() + 2 + message.chars().count();
     let mut line = format!(
-        "{} {} {}  {}",
+        "{} {} {}  {message}",
         paint(&time, 90),
         paint(&format!("{level:5}"), code),
-        paint(event, 36),
-        tame(message)
+        paint(&event, 36),
     );
     for name in SHOWN {
-        if let Some(value) = fields.get(name) {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            line += &format!("  {}{}", paint(&format!("{name}="), 90), tame(&value));
+        let value = fields.get(name).map(plain).map(|value| tame(&value));
+        let Some(value) = value.filter(|value| !message.contains(value.as_str())) else {
+            continue;
+        };
+        let length = 2 + name.len() + 1 + value.chars().count();
+        if columns + length <= COLUMNS {
+            columns += length;
+            line += "  ";
+        } else if name == "error" {
+            line += "\n             ";
+        } else {
+            continue;
         }
+        line += &format!("{}{value}", paint(&format!("{name}="), 90));
     }
     line + "\n"
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Escapes control characters and invisible ones: text from outside must not control the terminal.
@@ -148,7 +157,30 @@ mod tests {
             &fields(),
             false,
         );
-        insta::assert_snapshot!(line, @r"09:03:20.088 WARN  probe.completed  it\u{7} failed  endpoint=openai-chat  total_ms=812.5  error=bad\u{1b}[2J\nnews");
+        insta::assert_snapshot!(line, @r"09:03:20.088 WARN  probe.completed     it\u{7} failed  endpoint=openai-chat  error=bad\u{1b}[2J\nnews");
         assert!(!line.trim_end().contains(char::is_control));
+    }
+
+    #[test]
+    fn a_line_for_people_fits_into_100_columns() {
+        let Value::Object(fields) = json!({
+            "endpoint": "openai-chat", "provider": "openai", "fault": "overloaded", "http_status": 503,
+            "first_token_ms": null, "total_ms": 36.9, "request_id": "req_48d66f077de57acddc7314650e2dc441",
+            "error": "Our servers are currently overloaded. Please try again later.",
+        }) else {
+            panic!("an object")
+        };
+        let text = pretty(
+            Timestamp(1_795_511_000_088),
+            Level::WARN,
+            "probe.completed",
+            "openai-chat failed after 37 ms: provider at capacity",
+            &fields,
+            false,
+        );
+        insta::assert_snapshot!(text, @r"
+        09:03:20.088 WARN  probe.completed     openai-chat failed after 37 ms: provider at capacity
+                     error=Our servers are currently overloaded. Please try again later.
+        ");
     }
 }
