@@ -171,7 +171,7 @@ struct HtmlPage<'a> {
 
 /// System fonts for mails and pages.
 pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
-/// A grey that is readable on white and on black.
+/// A grey that is readable on white; in dark mode, the class `grey` replaces it.
 pub const GREY: &str = "#666666";
 
 /// Renders a self-contained HTML page, for light and dark mode. `figures` is HTML.
@@ -189,12 +189,47 @@ pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> St
     .unwrap_or_default()
 }
 
+/// Splits `text` into parts, each with whether it is a web address.
+pub(in crate::message) fn linked(text: &str) -> Vec<(&str, bool)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("https://") {
+        let address = &rest[start..];
+        let end = address.find(char::is_whitespace).unwrap_or(address.len());
+        let address = address[..end].trim_end_matches(['.', ',', ';', ':', ')']);
+        parts.push((&rest[..start], false));
+        parts.push((address, true));
+        rest = &rest[start + address.len()..];
+    }
+    parts.push((rest, false));
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn words(list: &[&str]) -> Vec<String> {
         list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn web_addresses_become_links() {
+        let text = "Terms: OpenAI https://a.example/x?y=1, Google https://b.example/sla.";
+        assert_eq!(
+            linked(text),
+            [
+                ("Terms: OpenAI ", false),
+                ("https://a.example/x?y=1", true),
+                (", Google ", false),
+                ("https://b.example/sla", true),
+                (".", false),
+            ]
+        );
+        assert_eq!(
+            linked("javascript:alert(1)"),
+            [("javascript:alert(1)", false)]
+        );
     }
 
     #[test]

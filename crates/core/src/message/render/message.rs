@@ -71,6 +71,8 @@ pub(in crate::message) struct Message {
     pub(in crate::message) request_ids: Vec<String>,
     /// Label and URL.
     pub(in crate::message) links: Vec<(&'static str, String)>,
+    /// The URL among these that acknowledges or confirms.
+    action_url: Option<String>,
     /// Commands to run, each with its purpose.
     pub(in crate::message) commands: Vec<(&'static str, String)>,
     /// The monitor that sent the message.
@@ -150,6 +152,10 @@ impl Message {
             probes: None,
             request_ids: Vec::new(),
             links: Vec::new(),
+            action_url: context
+                .acknowledge_url
+                .or(context.confirm_url)
+                .map(str::to_owned),
             commands: Vec::new(),
             footer: {
                 let (location, id) = (clean(&notice.location), notice.id);
@@ -235,6 +241,11 @@ impl Message {
             self.commands
                 .push((locale.say("acknowledge"), format!("llmwatch ack {number}")));
         }
+    }
+
+    /// Reports whether the link to `url` acknowledges the incident or confirms the drill.
+    pub(super) fn is_action(&self, url: &str) -> bool {
+        self.action_url.as_deref() == Some(url)
     }
 
     /// Adds how to confirm a drill: the link, or a command if there is no link.
