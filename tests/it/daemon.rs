@@ -161,7 +161,7 @@ async fn a_refused_key_is_the_accounts_and_not_the_providers() {
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let said = String::from_utf8_lossy(&status.stdout);
     assert!(
-        said.starts_with("2 endpoints, 1 account fault: openai; last probe "),
+        said.starts_with("2 endpoints, 1 account fault: OpenAI; last probe "),
         "{said}"
     );
     assert_eq!(status.status.code(), Some(3));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::incident::vendor;
 use super::severity::Severity;
 use super::values::Locale;
 use crate::model::Timestamp;
@@ -35,7 +36,7 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp, locale: &Locale) -> String 
                 .incidents
                 .iter()
                 .filter(|i| Severity::of(i) == severity);
-            let providers: Vec<_> = of_it.map(|i| i.provider.as_str()).collect();
+            let providers: Vec<_> = of_it.map(vendor).collect();
             if providers.is_empty() {
                 continue;
             }

@@ -485,7 +485,8 @@ pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
     }
 }
 
-fn vendor(incident: &Incident) -> &str {
+/// The vendor as people say it.
+pub(super) fn vendor(incident: &Incident) -> &str {
     match &incident.facts {
         Some(facts) if !facts.vendor.is_empty() => &facts.vendor,
         _ => &incident.provider,

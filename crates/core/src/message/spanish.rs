@@ -93,19 +93,19 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "It says \"{status}\" and does not mention this.",
-        "Indica \"{status}\" y no menciona este problema.",
+        "Indica «{status}» y no menciona este problema.",
     ),
     (
         "It says \"{status}\": \"{theirs}\", published at {at}, {by} after it was detected here.",
-        "Indica \"{status}\": \"{theirs}\", publicado el {at}, {by} después de que se detectara aquí.",
+        "Indica «{status}»: «{theirs}», publicado el {at}, {by} después de que se detectara aquí.",
     ),
     (
         "It says \"{status}\": \"{theirs}\", published at {at}, {by} before it was detected here.",
-        "Indica \"{status}\": \"{theirs}\", publicado el {at}, {by} antes de que se detectara aquí.",
+        "Indica «{status}»: «{theirs}», publicado el {at}, {by} antes de que se detectara aquí.",
     ),
     (
         "It says \"{status}\": \"{theirs}\".",
-        "Indica \"{status}\": \"{theirs}\".",
+        "Indica «{status}»: «{theirs}».",
     ),
     (
         "{names} was removed from the configuration, so the incident is closed. Nothing is known about a recovery.",
@@ -262,7 +262,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{n} endpoints", "{n} endpoints"),
     (
         "It answers late, while {other} answers from here as usual.",
-        "Responde tarde, mientras que {other} responde desde aquí con normalidad.",
+        "Responde con retraso, mientras que {other} responde desde aquí con normalidad.",
     ),
     (
         "{other} answers from here at the same time.",
@@ -299,7 +299,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "The provider answers and rejects this account or request.",
         "El proveedor responde y rechaza esta cuenta o petición.",
     ),
-    ("It answers, but late.", "Responde, pero tarde."),
+    ("It answers, but late.", "Responde, pero con retraso."),
     ("{location} is offline", "{location} está sin conexión"),
     (
         "{location} is online again after {after}; {n} probe missed",
@@ -454,11 +454,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("status page", "página de estado"),
     ("provider's status page", "página de estado del proveedor"),
     ("details", "detalles"),
-    (
-        "acknowledge with one click",
-        "confirmar recepción con un clic",
-    ),
-    ("acknowledge", "confirmar recepción"),
+    ("acknowledge with one click", "reconocer con un clic"),
+    ("acknowledge", "reconocer"),
     ("Please note", "Importante"),
     ("What happened", "Qué ha pasado"),
     ("What is broken, and since when", "Qué falla y desde cuándo"),
@@ -505,7 +502,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("closed", "cierre"),
     ("recovered", "recuperado"),
     ("locations", "ubicaciones"),
-    ("works from", "va desde"),
+    ("works from", "funciona desde"),
     ("not from {names}", "no desde {names}"),
     (
         "{name} since {since}, recovered",
@@ -517,7 +514,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("confirmed", "confirmado"),
     ("duration", "duración"),
-    ("acknowledged", "recibido"),
+    ("acknowledged", "reconocido"),
     ("probes", "sondeos"),
     ("faults", "fallos"),
     ("worst case", "peor caso"),
@@ -549,7 +546,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "{by} acknowledged this incident at {at}{note}",
-        "{by} ha confirmado la recepción de este incidente el {at}{note}",
+        "{by} ha reconocido este incidente el {at}{note}",
     ),
     (
         "Correction: this is not the provider's fault.",
@@ -573,8 +570,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "[RESOLVED tras {lasted}] {name}: {who} {past}",
     ),
     (", over after {lasted}", ", terminado tras {lasted}"),
-    (", acknowledged by {by}", ", atendido por {by}"),
-    (", acknowledged", ", atendido"),
+    (", acknowledged by {by}", ", reconocido por {by}"),
+    (", acknowledged", ", reconocido"),
     (", {name} healthy", ", {name} funciona"),
     (
         "failing ({cause}), suspected provider fault",
@@ -786,7 +783,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("connection refused", "conexión rechazada"),
     ("no connection in time", "sin conexión a tiempo"),
-    ("connection reset", "conexión restablecida"),
+    ("connection reset", "conexión reiniciada"),
     ("TLS handshake failed", "fallo en la negociación TLS"),
     ("invalid certificate", "certificado no válido"),
     (
@@ -929,7 +926,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{names} fail because of it", "{names} fallan por ello"),
     (
         "the provider published \"{theirs}\"",
-        "el proveedor ha publicado \"{theirs}\"",
+        "el proveedor ha publicado «{theirs}»",
     ),
     ("note: {note}", "nota: {note}"),
     (" {names} has recovered.", " {names} se ha recuperado."),
@@ -948,7 +945,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "The provider's own status page confirms it: \"{title}\".",
-        "La propia página de estado del proveedor lo reconoce: \"{title}\".",
+        "La propia página de estado del proveedor lo reconoce: «{title}».",
     ),
     (
         "The provider's own headers refute it: {left} or more of every limit that they name is left.",
@@ -1315,7 +1312,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Reminders and escalations end. You will be notified when it is resolved.",
-        "No habrá más recordatorios ni escaladas. Se le avisará cuando se resuelva.",
+        "No habrá más recordatorios ni escalados. Se le avisará cuando se resuelva.",
     ),
     (
         "Request ids for the provider’s support",
@@ -1391,7 +1388,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "The store cannot be read.",
-        "No se puede leer el almacén de datos.",
+        "No se puede leer la base de datos.",
     ),
     (
         "The subscription has ended or was never confirmed. Subscribe again to get mails.",
@@ -1453,7 +1450,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Waiting to notify {channel}: {kind}",
         "Pendiente de notificar a {channel}: {kind}",
     ),
-    ("What the group saves", "Lo que ahorra el grupo"),
+    ("What the group saves", "Lo que evita el grupo"),
     ("Why", "Motivo"),
     ("With", "Con"),
     ("With the group", "Con el grupo"),
@@ -1475,7 +1472,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("account fault", "fallo de la cuenta"),
     ("acknowledged by {by}", "reconocido por {by}"),
     ("after {lasted}", "tras {lasted}"),
-    ("answered correctly, but late", "respondió bien, pero tarde"),
+    (
+        "answered correctly, but late",
+        "respondió bien, pero con retraso",
+    ),
     ("asked to wait {ms}", "pidió esperar {ms}"),
     ("by class of fault", "por tipo de fallo"),
     ("by {by}", "por {by}"),
@@ -1499,8 +1499,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("everything", "todo"),
     ("finish reason {why}", "motivo de fin {why}"),
     ("first token after", "primer token tras"),
-    ("for {so_far}", "hace {so_far}"),
-    ("for {so_far}, {counts}", "hace {so_far}, {counts}"),
+    ("for {so_far}", "({so_far})"),
+    ("for {so_far}, {counts}", "({so_far}), {counts}"),
     ("handshake in {ms}", "negociación en {ms}"),
     ("headers", "cabeceras"),
     ("later", "después"),
@@ -1541,7 +1541,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "estado, disponibilidad en 90 días, latencia en 24 horas",
     ),
     ("the provider", "el proveedor"),
-    ("the verdict of all", "el veredicto de todas"),
+    ("the verdict of all", "el resultado conjunto"),
     ("this machine or its network", "esta máquina o su red"),
     ("to {all}", "a {all}"),
     ("today (UTC)", "hoy (UTC)"),
@@ -1570,6 +1570,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (
         "{cause} since {since}, {counts}.",
         "{cause} desde {since}, {counts}.",
+    ),
+    (
+        "{n} channels have not accepted messages since {since}: {channels}; {waiting} messages waiting.",
+        "{n} canales no aceptan mensajes desde {since}: {channels}; {waiting} mensajes en espera.",
     ),
     (
         "{channel} has not accepted messages since {since}; {n} message waiting.",
@@ -1673,11 +1677,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{n} tokens left", "quedan {n} tokens"),
     (
         "{ratio}× chance ({low} to {high})",
-        "{ratio} veces el azar (de {low} a {high})",
+        "{ratio} veces lo esperable por azar (de {low} a {high})",
     ),
     (
         "{ratio}× what chance would give",
-        "{ratio} veces lo que daría el azar",
+        "{ratio} veces lo esperable por azar",
     ),
     (
         "{status}, no incident posted",
@@ -1692,7 +1696,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{title}, API {api}", "{title}, API {api}"),
     (
         "{title}. Reminders and escalations end.",
-        "{title}. Se detienen los recordatorios y las escaladas.",
+        "{title}. Se detienen los recordatorios y los escalados.",
     ),
     ("{tokens} token", "{tokens} token"),
     ("{tokens} tokens", "{tokens} tokens"),
@@ -1745,9 +1749,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("by name", "por nombre"),
     ("slowest first", "más lentos primero"),
     ("least available first", "menos disponibles primero"),
+    ("{shown} of {total}, {sort}", "{shown} de {total}, {sort}"),
     (
-        "{shown} of {total}, {sort}  ↑↓ Enter details  / filter  s sort  p problems  q quit",
-        "{shown} de {total}, {sort}  ↑↓ Intro detalles  / filtro  s orden  p problemas  q salir",
+        "↑↓ Enter details  / filter  s sort  p problems  q quit",
+        "↑↓ Intro detalles  / filtro  s orden  p problemas  q salir",
     ),
     ("the daemon does not answer", "el demonio no responde"),
     (
@@ -1785,7 +1790,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "`llmwatch outbox` las muestra y las reintenta",
     ),
     ("number", "número"),
-    ("state", "estado"),
+    ("state", "situación"),
     ("attribution", "atribución"),
     ("title", "título"),
     ("open incident", "abierto"),
@@ -2241,7 +2246,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("{ago} ago", "hace {ago}"),
     ("Live", "En directo"),
-    ("Not live", "Sin conexión en directo"),
+    ("Not live", "Sin actualización en directo"),
     ("{share}% available", "{share} % disponible"),
     (
         "{failed} of {all} probes failed",
@@ -2262,5 +2267,5 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{n} unknown ", "{n} desconocidos"),
     ("{n} operational", "{n} operativo"),
     ("{n} operational ", "{n} operativos"),
-    ("{n} maintenance", "{n} en mantenimiento"),
+    ("{n} in maintenance", "{n} en mantenimiento"),
 ];

@@ -7,14 +7,17 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 
 use super::screen::{Screen, ScreenRow, Sort};
-use crate::cli::status::{mark, word};
+use crate::cli::status::{cut, mark, word};
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{AlertState, EndpointView, Incident, Status};
 use llmwatch_core::text;
 
-/// The width of the sparkline in the list.
-const SPARK: usize = 10;
+/// The widths of the sparkline in the list, each with the least width of the terminal for it.
+const SPARKS: [(u16, usize); 3] = [(160, 60), (110, 20), (0, 10)];
+/// The least widths of a latency and of a percentage.
+const LATENCY: usize = 9;
+const SHARE: usize = 8;
 /// The width of the sparkline in the details: one column per minute.
 const WIDE_SPARK: usize = 60;
 /// The minimum width for all columns.
@@ -43,7 +46,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
     } else {
         list(frame, screen, body);
     }
-    frame.render_widget(footer(screen), foot);
+    frame.render_widget(footer(screen, foot.width.into()), foot);
 }
 
 fn headline(screen: &Screen) -> Line<'static> {
@@ -61,26 +64,28 @@ fn list(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
     let longest = screen.rows.iter().map(|r| r.view.name.chars().count());
     let name = longest.max().unwrap_or(0).clamp(8, LONGEST_NAME);
     let is_wide = area.width >= WIDE;
+    let fits = |(least, _): &(u16, usize)| area.width >= *least;
+    let spark = SPARKS.into_iter().find(fits).map_or(0, |(_, spark)| spark);
     let mut head = vec![locale.say("endpoint")];
     let mut widths = vec![Constraint::Length(name as u16 + 2)];
     if is_wide {
-        head.extend([
-            locale.say("last hour"),
-            locale.say("1st token"),
-            locale.say("24 h"),
-        ]);
-        widths.extend([
-            Constraint::Length(SPARK as u16),
-            Constraint::Length(9),
-            Constraint::Length(8),
-        ]);
+        let columns = [
+            (locale.say("last hour"), spark),
+            (locale.say("1st token"), LATENCY),
+            (locale.say("24 h"), SHARE),
+        ];
+        for (title, least) in columns {
+            head.push(title);
+            let width = title.chars().count().max(least);
+            widths.push(Constraint::Length(width as u16));
+        }
     }
     head.push(locale.say("status"));
     widths.push(Constraint::Min(0));
     let rows: Vec<_> = screen
         .rows
         .iter()
-        .map(|row| table_row(row, is_wide, screen))
+        .map(|row| table_row(row, is_wide.then_some(spark), screen))
         .collect();
     let bold = Style::new().add_modifier(Modifier::UNDERLINED);
     let table = Table::new(rows, widths)
@@ -90,11 +95,12 @@ fn list(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
     frame.render_stateful_widget(table, area, &mut screen.table);
 }
 
-fn table_row(row: &ScreenRow, is_wide: bool, screen: &Screen) -> TableRow<'static> {
+/// A row of the list, with its figures if there is room for a sparkline of this width.
+fn table_row(row: &ScreenRow, spark_width: Option<usize>, screen: &Screen) -> TableRow<'static> {
     let (view, locale) = (&row.view, &screen.locale);
     let style = tone_of(view, screen.has_color);
     let mut cells = vec![Cell::from(format!("{} {}", mark(view), view.name)).style(style)];
-    if is_wide {
+    if let Some(width) = spark_width {
         let ms = view
             .first_token_ms_p50
             .map_or(NONE.to_owned(), |ms| locale.latency(ms));
@@ -102,7 +108,7 @@ fn table_row(row: &ScreenRow, is_wide: bool, screen: &Screen) -> TableRow<'stati
             .availability_24h
             .map_or(NONE.to_owned(), |a| locale.percent(a));
         cells.extend([
-            Cell::from(spark(&view.last_hour, SPARK)),
+            Cell::from(spark(&view.last_hour, width)),
             Cell::from(Line::from(ms).right_aligned()),
             Cell::from(Line::from(share).right_aligned()),
         ]);
@@ -194,7 +200,8 @@ fn incident_lines(incident: &Incident, locale: &Locale) -> Vec<Line<'static>> {
     lines
 }
 
-fn footer(screen: &Screen) -> Line<'static> {
+/// The last line: what is shown, cut if necessary, and the keys.
+fn footer(screen: &Screen, width: usize) -> Line<'static> {
     let locale = &screen.locale;
     if screen.is_typing {
         let filter = &screen.filter;
@@ -214,13 +221,10 @@ fn footer(screen: &Screen) -> Line<'static> {
         Sort::Latency => "slowest first",
         Sort::Availability => "least available first",
     });
-    Line::from(text!(
-        locale,
-        "{shown} of {total}, {sort}  ↑↓ Enter details  / filter  s sort  p problems  q quit",
-        shown,
-        total,
-        sort
-    ))
+    let keys = locale.say("↑↓ Enter details  / filter  s sort  p problems  q quit");
+    let shown = text!(locale, "{shown} of {total}, {sort}", shown, total, sort);
+    let room = width.saturating_sub(keys.chars().count() + 2);
+    Line::from(format!("{}  {keys}", cut(&shown, room)))
 }
 
 fn tone_of(view: &EndpointView, has_color: bool) -> Style {

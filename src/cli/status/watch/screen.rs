@@ -168,6 +168,9 @@ impl Screen {
                 _ => After::Stay,
             };
         }
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            return After::Stay;
+        }
         if self.is_typing {
             self.type_key(key.code);
             return After::Stay;

@@ -9,8 +9,10 @@ use url::form_urlencoded::Serializer;
 
 use super::shorten::{escaped, fitting, shorten};
 use super::{Call, FormatInput, escape_markdown};
+use crate::message::incident::vendor;
 use crate::message::render::clean;
 use crate::model::Secret;
+use crate::text;
 
 const CONTENT: usize = 10_000;
 const TOPIC: usize = 60;
@@ -30,11 +32,16 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
         )
     }));
     let topic = match (input.key("topic"), &input.notice.incident) {
-        ("", Some(incident)) => format!(
-            "Incident {}: {}",
-            incident.number,
-            clean(&incident.provider)
-        ),
+        ("", Some(incident)) => {
+            let number = incident.number;
+            let title = clean(vendor(incident));
+            text!(
+                input.context.locale,
+                "Incident {number}: {title}",
+                number,
+                title
+            )
+        }
         ("", None) => "llmwatch".to_owned(),
         (topic, _) => topic.to_owned(),
     };
