@@ -112,6 +112,10 @@ docs:
 pictures:
     tests/browser/pictures
 
+# Make pictures of the pages in many states in target/grid, for a person to look at (needs Chromium and node)
+grid *SCENES:
+    tests/browser/grid {{SCENES}}
+
 # Check the workflow and template files
 lint-github:
     tests/github

@@ -1,7 +1,8 @@
 //! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
-//! the tests change by lines on stdin; with `-es` behind the state they are in Spanish. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `two`,
-//! `twelve`, `thirty`, `sixty`, `many`, `names`, `incident`, `sixty-incident`, `account`, `fresh`, `pending`, `announced`,
-//! `budget`, `offline`, `token`. Prints the address.
+//! the tests change by lines on stdin. `cargo run --example stage -- STATE [COUNT] [es] [public]`, with STATE one of `well`,
+//! `degraded`, `incident`, `account`, `pending`, `offline`, `budget`, `announced`, `fresh`, `names`, `token`; COUNT endpoints
+//! (6); `es` for pages in Spanish, `public` for those that a visitor sees with `[web] public = "summary"`. Prints the address,
+//! then the paths of an acknowledgement link and of an expired one.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,13 +13,15 @@ use std::sync::Arc;
 
 use llmwatch::clock;
 use llmwatch::config::{self, Environment};
+use llmwatch::links::{self, Action, Links};
 use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
 use llmwatch_core::model::{AlertState, AlertView, EndpointName, EndpointView, Snapshot};
 use llmwatch_core::model::{
-    Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
+    Annotation, Attribution, Endpoint, Fault, Incident, Note, Outcome, Sample, Status, Timestamp,
+    Trigger,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -34,29 +37,30 @@ const HOSTILE: &str = "<script>alert(1)</script> \"'&amp; ]]> <img src=x onerror
 
 #[tokio::main]
 async fn main() {
-    let state = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| "thirty".to_owned());
-    let (state, language) = match state.strip_suffix("-es") {
-        Some(state) => (state.to_owned(), "es"),
-        None => (state, "en"),
-    };
+    let scene = Scene::from_args();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    let text = config_of(&state, directory.path());
-    let monitor = format!("[monitor]\nlanguage = \"{language}\"\n");
-    std::fs::write(&path, text.replacen("[monitor]\n", &monitor, 1)).unwrap();
+    std::fs::write(&path, config_of(&scene, directory.path())).unwrap();
     let config = Arc::new(config::load(&path, &Environment::from_process()).unwrap());
     let store = Store::open(&config.store.path).unwrap();
     let now = clock::now();
-    let snapshot = Arc::new(snapshot_of(&state, &config.endpoints, now));
-    if state != "fresh" {
+    let snapshot = Arc::new(snapshot_of(&scene.state, &config.endpoints, now));
+    if scene.state != "fresh" {
         fill(&store, &config.endpoints, &snapshot, now);
     }
     let (publish, snapshot) = watch::channel(snapshot);
     let (_keep, config) = watch::channel(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
+    let links = Links::new(&[7; 32]);
+    let open = snapshot
+        .borrow()
+        .incidents
+        .first()
+        .map_or(Uuid::nil(), |i| i.id);
+    for end in [now + links::VALID, now] {
+        println!("/a/{}", links.token(Action::Acknowledge, open, end));
+    }
     let stop = CancellationToken::new();
     let broadcast = Broadcast::new(now);
     let view = View {
@@ -71,7 +75,7 @@ async fn main() {
         history: web::pages::HistoryCache::default(),
         replays: web::pages::ReplayCache::default(),
         traffic: web::traffic::Traffic::default(),
-        links: llmwatch::links::Links::new(&[7; 32]),
+        links,
         reload: web::Reload::default(),
         broadcast: broadcast.clone(),
         counters: llmwatch::metrics::Counters::default(),
@@ -100,17 +104,42 @@ async fn main() {
     server.await.unwrap();
 }
 
-fn config_of(state: &str, directory: &std::path::Path) -> String {
-    let count = match state {
-        "nothing" => 0,
-        "one" => 1,
-        "two" => 2,
-        "twelve" => 12,
-        "sixty" | "sixty-incident" => 60,
-        "many" => 200,
-        "thirty" => 30,
-        _ => 6,
-    };
+/// What the arguments ask for.
+struct Scene {
+    state: String,
+    count: usize,
+    language: &'static str,
+    is_public: bool,
+}
+
+impl Scene {
+    fn from_args() -> Self {
+        let mut scene = Self {
+            state: "well".to_owned(),
+            count: 6,
+            language: "en",
+            is_public: false,
+        };
+        for arg in std::env::args().skip(1) {
+            match (arg.as_str(), arg.parse()) {
+                (_, Ok(count)) => scene.count = count,
+                ("es", _) => scene.language = "es",
+                ("public", _) => scene.is_public = true,
+                _ => scene.state = arg,
+            }
+        }
+        scene
+    }
+}
+
+fn config_of(scene: &Scene, directory: &std::path::Path) -> String {
+    let Scene {
+        state,
+        count,
+        language,
+        is_public,
+    } = scene;
+    let count = *count;
     let long = if state == "names" {
         "-a-name-as-long-as-names-may-be-0123456789-abcdefgh"
     } else {
@@ -124,7 +153,7 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
         "gemini-4-flash",
     ];
     let mut text = format!(
-        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n",
+        "[monitor]\nlocation = \"fra1\"\nlanguage = \"{language}\"\nstate_dir = \"{}\"\n",
         directory.display()
     );
     for n in 0..count {
@@ -145,6 +174,10 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
     }
     if state == "token" {
         text += "[web]\ntoken = \"sesame\"\n";
+    }
+    if *is_public {
+        text += "[web]\ntoken = \"sesame\"\npublic = \"summary\"\nsubscribe = true\ntitle = \"Example AI\"\n\
+                 [[email]]\nto = [\"ops@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://127.0.0.1:25\"\n";
     }
     if count == 0 {
         text
@@ -193,7 +226,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
             .collect::<Vec<_>>()
     };
     match state {
-        "incident" | "names" | "sixty-incident" => {
+        "incident" | "names" => {
             fail(
                 0,
                 incident(
@@ -205,18 +238,24 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
                 ),
                 Status::Outage,
             );
-            let mut slow = incident(
-                901,
-                &names(3..4),
-                Timestamp(now.0 - 7 * MINUTE),
-                None,
-                Attribution::Provider,
-            );
-            slow.status = Status::Degraded;
-            slow.cause = llmwatch_core::model::Cause::Slow;
-            slow.title = "Anthropic: 9 of the last 12 probes were slow".to_owned();
-            fail(3, slow, Status::Degraded);
+            if endpoints.len() > 3 {
+                fail(3, slow(&names(3..4), now), Status::Degraded);
+            }
+            snapshot.annotations = vec![Annotation {
+                at: Timestamp(now.0 - 3 * HOUR),
+                by: "kim".to_owned(),
+                text: "deployed the gateway 2.3".to_owned(),
+                endpoints: Vec::new(),
+                providers: Vec::new(),
+                groups: vec!["chat".to_owned()],
+            }];
+            snapshot.incidents[0].notes = vec![Note {
+                at: Timestamp(now.0 - 20 * MINUTE),
+                by: "kim".to_owned(),
+                text: "the vendor has confirmed it".to_owned(),
+            }];
         }
+        "degraded" => fail(0, slow(&names(0..1), now), Status::Degraded),
         "account" => {
             fail(
                 0,
@@ -282,6 +321,16 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
         _ => {}
     }
     snapshot
+}
+
+fn slow(endpoints: &[EndpointName], now: Timestamp) -> Incident {
+    let start = Timestamp(now.0 - 7 * MINUTE);
+    Incident {
+        status: Status::Degraded,
+        cause: llmwatch_core::model::Cause::Slow,
+        title: "Anthropic: 9 of the last 12 probes were slow".to_owned(),
+        ..incident(901, endpoints, start, None, Attribution::Provider)
+    }
 }
 
 fn unknown(view: &mut EndpointView, why: &str) {

@@ -84,14 +84,14 @@ async function hoverBars(page, endpoint) {
 }
 
 const states = {
-  nothing: ["No endpoint is configured."],
-  one: ["openai-chat-0 is operational."],
-  two: ["Both endpoints are operational."],
-  thirty: ["All 30 endpoints are operational."],
-  many: ["All 200 endpoints are operational."],
+  "well 0": ["No endpoint is configured."],
+  "well 1": ["openai-chat-0 is operational."],
+  "well 2": ["Both endpoints are operational."],
+  "well 30": ["All 30 endpoints are operational."],
+  "well 200": ["All 200 endpoints are operational."],
   names: ["1 outage and 1 degradation."],
   incident: ["1 outage and 1 degradation."],
-  "sixty-incident": ["1 outage and 1 degradation."],
+  "incident 60": ["1 outage and 1 degradation."],
   account: ["OpenAI is rejecting your requests."],
   fresh: ["No probe has completed yet."],
   pending: ["Checking 2 endpoints."],
@@ -103,13 +103,13 @@ for (const [state, sentences] of Object.entries(states)) {
   const show = await stage(state);
   const first = "openai-chat-0";
   const paths = ["/", "/incidents"];
-  if (state !== "nothing") {
+  if (state !== "well 0") {
     const long = state === "names" ? "-a-name-as-long-as-names-may-be-0123456789-abcdefgh" : "";
     paths.push(`/endpoints/${first}${long}`, `/endpoints/${first}${long}?range=90d`);
   }
-  if (["incident", "names", "account", "sixty-incident"].includes(state)) paths.push("/incidents/900");
-  if (state !== "nothing" && state !== "fresh") paths.push("/incidents/3");
-  if (["two", "incident"].includes(state)) paths.push("/groups/chat");
+  if (["incident", "names", "account", "incident 60"].includes(state)) paths.push("/incidents/900");
+  if (state !== "well 0" && state !== "fresh") paths.push("/incidents/3");
+  if (["well 2", "incident"].includes(state)) paths.push("/groups/chat");
   for (const path of paths) {
     await test(`${state} ${path}`, async () => {
       const { page, close } = await open(show, path);
@@ -143,7 +143,7 @@ for (const [state, sentences] of Object.entries(states)) {
   browser = await launch();
 }
 
-const show = await stage("thirty");
+const show = await stage("well 30");
 await test("a live change arrives, without a layout shift and without losing the focus", async () => {
   const { page, close } = await open(show, "/");
   await page.waitForSelector("#live.on");
@@ -232,6 +232,27 @@ await test("tables stay legible on a phone, and names in a headline are not brok
     return new Set([...name.getClientRects()].map((box) => box.top)).size;
   });
   assert.equal(lines, 1);
+  await close();
+  await show.end();
+});
+await test("a deploy is marked in every chart, and dragging across one zooms in", async () => {
+  const show = await stage("incident 6");
+  const { page, close } = await open(show, "/endpoints/openai-chat-0");
+  const marks = await page.evaluate(() => [...document.querySelectorAll("svg path.note-mark")].map((e) => e.getAttribute("d").split("M").length - 1));
+  // The deploy, and a note on the incident.
+  assert.deepEqual(marks, [2, 2, 2, 2]);
+  assert.match(await page.textContent(".marked"), /deployed the gateway 2\.3/);
+  const chart = await page.locator("svg.zoom").first().boundingBox();
+  const at = (share) => [chart.x + chart.width * share, chart.y + chart.height / 2];
+  await page.mouse.move(...at(0.5));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.6));
+  await page.mouse.move(...at(0.75));
+  await page.mouse.up();
+  await page.waitForURL(/since=.*&until=/);
+  const { since, until } = await page.evaluate(() => document.querySelector(".charts").dataset);
+  // A quarter of 24 hours, and what the steps round up.
+  assert.ok(Math.abs((until - since) / 3_600_000 - 6) < 0.6, `${(until - since) / 3_600_000} h`);
   await close();
   await show.end();
 });

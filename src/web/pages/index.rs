@@ -417,6 +417,7 @@ fn problem_line(problem: format::CurrentProblem, root: &str, locale: &Locale) ->
     };
     let (so_far, counts) = (problem.so_far, problem.counts);
     let detail = match (so_far.is_empty(), counts.is_empty()) {
+        (true, _) if problem.since.is_some() => format!("· {counts}"),
         (true, _) => counts,
         (false, true) => text!(locale, "for {so_far}", so_far),
         (false, false) => text!(locale, "for {so_far}, {counts}", so_far, counts),
@@ -602,7 +603,7 @@ fn counted_state((is_pending, status): (bool, Status), n: usize, locale: &Locale
         (false, Status::Operational) => {
             text!(locale, n => "{n} operational", "{n} operational "; n)
         }
-        (false, Status::Maintenance) => text!(locale, "{n} maintenance", n),
+        (false, Status::Maintenance) => text!(locale, "{n} in maintenance", n),
     };
     text.trim_end().to_owned()
 }
