@@ -1,6 +1,8 @@
 //! `[[email]]`, and the filters that every channel has: where notifications are sent, and which
 //! ones.
 
+use std::time::Duration;
+
 use lettre::Address;
 use lettre::message::Mailbox;
 use url::Url;
@@ -77,8 +79,8 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         }
     });
     let dkim = table.table("dkim").and_then(|t| {
-        let text = |key| required(&t, key, "it is needed to sign").and_then(|v| v.string());
-        let (selector, domain, key_file) = (text("selector"), text("domain"), text("key_file"));
+        let [selector, domain, key_file] = ["selector", "domain", "key_file"]
+            .map(|key| required(&t, key, "it is needed to sign")?.string());
         t.finish();
         Some(Dkim {
             selector: selector?,
@@ -116,13 +118,6 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
 /// Reads the filters of a channel.
 pub(super) fn filters(table: &Table<'_>) -> Filters {
     let standard = Filters::default();
-    let length = |key, default| table.get(key).and_then(|v| v.duration()).unwrap_or(default);
-    let each = |key: &'static str, check: &dyn Fn(&Value<'_>) -> Option<String>| {
-        table
-            .get(key)
-            .and_then(|v| v.items())
-            .map(|items| items.iter().filter_map(check).collect::<Vec<_>>())
-    };
     let reasons = REASONS.map(|r| (r, r));
     let attributions = [
         Attribution::Provider,
@@ -131,9 +126,15 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
     ]
     .map(|a| (a.as_str(), a));
     let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
-    let many = |key: &'static str| table.get(key).and_then(|v| v.items()).unwrap_or_default();
-    let on = each("on", &|v| v.one_of(&reasons).map(str::to_owned)).unwrap_or(standard.on);
-    let attribution: Vec<_> = many("attribution")
+    let on = match table.get("on").and_then(|v| v.items()) {
+        Some(items) => items
+            .iter()
+            .filter_map(|v| v.one_of(&reasons).map(str::to_owned))
+            .collect(),
+        None => standard.on,
+    };
+    let attribution: Vec<_> = table
+        .items("attribution")
         .iter()
         .filter_map(|v| v.one_of(&attributions))
         .collect();
@@ -173,7 +174,8 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
             .get("endpoints")
             .and_then(|v| v.names())
             .unwrap_or_default(),
-        providers: many("providers")
+        providers: table
+            .items("providers")
             .iter()
             .filter_map(|v| v.one_of(&providers))
             .collect(),
@@ -182,9 +184,9 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
             .and_then(|v| v.strings())
             .unwrap_or_default(),
         remind_every: remind,
-        after: length("after", standard.after),
-        group_wait: length("group_wait", standard.group_wait),
-        give_up_after: length("give_up_after", standard.give_up_after),
+        after: length(table, "after").unwrap_or(standard.after),
+        group_wait: length(table, "group_wait").unwrap_or(standard.group_wait),
+        give_up_after: length(table, "give_up_after").unwrap_or(standard.give_up_after),
         fallback: table
             .get("fallback")
             .and_then(|v| v.string())
@@ -195,6 +197,10 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
             .and_then(|v| v.boolean())
             .unwrap_or(false),
     }
+}
+
+fn length(table: &Table<'_>, key: &'static str) -> Option<Duration> {
+    table.get(key)?.duration()
 }
 
 fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
@@ -247,15 +253,17 @@ fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
 fn hello(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    let is_label = |label: &str| {
-        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(valid)
-    };
     let is_valid = if let Some(address) = literal {
         let address = address.strip_prefix("IPv6:").unwrap_or(address);
         address.parse::<std::net::IpAddr>().is_ok()
     } else {
-        text.len() <= 253 && text.split('.').all(is_label)
+        text.len() <= 253
+            && text.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            })
     };
     if is_valid {
         return Some(text);
@@ -309,13 +317,13 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpUrlError> {
             ));
         }
     };
-    let decode = |text: &str| {
-        percent_decoded(text).ok_or(("the mail server's URL has a broken percent code", FORM))
-    };
+    let broken = ("the mail server's URL has a broken percent code", FORM);
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
         (user, Some(password)) if !user.is_empty() => {
-            Some((decode(user)?, Secret::new(decode(password)?)))
+            let user = percent_decoded(user).ok_or(broken)?;
+            let password = percent_decoded(password).ok_or(broken)?;
+            Some((user, Secret::new(password)))
         }
         _ => {
             return Err((

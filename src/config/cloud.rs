@@ -40,10 +40,8 @@ pub(super) fn aws(
 ) -> Option<Aws> {
     let first = tables.first();
     let table = first.unwrap_or(endpoint);
-    let get = |key: &'static str| first.and_then(|t| t.get(key));
-    let text = |key: &'static str| get(key).and_then(|v| v.string());
     let vars = Vars(table);
-    let region = text("region");
+    let region = first.and_then(|t| t.get("region")?.string());
     let secret_access_key = first.and_then(|t| {
         t.secret(
             "secret_access_key",
@@ -65,8 +63,8 @@ pub(super) fn aws(
             "session_token_credential",
         )
     });
-    let profile_file = get("profile_file").and_then(|v| v.path());
-    let profile = text("profile");
+    let profile_file = first.and_then(|t| t.get("profile_file")?.path());
+    let profile = first.and_then(|t| t.get("profile")?.string());
     tables.iter().for_each(Table::finish);
 
     let region = region
@@ -244,11 +242,13 @@ pub(super) fn google(
 ) -> Option<Google> {
     let first = tables.first();
     let table = first.unwrap_or(endpoint);
-    let get = |key: &'static str| first.and_then(|t| t.get(key));
     let vars = Vars(table);
-    let project = get("project").and_then(|v| checked_segment(&v));
-    let location = get("location").and_then(|v| checked_segment(&v));
-    let file = get("credentials_file").and_then(|v| Some((v.path()?, v.span.clone())));
+    let project = first.and_then(|t| checked_segment(&t.get("project")?));
+    let location = first.and_then(|t| checked_segment(&t.get("location")?));
+    let file = first.and_then(|t| {
+        let value = t.get("credentials_file")?;
+        Some((value.path()?, value.span))
+    });
     tables.iter().for_each(Table::finish);
 
     let (source, of_file) = match file {
@@ -345,25 +345,25 @@ fn google_elsewhere(
 fn google_file(path: &Path) -> Result<(GoogleSource, Option<String>), String> {
     let text = read(path)?;
     let json: Json = serde_json::from_str(&text).map_err(|_| "it is not JSON".to_owned())?;
-    let get = |key: &str| json[key].as_str().filter(|t| !t.is_empty());
-    let wanted = |key: &str| get(key).ok_or_else(|| format!("it has no `{key}`"));
-    let token_url = Url::parse(get("token_uri").unwrap_or(GOOGLE_TOKENS))
+    let token_url = Url::parse(text_of(&json, "token_uri").unwrap_or(GOOGLE_TOKENS))
         .map_err(|_| "its `token_uri` is not a URL".to_owned())?;
-    let source = match get("type") {
+    let source = match text_of(&json, "type") {
         Some("service_account") => {
-            let private_key = Secret::new(wanted("private_key")?);
+            let private_key = Secret::new(required_text(&json, "private_key")?);
             service_key(&private_key)?;
             GoogleSource::ServiceAccount {
-                client_email: wanted("client_email")?.to_owned(),
-                key_id: get("private_key_id").unwrap_or_default().to_owned(),
+                client_email: required_text(&json, "client_email")?.to_owned(),
+                key_id: text_of(&json, "private_key_id")
+                    .unwrap_or_default()
+                    .to_owned(),
                 private_key,
                 token_url,
             }
         }
         Some("authorized_user") => GoogleSource::AuthorizedUser {
-            client_id: wanted("client_id")?.to_owned(),
-            client_secret: Secret::new(wanted("client_secret")?),
-            refresh_token: Secret::new(wanted("refresh_token")?),
+            client_id: required_text(&json, "client_id")?.to_owned(),
+            client_secret: Secret::new(required_text(&json, "client_secret")?),
+            refresh_token: Secret::new(required_text(&json, "refresh_token")?),
             token_url,
         },
         Some(other) => {
@@ -374,8 +374,16 @@ fn google_file(path: &Path) -> Result<(GoogleSource, Option<String>), String> {
         }
         None => return Err("it has no `type`".to_owned()),
     };
-    let project = get("project_id").or(get("quota_project_id"));
+    let project = text_of(&json, "project_id").or(text_of(&json, "quota_project_id"));
     Ok((source, project.map(str::to_owned)))
+}
+
+fn text_of<'a>(json: &'a Json, key: &str) -> Option<&'a str> {
+    json[key].as_str().filter(|text| !text.is_empty())
+}
+
+fn required_text<'a>(json: &'a Json, key: &str) -> Result<&'a str, String> {
+    text_of(json, key).ok_or_else(|| format!("it has no `{key}`"))
 }
 
 /// Reads a service account's key.
@@ -403,8 +411,10 @@ pub(super) fn vertex_url(location: &str) -> Option<Url> {
 /// Checks the name of a project or a location, which becomes part of the path.
 fn checked_segment(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+    let is_valid = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
+    if text.is_empty() || text.len() > 64 || !is_valid {
         return value.error(
             format!("invalid value {} for `{}`", echo(&text), value.key),
             "letters, digits and `-`, as the console shows it",

@@ -38,12 +38,14 @@ impl ConfigError {
 
     /// Creates an error for parts that the file at `path` configures, such as an unusable key file.
     pub(crate) fn of_parts(path: &Path, problems: Vec<String>) -> Self {
-        let diagnostic = |message| Diagnostic {
-            message,
-            span: None,
-            help: None,
-        };
-        let diagnostics = problems.into_iter().map(diagnostic).collect();
+        let diagnostics = problems
+            .into_iter()
+            .map(|message| Diagnostic {
+                message,
+                span: None,
+                help: None,
+            })
+            .collect();
         Self::new(Sources::unread(path), diagnostics)
     }
 
@@ -85,7 +87,8 @@ impl ConfigError {
         writeln!(f, "{:gutter$}--> {path}:{number}:{}", "", place.column)?;
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{number} | {}", masked(place.text))?;
-        let (before, carets) = (place.column - 1, "^".repeat(place.width));
+        let before = place.column - 1;
+        let carets = "^".repeat(place.width);
         writeln!(f, "{:gutter$} | {:before$}{carets}", "", "")
     }
 }

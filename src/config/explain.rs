@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::check::read_sources;
 use super::diagnostic::looks_secret;
 use super::keys::{Key, describe};
+use super::load::read_sources;
 use super::{ConfigError, Environment};
 
 /// Tables that are arrays (`[[table]]`).

@@ -1,11 +1,12 @@
 //! The parsed configuration: every default filled in, every reference resolved, nothing left to
 //! check downstream.
 //!
-//! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem;
-//! `check` converts the raw values into settings. [`diagnostic`] formats the problems.
+//! Reading goes one way. [`source`] reads the files and `raw` walks the parsed TOML with its spans.
+//! `endpoint`, `channel`, `webhook`, `feed` and `tables` convert each table to typed settings, and
+//! `references` checks them together. `load` calls these in turn and reports all problems at once;
+//! [`diagnostic`] formats them.
 
 mod channel;
-mod check;
 mod cloud;
 mod diagnostic;
 mod endpoint;
@@ -14,27 +15,30 @@ mod explain;
 mod feed;
 mod keys;
 mod lint;
+mod load;
 mod percent;
 pub mod plan;
 mod postgres;
 mod proxy;
 mod raw;
+mod references;
 mod rules;
 mod settings;
 mod source;
 mod state_dir;
+mod tables;
 mod webhook;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-pub use self::check::{load, load_text};
 pub(crate) use self::cloud::service_key;
 pub use self::diagnostic::Diagnostic;
 pub(crate) use self::endpoint::client_identity;
 pub use self::error::ConfigError;
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
+pub use self::load::{load, load_text};
 pub use self::postgres::PostgresUrl;
 pub use self::rules::{load_rules, rules_from_text};
 pub use self::settings::{
@@ -106,7 +110,7 @@ const EVERY_TABLE: &str = include_str!("every_table.toml");
 /// Only if the list of tables has a mistake.
 pub fn known_keys(surroundings: &Environment) -> Result<BTreeSet<String>, ConfigError> {
     let sources = Sources::of_text(Path::new("monitor.toml"), EVERY_TABLE.to_owned());
-    match check::parse(&sources, surroundings) {
+    match load::parse(&sources, surroundings) {
         Ok((_, asked)) => Ok(asked
             .into_iter()
             .flat_map(|(table, keys)| keys.into_iter().map(move |key| format!("{table}.{key}")))

@@ -46,7 +46,6 @@ impl PostgresUrl {
     /// # Errors
     /// What is wrong with it and what to do, without any part of the URL that may be secret.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let wrong = |message: &str| (message.to_owned(), FORM);
         let rest = text
             .strip_prefix("postgres://")
             .or_else(|| text.strip_prefix("postgresql://"))
@@ -59,19 +58,15 @@ impl PostgresUrl {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let decode = |text: &str| {
-            percent_decoded(text)
-                .filter(|t| !t.contains('\0'))
-                .ok_or_else(|| wrong("the store's URL has a broken percent code"))
-        };
+
         let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (decode(user)?, Some(decode(password)?)),
-            None => (decode(login)?, None),
+            Some((user, password)) => (decoded(user)?, Some(decoded(password)?)),
+            None => (decoded(login)?, None),
         };
         if user.is_empty() {
             return Err(wrong("the store's URL names no user"));
         }
-        let database = decode(database)?;
+        let database = decoded(database)?;
         if database.is_empty() {
             return Err(wrong("the store's URL names no database"));
         }
@@ -80,7 +75,8 @@ impl PostgresUrl {
         }
         let hosts = read_hosts(hosts)?;
         let near = hosts.iter().all(|(host, _)| is_near(host));
-        let (mut tls, mut read_write) = (!near, true);
+        let mut tls = !near;
+        let mut read_write = true;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (key, value) {
@@ -141,7 +137,6 @@ impl PostgresUrl {
 }
 
 fn read_hosts(text: &str) -> Result<Vec<(String, u16)>, UrlError> {
-    let wrong = |message: &str| (message.to_owned(), FORM);
     let mut hosts = Vec::new();
     for part in text.split(',') {
         let (host, port) = match part.strip_prefix('[') {
@@ -173,6 +168,17 @@ fn read_hosts(text: &str) -> Result<Vec<(String, u16)>, UrlError> {
         ));
     }
     Ok(hosts)
+}
+
+/// Returns what is wrong with a URL's form.
+fn wrong(message: &str) -> UrlError {
+    (message.to_owned(), FORM)
+}
+
+fn decoded(text: &str) -> Result<String, UrlError> {
+    percent_decoded(text)
+        .filter(|t| !t.contains('\0'))
+        .ok_or_else(|| wrong("the store's URL has a broken percent code"))
 }
 
 /// Reports whether the connection to `host` never leaves this machine.

@@ -84,6 +84,28 @@ pub(super) struct Table<'a> {
     sink: &'a Sink<'a>,
 }
 
+/// A table that may be missing: then none of its keys is set.
+pub(super) struct Section<'a>(Option<Table<'a>>);
+
+impl<'a> Section<'a> {
+    /// Returns the value of `key`, if it is set.
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.0.as_ref()?.get(key)
+    }
+
+    /// Returns the table itself, if it is there.
+    pub(super) fn table(&self) -> Option<&Table<'a>> {
+        self.0.as_ref()
+    }
+
+    /// Reports every key that was never requested as unknown.
+    pub(super) fn finish(&self) {
+        if let Some(table) = &self.0 {
+            table.finish();
+        }
+    }
+}
+
 /// A value of the file with its key.
 #[derive(Clone)]
 pub(super) struct Value<'a> {
@@ -142,6 +164,16 @@ impl<'a> Table<'a> {
         self.get(key)?.table(&self.below(key))
     }
 
+    /// Returns the table of this name; one that is missing has no keys.
+    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+        Section(self.table(key))
+    }
+
+    /// Returns the items of an array; none if it is missing.
+    pub(super) fn items(&self, key: &'static str) -> Vec<Value<'a>> {
+        self.get(key).and_then(|v| v.items()).unwrap_or_default()
+    }
+
     /// Returns the tables of an array of tables.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(value) = self.get(key) else {
@@ -185,7 +217,7 @@ impl<'a> Table<'a> {
         if first.is_granted() {
             return stand_in(key, first.written.as_str().unwrap_or_default());
         }
-        let text = first.word()?;
+        let text = first.string_or_number()?;
         if first.key == key {
             first.refuse_lines(key, &text)?;
             if text.trim().is_empty() {
@@ -480,7 +512,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns a string, or an integer as text: people write numeric ids without quotes.
-    pub(super) fn word(&self) -> Option<String> {
+    pub(super) fn string_or_number(&self) -> Option<String> {
         match self.written {
             DeValue::Integer(i) if i.radix() == 10 => Some(i.as_str().to_owned()),
             _ => self.string(),
@@ -596,8 +628,10 @@ impl<'a> Value<'a> {
 
     /// Returns a list of endpoint names.
     pub(super) fn names(&self) -> Option<Vec<EndpointName>> {
-        let name = |item: &Value<'a>| item.string().map(EndpointName::from);
-        self.items()?.iter().map(name).collect()
+        self.items()?
+            .iter()
+            .map(|item| item.string().map(EndpointName::from))
+            .collect()
     }
 
     /// Returns a list of strings.

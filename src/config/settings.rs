@@ -1,7 +1,7 @@
 //! The settings of the process: what the I/O shell needs in addition to the core's [`Config`].
 
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use llmwatch_core::config::Config;
 use super::PostgresUrl;
 use llmwatch_core::model::Secret;
 
-/// A checked configuration file. It dereferences to the core's [`Config`].
+/// A checked configuration file. It dereferences to the core's [`Config`], read-only.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The settings of the core.
@@ -41,12 +41,6 @@ impl Deref for Settings {
 
     fn deref(&self) -> &Config {
         &self.config
-    }
-}
-
-impl DerefMut for Settings {
-    fn deref_mut(&mut self) -> &mut Config {
-        Arc::make_mut(&mut self.config)
     }
 }
 

@@ -187,12 +187,14 @@ fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<Diagnostic>> {
     if errors.is_empty() {
         return Ok(table);
     }
-    let diagnostic = |error: &toml::de::Error| Diagnostic {
-        message: format!("invalid TOML: {}", error.message()),
-        span: error.span(),
-        help: Some("fix the syntax; keys are checked after that".to_owned()),
-    };
-    Err(errors.iter().map(diagnostic).collect())
+    Err(errors
+        .iter()
+        .map(|error| Diagnostic {
+            message: format!("invalid TOML: {}", error.message()),
+            span: error.span(),
+            help: Some("fix the syntax; keys are checked after that".to_owned()),
+        })
+        .collect())
 }
 
 /// Reads a configuration file, which must be a regular file and UTF-8.
@@ -258,7 +260,8 @@ pub(crate) fn matching_files(directory: &Path, pattern: &str) -> Result<Vec<Path
 fn wildcard(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
-    let (mut p, mut n) = (0, 0);
+    let mut p = 0;
+    let mut n = 0;
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

@@ -37,9 +37,13 @@ fn default(sink: &Sink<'_>) -> PathBuf {
             .map(|d| Path::new(d).join("llmwatch"))
             .filter(|d| d.is_absolute())
     };
-    let home = || set("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
-    given.or_else(xdg).or_else(home).unwrap_or_else(|| {
-        sink.warn("neither `state_dir` nor $HOME is set: the store is in the current directory");
-        PathBuf::from(".")
-    })
+    given
+        .or_else(xdg)
+        .or_else(|| set("HOME").map(|d| Path::new(d).join(".local/state/llmwatch")))
+        .unwrap_or_else(|| {
+            sink.warn(
+                "neither `state_dir` nor $HOME is set: the store is in the current directory",
+            );
+            PathBuf::from(".")
+        })
 }

@@ -249,8 +249,8 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
         let required = needs.required.iter().find(|(name, _)| *name == key);
         match (written, required) {
             (None, Some((_, what))) => {
-                let word = kind_name(kind);
-                let message = format!("missing key `{key}` for kind `{word}`");
+                let kind = kind_name(kind);
+                let message = format!("missing key `{key}` for kind `{kind}`");
                 table.sink().error(
                     Some(table.span.clone()),
                     message,
@@ -282,8 +282,7 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
         }
         extra.extend(value.map(|value| (key.to_owned(), value)));
     }
-    let has = |name: &str| extra.iter().any(|(key, _)| key == name);
-    if kind == Some(WebhookKind::Opsgenie) && !has("api_key") && !has("token") {
+    if kind == Some(WebhookKind::Opsgenie) && !has(&extra, "api_key") && !has(&extra, "token") {
         let help =
             "add `api_key = \"${OPSGENIE_API_KEY}\"`, the key of an API integration".to_owned();
         table.sink().error(
@@ -298,10 +297,6 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
 /// Checks the format of keys that the receiver would otherwise reject much later, in a less helpful
 /// way.
 fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static str, value: &str) {
-    let is_number = |number: &str| {
-        let digits = number.trim().strip_prefix('+');
-        digits.is_some_and(|d| (7..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
-    };
     let (right, help) = match (kind, key) {
         (WebhookKind::Template, "method") => (
             matches!(value, "POST" | "PUT"),
@@ -312,17 +307,17 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
             "write the internal id, such as `!abc:example.org`; a client shows it in the room's settings",
         ),
         (WebhookKind::Signal, "from") => (
-            is_number(value),
+            is_phone_number(value),
             "write the number with its country, such as `+4915112345678`",
         ),
         (WebhookKind::Signal, "to") => (
             value
                 .split(',')
-                .all(|to| is_number(to) || to.trim().starts_with("group.")),
+                .all(|to| is_phone_number(to) || to.trim().starts_with("group.")),
             "write numbers such as `+4915112345678`, or group ids such as `group.…`, with commas between them",
         ),
         (WebhookKind::Twilio, "to") => (
-            is_number(value),
+            is_phone_number(value),
             "write one number with its country, such as `+15005550010`; a further recipient is a further `[[webhook]]`",
         ),
         (WebhookKind::Twilio, "account_sid") => (
@@ -342,6 +337,16 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
             Some(help.to_owned()),
         );
     }
+}
+
+/// Reports whether it is a number in international form: `+` and 7 to 15 digits.
+fn is_phone_number(text: &str) -> bool {
+    let digits = text.trim().strip_prefix('+');
+    digits.is_some_and(|d| (7..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn has(extra: &[(String, Secret)], name: &str) -> bool {
+    extra.iter().any(|(key, _)| key == name)
 }
 
 /// `command` of `exec`: a program and its arguments, run without a shell.
@@ -418,7 +423,6 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
         );
         return None;
     }
-    let has = |name: &str| extra.iter().any(|(key, _)| key == name);
     let plain = url.as_ref().map(|url| match kind {
         Some(WebhookKind::Template) => without_placeholders(url.expose()),
         _ => url.expose().to_owned(),
@@ -434,7 +438,7 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
             "the webhook's URL is not an http or https URL",
             "it begins with `https://`",
         );
-    } else if kind == Some(WebhookKind::Telegram) && path.is_empty() && !has("token") {
+    } else if kind == Some(WebhookKind::Telegram) && path.is_empty() && !has(extra, "token") {
         complain(
             "missing key `token` for kind `telegram`",
             "add `token = \"…\"`: the bot's, as BotFather gave it",
@@ -444,18 +448,20 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
             "`url` does not apply to kind `exec`",
             "remove it: the program stands in `command`",
         );
-    } else if kind == Some(WebhookKind::Webex) && path.is_empty() && !(has("token") && has("room"))
+    } else if kind == Some(WebhookKind::Webex)
+        && path.is_empty()
+        && !(has(extra, "token") && has(extra, "room"))
     {
         complain(
             "missing keys `token` and `room` for kind `webex`",
             "add both, or put the address of an incoming webhook into `url`",
         );
-    } else if kind == Some(WebhookKind::IncidentIo) && path.is_empty() && !has("source") {
+    } else if kind == Some(WebhookKind::IncidentIo) && path.is_empty() && !has(extra, "source") {
         complain(
             "missing key `source` for kind `incident_io`",
             "add the id of the HTTP alert source, or put its full URL into `url`",
         );
-    } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has("topic") {
+    } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has(extra, "topic") {
         complain(
             "missing `topic` for kind `ntfy`",
             "add `topic = \"…\"`, or put it at the end of `url`",
