@@ -82,10 +82,26 @@ CREATE TABLE checkpoint (
 INSERT INTO checkpoint SELECT id, seq, CAST(state AS BLOB) FROM checkpoint_1;
 DROP TABLE checkpoint_1;
 
+-- Release 0.1 opened the alert about a lost network under the key `blind`. A receiver that may have it needs the end
+-- under that key: from an end that is queued already, or else from the monitor when it is online again.
+UPDATE checkpoint SET state = CAST(json_set(CAST(state AS TEXT), '$.closes_blind', json('true')) AS BLOB)
+    WHERE EXISTS (
+        SELECT 1 FROM outbox AS opened
+        WHERE json_extract(notice, '$.type') = 'monitor.blind' AND (state = 'sent' OR attempts > 0)
+            AND NOT EXISTS (
+                SELECT 1 FROM outbox AS closed
+                WHERE closed.channel = opened.channel AND closed.seq > opened.seq
+                    AND json_extract(closed.notice, '$.type') = 'monitor.sighted'));
+UPDATE outbox SET notice = json_replace(notice, '$.condition.key', 'offline')
+    WHERE json_extract(notice, '$.type') IN ('monitor.blind', 'monitor.sighted')
+        AND channel NOT IN (
+            SELECT channel FROM outbox
+            WHERE json_extract(notice, '$.type') = 'monitor.blind' AND (state = 'sent' OR attempts > 0));
+
 -- Old names that may still wait to be sent.
-UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.offline', '$.condition.key', 'offline')
+UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.offline')
     WHERE json_extract(notice, '$.type') = 'monitor.blind';
-UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.online', '$.condition.key', 'offline')
+UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.online')
     WHERE json_extract(notice, '$.type') = 'monitor.sighted';
 
 ALTER TABLE desk RENAME TO notification_state;

@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Effects, Fact, MonitorState};
+use crate::config::matchers::{requires_explicit_resolve, wants_type};
 use crate::message::monitor_notice;
-use crate::model::{Endpoint, Fault, Sample, ShiftClock, Timestamp};
+use crate::model::{Announcement, Condition, Endpoint, Fault, Sample, ShiftClock, Timestamp};
+
+/// The key of this condition in release 0.1; now it is `offline`.
+const KEY_OF_0_1: &str = "blind";
 
 /// State while this machine is offline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +46,8 @@ impl MonitorState {
     }
 
     fn go_offline(&mut self, step: &mut Effects, sample: &Sample, at: Timestamp, alert_after: i64) {
-        let (location, locale) = (&self.config.monitor.location, self.locale());
+        let location = &self.config.monitor.location;
+        let locale = self.locale();
         let nameless = sample.fault == Some(Fault::LocalDns);
         let begins = self.state.offline.is_none();
         let fresh = OfflineState {
@@ -84,16 +89,44 @@ impl MonitorState {
             duration_s: at.since_ms(offline.since) as f64 / 1000.0,
             missed_probes: offline.missed,
         });
-        if offline.is_notified {
-            step.announce(monitor_notice::online(
-                &self.config.monitor.location,
-                offline.since,
-                offline.missed,
-                offline.nameless,
-                at,
-                &self.locale(),
-            ));
+        if !offline.is_notified {
+            return;
         }
+        let announcement = monitor_notice::online(
+            &self.config.monitor.location,
+            offline.since,
+            offline.missed,
+            offline.nameless,
+            at,
+            &self.locale(),
+        );
+        if std::mem::take(&mut self.state.closes_blind) {
+            self.close_alert_of_0_1(step, announcement.clone());
+        }
+        step.announce(announcement);
+    }
+
+    /// Closes the alert that release 0.1 opened under its own key, at each receiver that keeps it
+    /// open until then. The others need no second message.
+    fn close_alert_of_0_1(&self, step: &mut Effects, online: Announcement) {
+        let channels: Vec<_> = self
+            .config
+            .channels
+            .iter()
+            .filter(|c| requires_explicit_resolve(c) && wants_type(&c.filters, online.kind))
+            .map(|c| c.name.clone())
+            .collect();
+        if channels.is_empty() {
+            return;
+        }
+        step.announce(Announcement {
+            only: Some(channels),
+            condition: Some(Condition {
+                key: KEY_OF_0_1.to_owned(),
+                over: true,
+            }),
+            ..online
+        });
     }
 }
 
