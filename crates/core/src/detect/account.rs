@@ -1,17 +1,18 @@
-//! Faults of the account: a refused key or an empty account is certain after two probes and has nothing to do with the
-//! provider's health, so it has this small machine instead of a meter.
+//! Detects faults of the account. A rejected key or an empty account is certain after two probes
+//! and has nothing to do with the provider's health, so a small state machine replaces the meter.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Episode, Policy};
 use crate::model::ShiftClock;
 
-/// Faults in a row that open, and probes without one that resolve.
+/// Consecutive faults that open an alert. As many probes without one resolve it.
 const OPEN_AFTER: u32 = 2;
-/// An own rate limit passes by itself; it has to last for `alert_after` as well.
+/// Consecutive faults that open an alert about the account's own rate limit. It often passes by
+/// itself, so it must also last for `alert_after`.
 const OPEN_AFTER_THROTTLED: u32 = 3;
 const CLEAR_AFTER: u32 = 2;
-const FIRST_LOOK_MS: i64 = 5_000;
+const FIRST_RECHECK_MS: i64 = 5_000;
 const THROTTLED_GAP_MS: i64 = 20_000;
 
 /// The state of one endpoint's account.
@@ -23,14 +24,14 @@ pub(super) struct Account {
     until: i64,
     open: bool,
     clear: u32,
-    /// The start of the first probe without such a fault since the last with one.
+    /// When the first probe without such a fault since the last faulty one began, in milliseconds.
     clear_since: i64,
-    /// The last fault was the account's own rate limit.
+    /// Whether the last fault was the account's own rate limit.
     rate_limited: bool,
 }
 
 impl Account {
-    /// Takes a fault in. When it opens: since when, and how many there were.
+    /// Counts a fault. If it opens an alert, returns when the first fault began and how many there were.
     pub(super) fn fault(
         &mut self,
         policy: &Policy,
@@ -57,7 +58,7 @@ impl Account {
         Some((self.since, self.run))
     }
 
-    /// The faults that a probe without one ends, when they were too few for an alert.
+    /// Returns the faults that a good probe ends, if they were too few for an alert.
     pub(super) fn passed(&self) -> Option<Episode> {
         let Self {
             run,
@@ -74,12 +75,13 @@ impl Account {
         })
     }
 
-    /// Whether an alert is open.
+    /// Reports whether an alert is open.
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// The current faults that are too few for an alert yet, and when one may come at the earliest.
+    /// Returns the current faults if they are too few for an alert yet, and the earliest time of one, in
+    /// milliseconds.
     pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Episode, i64)> {
         let earliest = if self.rate_limited {
             next_start.max(self.since + policy.alert_after_ms)
@@ -89,8 +91,8 @@ impl Account {
         Some((self.passed()?, earliest))
     }
 
-    /// Takes a probe without such a fault in, which began at `start`. Gives the start of the first one when that resolves
-    /// it.
+    /// Counts a probe without such a fault, which began at `start`. If it resolves the alert, returns
+    /// when the first such probe began.
     pub(super) fn clear(&mut self, start: i64) -> Option<i64> {
         self.run = 0;
         if self.clear == 0 {
@@ -102,7 +104,7 @@ impl Account {
         over.then_some(self.clear_since)
     }
 
-    /// When to look again after a fault: soon until it is certain, then with the grid.
+    /// Returns when to recheck after a fault: soon until it is certain, then on schedule.
     pub(super) fn recheck(
         &self,
         policy: &Policy,
@@ -117,7 +119,7 @@ impl Account {
         let gap = if rate_limited {
             THROTTLED_GAP_MS
         } else {
-            FIRST_LOOK_MS
+            FIRST_RECHECK_MS
         };
         tick.min(end + gap.max(retry_after_ms.unwrap_or(0)))
     }

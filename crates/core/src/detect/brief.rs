@@ -1,38 +1,42 @@
 //! Outages of a failure domain that are over within minutes and come back on other days: a weekly
 //! deploy, a nightly restart.
 //!
-//! The domain's failures are cut into outages by quiet time. An outage that concerned several
-//! endpoints, or led to an alert, and was brief is remembered. Once there were two on different
-//! days, or one at this time of the week, a new one has to outlast the longest of them, unless
-//! nothing but failures is seen: a complete outage is reported as early as ever, and an outage in
-//! which nearly all requests failed is never remembered.
+//! Quiet time divides the domain's failures into outages. A brief outage that affected several
+//! endpoints, or led to an alert, is remembered. After two of them on different days, or one at this
+//! time of the week, a new outage must outlast the longest of them before it is reported. A complete
+//! outage is the exception: it is reported as early as ever, and an outage in which nearly all
+//! requests failed is never remembered.
 
 use serde::{Deserialize, Serialize};
 
 use super::{DAY_MS, Policy};
 use crate::model::ShiftClock;
 
-/// Failures further apart than this belong to two outages, unless an alert is open between them.
+/// Failures farther apart than this belong to two outages, unless an alert is open between them.
 const QUIET_MS: i64 = 120_000;
-/// An outage is brief up to this length, and worth remembering from this one on.
+/// The longest brief outage, and the shortest that is remembered.
 const LONGEST_MS: i64 = 200_000;
 const SHORTEST_MS: i64 = 30_000;
-/// So much longer than the longest one an outage has to last: its length is known to a probe or so.
+/// How much longer than the longest remembered one an outage must last. A length is known only to
+/// within about one probe.
 const MARGIN_MS: i64 = 60_000;
-/// How many are remembered, for how long, and how far apart two have to be, or one from an outage that was not brief.
+/// How many outages are remembered, for how long, and the minimum time between two of them or between
+/// one and an outage that was not brief.
 const MOST: usize = 4;
 const REMEMBERED_MS: i64 = 35 * DAY_MS;
 const APART_MS: i64 = DAY_MS / 2;
-/// How many make a pattern; at the same time of the week a single one does, within two hours.
+/// How many outages make a pattern. At the same time of the week, within two hours, one is enough.
 const PATTERN_FROM: usize = 2;
 const WEEK_MS: i64 = 7 * DAY_MS;
 const SAME_TIME_MS: i64 = 7_200_000;
-/// Failures of one endpoint that make it a part of the outage, and of how many endpoints that is kept.
+/// Failures that make an endpoint part of an outage, and the maximum number of endpoints that are
+/// kept.
 const CONCERNED_FROM: u32 = 2;
 const MOST_ENDPOINTS: usize = 4;
-/// No more than this share of the requests has failed in what is remembered.
+/// The maximum share of failed requests, 0 to 1, in an outage that is remembered.
 const MOST_FAILED: f32 = 0.8;
-/// So many failures in a row are a complete outage; so many are when they have lasted for `alert_after`.
+/// Consecutive failures that are a complete outage; and how many are enough once they have lasted for
+/// `alert_after`.
 const COMPLETE_FROM: u32 = 7;
 const COMPLETE_FROM_LASTING: u32 = 3;
 
@@ -42,22 +46,22 @@ const COMPLETE_FROM_LASTING: u32 = 3;
 pub(super) struct BriefOutages {
     current: Option<OngoingOutage>,
     known: Vec<PastOutage>,
-    /// When the last outage ended that was not brief.
+    /// When the last outage that was not brief ended.
     long_until: Option<i64>,
 }
 
-/// Failures that have not ended.
+/// An outage that has not ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct OngoingOutage {
     since: i64,
-    /// The start of the last failed probe, and of the last one during an alert.
+    /// When the last failed probe began, and the last one during an alert.
     last: i64,
     open: i64,
-    /// Failures, and probes of the same endpoints: until the last failure, and after it.
+    /// Failures; probes of the same endpoints until the last failure; and good probes after it.
     failed: u32,
     probes: u32,
     good: u32,
-    /// Failures in a row, when the first of them began, and when the last one ended.
+    /// Consecutive failures, when the first of them began, and when the last one ended.
     run: u32,
     run_since: i64,
     run_until: i64,
@@ -65,24 +69,41 @@ struct OngoingOutage {
     alerted: bool,
 }
 
-/// A brief outage of the past.
+/// A brief outage that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct PastOutage {
     at: i64,
     length_ms: i64,
 }
 
+impl OngoingOutage {
+    /// Reports whether no probe has failed for so long before `start` that the outage is over.
+    fn is_over(&self, start: i64) -> bool {
+        start - self.last.max(self.open) > QUIET_MS
+    }
+
+    fn concerns(&self, endpoint: &str) -> bool {
+        self.endpoints.iter().any(|(name, _)| name == endpoint)
+    }
+}
+
+impl PastOutage {
+    /// Reports whether it was at about the same time of an earlier week.
+    fn was_at_this_time_of_week(&self, at: i64) -> bool {
+        let age = at - self.at;
+        let apart = age.rem_euclid(WEEK_MS);
+        age >= DAY_MS && apart.min(WEEK_MS - apart) <= SAME_TIME_MS
+    }
+}
+
 impl BriefOutages {
     /// Counts one probe of the domain.
     pub(super) fn observe(&mut self, endpoint: &str, (start, end): (i64, i64), failed: bool) {
-        let is_over = |s: &OngoingOutage| start - s.last.max(s.open) > QUIET_MS;
-        if self.current.as_ref().is_some_and(is_over) {
+        if self.current.as_ref().is_some_and(|o| o.is_over(start)) {
             self.finish();
         }
         if !failed {
-            let concerned =
-                |s: &&mut OngoingOutage| s.endpoints.iter().any(|(name, _)| name == endpoint);
-            if let Some(outage) = self.current.as_mut().filter(concerned) {
+            if let Some(outage) = self.current.as_mut().filter(|o| o.concerns(endpoint)) {
                 outage.good += 1;
                 outage.run = 0;
             }
@@ -109,7 +130,7 @@ impl BriefOutages {
         outage.run_until = end;
     }
 
-    /// An alert of failures is open at `start`.
+    /// Notes that an alert about failures is open at `start`.
     pub(super) fn alert(&mut self, start: i64) {
         if let Some(outage) = &mut self.current {
             outage.alerted = true;
@@ -117,7 +138,8 @@ impl BriefOutages {
         }
     }
 
-    /// Until when the current failures may be an outage that recurs. Settings of the user always bind.
+    /// Returns until when the current failures may be a recurring brief outage. An `alert_after` that the
+    /// user set always binds.
     pub(super) fn explains_until(&self, policy: &Policy) -> Option<i64> {
         let outage = self.current.as_ref().filter(|_| policy.may_hasten)?;
         let longest_ms = self.longest(outage.since)?;
@@ -128,17 +150,12 @@ impl BriefOutages {
         may_be_it.then_some(outage.since + longest_ms + MARGIN_MS)
     }
 
-    /// How long what recurs at `at` has lasted at the most, in milliseconds.
+    /// Returns the length of the longest remembered outage that may recur at `at`, in milliseconds.
     fn longest(&self, at: i64) -> Option<i64> {
-        let age = |k: &&PastOutage| at - k.at;
-        let remembered = self.known.iter().filter(|k| age(k) <= REMEMBERED_MS);
+        let remembered = self.known.iter().filter(|k| at - k.at <= REMEMBERED_MS);
         let is_pattern = remembered.clone().count() >= PATTERN_FROM;
-        let at_this_time = |k: &&PastOutage| {
-            let apart = age(k).rem_euclid(WEEK_MS);
-            age(k) >= DAY_MS && apart.min(WEEK_MS - apart) <= SAME_TIME_MS
-        };
         remembered
-            .filter(|k| is_pattern || at_this_time(k))
+            .filter(|k| is_pattern || k.was_at_this_time_of_week(at))
             .map(|k| k.length_ms)
             .max()
     }
@@ -154,7 +171,7 @@ impl BriefOutages {
             return;
         }
         if length_ms > LONGEST_MS {
-            // What was brief shortly before it was its beginning.
+            // A brief outage shortly before a long one was its beginning.
             self.known.retain(|k| outage.since - k.at >= APART_MS);
             self.long_until = Some(outage.last);
             return;

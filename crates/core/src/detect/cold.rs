@@ -1,34 +1,36 @@
-//! Cold starts: a server that loads its model on demand answers late, or not in time, after an idle
-//! period, and at once when it is asked again.
+//! Detects cold starts. A server that loads its model on demand answers late, or not at all, after an
+//! idle period, and at once when it is asked again.
 //!
-//! A scheduled probe that timed out or was very late, and a recheck that is fine, are such a pair.
-//! Where pairs are frequent and a recheck never times out, the first of a pair is held back until
-//! the recheck has shown what it was: a cold start does not count, anything else counts in full.
+//! A scheduled probe that timed out or was very late, followed by a good recheck, is a pair. Where
+//! pairs are frequent and a recheck never times out, the first probe of a pair is held back until the
+//! recheck shows what it was: a cold start does not count, anything else counts in full.
 
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use crate::model::ShiftClock;
 
-/// Pairs that make a habit, among the last 200 scheduled probes or so; and how few end it.
+/// Pairs among about the last 200 scheduled probes from which cold starts are expected, and below
+/// which they are not expected any more.
 const KNOWN_FROM: f64 = 4.0;
 const KNOWN_UNTIL: f64 = 0.5;
 const MEMORY: f64 = 1.0 - 1.0 / 200.0;
-/// Pairs that are worth advice.
+/// Pairs from which advice is given.
 const FREQUENT_FROM: f64 = 6.0;
-/// What is left of them when a recheck timed out: a cold server is warm by then.
+/// The factor on the pairs after a recheck timed out: a cold server would be warm by then.
 const DOUBT: f64 = 0.3;
-/// An answer, or a timeout, is very late from this on, and from so many times what is typical.
+/// An answer, or a timeout, is very late from this many milliseconds, and from this many times the
+/// typical value.
 const LATE_MS: f64 = 5_000.0;
 const LATE_FACTOR: f64 = 12.0;
-/// After such a pause a recheck says nothing about an idle server.
+/// A recheck that comes later than this says nothing about an idle server.
 const RECHECK_WITHIN_MS: i64 = 60_000;
 
-/// What is known about cold starts of one endpoint.
+/// The cold starts of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct ColdStarts {
-    /// Decayed pairs.
+    /// Number of pairs, with decay.
     pairs: f64,
     known: bool,
     /// The first of a pair whose recheck is outstanding.
@@ -41,27 +43,27 @@ pub(super) struct First {
     pub(super) start: i64,
     pub(super) end: i64,
     pub(super) failed: bool,
-    /// It has not been counted yet.
+    /// Whether it has not been counted yet.
     pub(super) held: bool,
 }
 
-/// What became of the first of a pair.
+/// What the first probe of a pair turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Pair {
     /// There was none.
     None,
-    /// It was a cold start; `new` when that is a habit from now on.
+    /// It was a cold start. `new` if cold starts are expected from now on.
     Cold { new: bool },
-    /// It was something else. When it was held back it counts now.
+    /// It was something else. If it was held back, it counts now.
     Other(Option<First>),
 }
 
-/// What one probe is like, as far as cold starts are concerned.
+/// What matters about one probe for cold starts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe {
     pub(super) start: i64,
     pub(super) end: i64,
-    /// It was scheduled, or came after a pause.
+    /// Whether it was scheduled, or came after a pause.
     pub(super) after_pause: bool,
     pub(super) failed: bool,
     pub(super) timed_out: bool,
@@ -82,7 +84,7 @@ impl Probe {
 }
 
 impl ColdStarts {
-    /// What the probe shows about the one before it.
+    /// Returns what the probe shows about the one before it.
     pub(super) fn judge_first(&mut self, policy: &Policy, probe: &Probe) -> Pair {
         let late = probe.is_late();
         let Some(first) = self.first.take() else {
@@ -106,7 +108,7 @@ impl ColdStarts {
         Pair::Cold { new }
     }
 
-    /// Whether the probe is held back until its recheck.
+    /// Reports whether the probe is held back until its recheck.
     pub(super) fn holds(&mut self, policy: &Policy, probe: &Probe) -> bool {
         if probe.after_pause {
             self.pairs *= MEMORY;
@@ -125,7 +127,7 @@ impl ColdStarts {
         held
     }
 
-    /// Whether cold starts are so frequent that they are worth advice.
+    /// Reports whether cold starts are frequent enough for advice.
     pub(super) fn is_frequent(&self) -> bool {
         self.known && self.pairs >= FREQUENT_FROM
     }

@@ -1,7 +1,8 @@
-//! What deserves a word before it becomes a failure: a model that is about to be shut down, an answer from another model
-//! than the one asked for, a changed fingerprint, an account close to its limit, a certificate close to its end. Pure.
+//! Warns before something fails: a model that will be shut down, an answer from a model that was not
+//! requested, a changed fingerprint, an account close to its limit, a certificate that expires. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,40 +15,41 @@ use crate::model::{
 use crate::text;
 
 const DAY_MS: i64 = 86_400_000;
-/// Days before the end of a model or a certificate at which the advice is repeated.
+/// Days before a model or a certificate ends at which the advice is repeated.
 const MODEL_DAYS: [i64; 5] = [60, 30, 14, 7, 1];
 const CERTIFICATE_DAYS: [i64; 4] = [14, 7, 3, 1];
-/// How often it is found out anew what the endpoints of a group share, though nothing is known that was not before.
+/// How often what the endpoints of a group share is determined again when nothing new is known.
 const SHARED_EVERY_MS: i64 = 3_600_000;
-/// Days that the credit lasts at which the advice is repeated.
+/// Days of credit left at which the advice is repeated.
 const CREDIT_DAYS: [i64; 3] = [7, 3, 1];
 /// The step of the advice that the credit is not known.
 const CREDIT_HIDDEN: i64 = i64::MAX;
-/// As long as nothing is known of how fast it is used, less credit than this is worth a word: in the account's currency.
+/// While the rate of use is unknown, advice is given below this credit, in the account's currency.
 const CREDIT_LOW: f64 = 1.0;
-/// How far the amounts that are kept are apart, and how many are kept: those of a week.
+/// The time between two stored amounts, and how many are stored: a week.
 const CREDIT_EVERY_MS: i64 = DAY_MS / 4;
 const CREDIT_READINGS: usize = 28;
-/// Less headroom than this is worth a word; more than the other takes it back.
+/// The share of the rate limit left, 0 to 1, below which advice is given, and above which it ends.
 const HEADROOM_LOW: f64 = 0.10;
 const HEADROOM_FINE: f64 = 0.20;
-/// A provider serves a model from several backends at once; so many fingerprints are known as usual.
+/// How many fingerprints are remembered. A provider serves a model from several backends at once.
 const FINGERPRINTS: usize = 16;
-/// Advice about what comes and goes is given once in this time: a provider may serve two models, or a limit fill up, by turns.
+/// How often the same advice is given at most: a provider may alternate between two models, and a
+/// limit may fill and recover.
 const QUIET_MS: i64 = DAY_MS;
-/// What recurs is advised once in this time: a pattern may come and go.
+/// How often advice about a recurring pattern is given at most: it may come and go.
 const PATTERN_QUIET_MS: i64 = 90 * DAY_MS;
-/// So many brief outages, on so many days, within this time are worth a word.
+/// Brief outages, and the days with one, from which advice is given; and the period that counts.
 const BRIEF_FROM: usize = 6;
 const BRIEF_DAYS: usize = 3;
 const BRIEF_WITHIN_MS: i64 = 7 * DAY_MS;
-/// Failures from which on it was an outage and no chance, and how many outages are remembered.
+/// Failures that make an outage rather than chance, and how many outages are remembered.
 const BRIEF_FAILURES: u32 = 3;
 const BRIEF_REMEMBERED: usize = 20;
 /// How long a changed fingerprint is reported as a change.
 const NEWS_MS: i64 = DAY_MS;
 
-/// What is known about the endpoints, and what was advised.
+/// What is known about the endpoints, and the advice given so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Advisor {
     standing: Vec<Advice>,
@@ -58,13 +60,13 @@ pub struct Advisor {
     successors: BTreeMap<EndpointName, String>,
     #[serde(default)]
     credit: BTreeMap<EndpointName, CreditHistory>,
-    /// What the answers say about where endpoints of groups are.
+    /// Where the endpoints of groups are, according to their answers.
     #[serde(default)]
     places: BTreeMap<EndpointName, Whereabouts>,
-    /// What the endpoints of each group share, and when that was found out.
+    /// What the endpoints of each group share, and when that was determined.
     #[serde(default)]
     shared: BTreeMap<String, (Timestamp, Vec<SharedFate>)>,
-    /// What was advised, when and at which step: by endpoint and kind.
+    /// When advice was last given, and at which step, by endpoint and kind.
     #[serde(default)]
     #[serde(rename = "told")]
     given: BTreeMap<EndpointName, BTreeMap<AdviceKind, (Timestamp, i64)>>,
@@ -73,7 +75,7 @@ pub struct Advisor {
     brief: BTreeMap<EndpointName, Vec<BriefOutage>>,
 }
 
-/// How much credit was left over the last week.
+/// The credit left over the last week.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct CreditHistory {
     /// The amounts, [`CREDIT_EVERY_MS`] apart, the oldest first.
@@ -82,7 +84,7 @@ struct CreditHistory {
 
 impl CreditHistory {
     fn add(&mut self, now: Timestamp, left: f64) {
-        // More than before: the account was topped up, and what was used before says nothing about how long it lasts.
+        // The account was topped up: earlier amounts say nothing about how long the credit lasts.
         if self
             .readings
             .last()
@@ -90,16 +92,19 @@ impl CreditHistory {
         {
             self.readings.clear();
         }
-        let is_due = |(at, _): &(Timestamp, f64)| now.since_ms(*at).abs() >= CREDIT_EVERY_MS;
-        if self.readings.last().is_none_or(is_due) {
+        let is_due = match self.readings.last() {
+            Some((at, _)) => now.since_ms(*at).abs() >= CREDIT_EVERY_MS,
+            None => true,
+        };
+        if is_due {
             self.readings.push((now, left));
         }
         let excess = self.readings.len().saturating_sub(CREDIT_READINGS);
         self.readings.drain(..excess);
     }
 
-    /// For how many days `left` lasts at the rate since the oldest reading; `None` until half a day is known, or while
-    /// nothing is used.
+    /// Returns how many days `left` lasts at the rate since the oldest reading. `None` for the first
+    /// half day, and while nothing is used.
     fn days_left(&self, now: Timestamp, left: f64) -> Option<f64> {
         let (at, before) = *self.readings.first()?;
         let days = now.since_ms(at) as f64 / DAY_MS as f64;
@@ -108,11 +113,11 @@ impl CreditHistory {
     }
 }
 
-/// When an outage that was too brief for an alert began, and how long it lasted, in milliseconds.
+/// An outage too brief for an alert: when it began, and its length in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct BriefOutage(Timestamp, i64);
 
-/// What a sample says about one kind.
+/// What a sample says about one kind of advice.
 enum Finding {
     /// Nothing.
     Silent,
@@ -122,8 +127,15 @@ enum Finding {
     Worth(i64, String),
 }
 
+impl Finding {
+    /// Returns advice with this text; without a text, all is well.
+    fn of(text: Option<String>) -> Self {
+        text.map_or(Self::Fine, |text| Self::Worth(0, text))
+    }
+}
+
 impl Advisor {
-    /// What stands, in the order in which it was given.
+    /// Returns the open advice, in the order in which it was given.
     pub fn standing(&self) -> &[Advice] {
         &self.standing
     }
@@ -145,7 +157,7 @@ impl Advisor {
         self.brief.retain(|name, _| is_known(name));
     }
 
-    /// Remembers failures that passed without an alert.
+    /// Remembers failures that ended without an alert.
     pub fn remember_brief(&mut self, blip: &Blip) {
         let is_outage = blip.cause == DetectedCause::Errors
             && blip.cleared == Cleared::Recovered
@@ -160,14 +172,16 @@ impl Advisor {
         }
     }
 
-    /// What is to be said about the brief outages of the last days, if they are many.
+    /// Returns the advice about brief outages of the last days, if they are many.
     fn brief_outages(&self, name: &str, now: Timestamp, locale: &Locale) -> Option<String> {
         let known = self.brief.get(name)?.iter();
         let recent: Vec<_> = known
             .filter(|BriefOutage(at, _)| now.since_ms(*at) <= BRIEF_WITHIN_MS)
             .collect();
-        let day = |BriefOutage(at, _): &&BriefOutage| at.0.div_euclid(DAY_MS);
-        let days: BTreeSet<_> = recent.iter().map(day).collect();
+        let days: BTreeSet<_> = recent
+            .iter()
+            .map(|BriefOutage(at, _)| at.0.div_euclid(DAY_MS))
+            .collect();
         let longest_ms = recent.iter().map(|BriefOutage(_, ms)| *ms).max()?;
         (recent.len() >= BRIEF_FROM && days.len() >= BRIEF_DAYS).then(|| {
             let times = locale.number(recent.len());
@@ -182,7 +196,7 @@ impl Advisor {
         })
     }
 
-    /// Takes a sample in; gives the advice that follows from it.
+    /// Evaluates a sample and returns the advice to send because of it.
     pub fn consider(
         &mut self,
         endpoint: &Endpoint,
@@ -277,7 +291,7 @@ impl Advisor {
         self.settle(name, findings, now)
     }
 
-    /// Takes in what recurs at an endpoint; gives what is to be sent because of it.
+    /// Evaluates the recurring patterns of an endpoint and returns the advice to send because of them.
     pub fn consider_patterns(
         &mut self,
         name: &str,
@@ -285,13 +299,10 @@ impl Advisor {
         now: Timestamp,
         locale: &Locale,
     ) -> Vec<Advice> {
-        let found = |text: Option<String>| text.map_or(Finding::Fine, |t| Finding::Worth(0, t));
         let rush = patterns.rush.map(|rush| {
             let factor = locale.decimal(f64::from(rush.factor), 1);
-            let (from, to) = (
-                format!("{:02}:00", rush.from_hour),
-                format!("{:02}:00", rush.to_hour),
-            );
+            let from = format!("{:02}:00", rush.from_hour);
+            let to = format!("{:02}:00", rush.to_hour);
             text!(
                 locale,
                 "{name} is usually {factor} times slower on weekdays from {from} to {to} UTC",
@@ -302,7 +313,8 @@ impl Advisor {
             )
         });
         let minutes = patterns.minutes.map(|m| {
-            let (from, to) = (m.from_minute, m.to_minute);
+            let from = m.from_minute;
+            let to = m.to_minute;
             let share = locale.percentage(100.0 * f64::from(m.share), 0);
             text!(
                 locale,
@@ -321,29 +333,29 @@ impl Advisor {
             )
         });
         let findings = [
-            (AdviceKind::RushHours, found(rush)),
-            (AdviceKind::FailingMinutes, found(minutes)),
-            (AdviceKind::ColdStarts, found(cold)),
+            (AdviceKind::RushHours, Finding::of(rush)),
+            (AdviceKind::FailingMinutes, Finding::of(minutes)),
+            (AdviceKind::ColdStarts, Finding::of(cold)),
             (
                 AdviceKind::BriefOutages,
-                found(self.brief_outages(name, now, locale)),
+                Finding::of(self.brief_outages(name, now, locale)),
             ),
         ];
         self.settle(name, findings, now)
     }
 
-    /// What the endpoints of groups share.
+    /// Returns what the endpoints of groups share.
     pub fn shared(&self) -> impl Iterator<Item = &SharedFate> {
         self.shared.values().flat_map(|(_, all)| all)
     }
 
-    /// Finds out from time to time what the endpoints of the group of `endpoint` share; `members` gives them in the order
-    /// of the configuration. Gives the advice that follows from it.
-    pub fn consider_group<'a>(
+    /// Determines from time to time what the endpoints of the group of `endpoint` share. `endpoints` are
+    /// all endpoints in the order of the configuration. Returns the advice to send because of it.
+    pub fn consider_group(
         &mut self,
         endpoint: &Endpoint,
         sample: &Sample,
-        members: impl FnOnce(&str) -> Vec<&'a Endpoint>,
+        endpoints: &[Arc<Endpoint>],
         locale: &Locale,
     ) -> Vec<Advice> {
         let Some(group) = endpoint.group.as_deref() else {
@@ -362,7 +374,11 @@ impl Advisor {
         if is_fresh && !is_news {
             return Vec::new();
         }
-        let members = members(group);
+        let members: Vec<_> = endpoints
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|e| e.group.as_deref() == Some(group))
+            .collect();
         let found = shared_fate::find(group, &members, &self.places);
         let Some(first) = members.first() else {
             return Vec::new();
@@ -375,7 +391,8 @@ impl Advisor {
                 .into_iter()
                 .map(|fate| shared_fate::sentence(fate, locale))
                 .collect();
-            let (first, why) = (&first.name, why.join("; "));
+            let first = &first.name;
+            let why = why.join("; ");
             let text = text!(
                 locale,
                 "{group}: no alternative is independent of {first}: {why}",
@@ -435,14 +452,15 @@ impl Advisor {
         due
     }
 
-    /// Whether to give it now, and records that if so: not again within a day unless it has come nearer.
+    /// Reports whether to give the advice now, and records it if so. The same advice is not repeated
+    /// within [`quiet_ms`] unless it has reached the next step.
     fn should_repeat(&mut self, advice: &Advice, now: Timestamp) -> bool {
         let known = self.given.entry(advice.endpoint.clone()).or_default();
-        let same = |step: i64| step == advice.step || advice.kind == AdviceKind::Fingerprint;
-        if known.get(&advice.kind).is_some_and(|(at, step)| {
-            same(*step) && (0..quiet_ms(advice.kind)).contains(&now.since_ms(*at))
-        }) {
-            return false;
+        if let Some((at, step)) = known.get(&advice.kind) {
+            let is_same = *step == advice.step || advice.kind == AdviceKind::Fingerprint;
+            if is_same && (0..quiet_ms(advice.kind)).contains(&now.since_ms(*at)) {
+                return false;
+            }
         }
         known.insert(advice.kind, (now, advice.step));
         true
@@ -459,7 +477,8 @@ impl Advisor {
         if share >= if stands { HEADROOM_FINE } else { HEADROOM_LOW } {
             return Finding::Fine;
         }
-        let (name, left) = (&endpoint.name, locale.percentage(share * 100.0, 0));
+        let name = &endpoint.name;
+        let left = locale.percentage(share * 100.0, 0);
         Finding::Worth(
             0,
             text!(
@@ -471,7 +490,8 @@ impl Advisor {
         )
     }
 
-    /// What the account's prepaid credit says: how long it lasts at the pace of the last week, or that little is left.
+    /// Evaluates the account's prepaid credit: how long it lasts at last week's rate, or that little is
+    /// left.
     fn credit(
         &mut self,
         endpoint: &Endpoint,
@@ -569,7 +589,7 @@ impl Advisor {
     }
 }
 
-/// An end that comes: the smallest of `steps`, in days, that has been reached, and the sentence.
+/// Returns the advice about an approaching end, with the smallest of `steps` (days) that is reached.
 fn ends(
     at: Option<Timestamp>,
     now: Timestamp,
@@ -593,7 +613,8 @@ fn ends(
     )
 }
 
-/// Whether another model answered. A dated release of the model, or one with a tag, is that model.
+/// Reports whether another model answered. A dated release of the model, or one with a tag, is the
+/// same model.
 fn other_model(endpoint: &Endpoint, sample: &Sample, locale: &Locale) -> Finding {
     let (Some(asked), Some(answered)) =
         (endpoint.model.as_deref(), sample.response_model.as_deref())
@@ -604,8 +625,8 @@ fn other_model(endpoint: &Endpoint, sample: &Sample, locale: &Locale) -> Finding
     if endpoint.provider == Provider::AzureOpenAi && endpoint.deployment.as_deref() == Some(asked) {
         return Finding::Silent;
     }
-    let bare = |name: &str| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    let (wanted, got) = (bare(asked), bare(answered));
+    let wanted = without_vendor(asked);
+    let got = without_vendor(answered);
     let wanted = wanted.strip_suffix("-latest").unwrap_or(&wanted);
     let is_it = got.strip_prefix(wanted).is_some_and(|rest| {
         rest.is_empty()
@@ -658,28 +679,38 @@ const STORAGE: &[&str] = &[
     "ud",
 ];
 
-/// Whether two names are spellings of one model: a file name, another writing, another storage format, a dated release.
-/// `Qwen/Qwen3-4B`, `qwen3:4b-q4_K_M` and `/models/Qwen3-4B.Q4_K_M.gguf` are one.
+/// Returns a model's name in lower case without the vendor before it, as gateways write it.
+fn without_vendor(model: &str) -> String {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    name.to_ascii_lowercase()
+}
+
+/// Reports whether two names are spellings of one model: a file name, another notation, another
+/// storage format, a dated release. `Qwen/Qwen3-4B`, `qwen3:4b-q4_K_M` and
+/// `/models/Qwen3-4B.Q4_K_M.gguf` are the same model.
 fn is_same_model(asked: &str, answered: &str) -> bool {
-    let (wanted, got) = (name_tokens(asked), name_tokens(answered));
+    let wanted = name_tokens(asked);
+    let got = name_tokens(answered);
     if wanted.is_empty() || got.is_empty() {
         return false;
     }
     let is_dated = got.strip_prefix(wanted.as_slice()).is_some_and(|rest| {
-        let is_number = |token: &String| token.chars().all(|c| c.is_ascii_digit());
-        rest.first().is_some_and(|first| first.len() >= 3) && rest.iter().all(is_number)
+        rest.first().is_some_and(|first| first.len() >= 3)
+            && rest
+                .iter()
+                .all(|token| token.chars().all(|c| c.is_ascii_digit()))
     });
     is_dated || wanted.concat() == got.concat()
 }
 
-/// The parts of a model's name that say which model it is, in lower case.
+/// Returns the parts of a model's name that identify the model, in lower case.
 fn name_tokens(name: &str) -> Vec<String> {
     let file = name
         .rsplit(['/', '\\'])
         .next()
         .unwrap_or(name)
         .to_ascii_lowercase();
-    // `…-00001-of-00003.gguf` is a part of the file.
+    // `…-00001-of-00003.gguf` is one part of a split file.
     let model_file = file.split("-00001-of-").next().unwrap_or(&file);
     let mut tokens = Vec::new();
     for token in model_file.split(|c: char| !c.is_alphanumeric()) {
@@ -695,7 +726,7 @@ fn name_tokens(name: &str) -> Vec<String> {
     tokens
 }
 
-/// For how long the same advice is not repeated.
+/// Returns how long the same advice is not repeated, in milliseconds.
 fn quiet_ms(kind: AdviceKind) -> i64 {
     match kind {
         AdviceKind::RushHours

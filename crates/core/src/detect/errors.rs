@@ -1,10 +1,10 @@
-//! The meter of failures: a Bernoulli CUSUM against a learned background rate.
+//! The meter of failures: a Bernoulli CUSUM (E. S. Page, 1954) against a learned background rate.
 //!
-//! Each failure adds `ln(p1/p0)`, each success `ln((1−p1)/(1−p0))`, never below zero; `p0` is the background rate, `p1`
-//! the rate that is worth an alert. Failures close together are one *blip*: until it has lasted `alert_after` it is
-//! worth two failures at the most, so that a short burst cannot pass for an outage however often one looks at it. A
-//! blip in which all failed and after which all is well has been a burst and is over: one more failure alone, which is
-//! what every API has, does not make an alert of it; two do.
+//! Each failure adds `ln(p1/p0)`, each success adds the negative `ln((1−p1)/(1−p0))`, and the sum never
+//! falls below zero. `p0` is the background rate, `p1` the rate that is worth an alert. Failures close
+//! together are one *blip*. Until it has lasted `alert_after`, it counts as two failures at most, so
+//! that rechecks cannot turn a short burst into an outage. A blip in which every probe failed and after
+//! which all is well was a burst and is over: one more failure does not open an alert, two do.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,33 +14,34 @@ use super::patterns::FailingMinutes;
 use super::{Episode, FailureReason, Policy};
 use crate::model::ShiftClock;
 
-/// Before anything was learned: one failure in a hundred, worth this many probes.
+/// The rate before anything is learned, and how many probes it is worth.
 const PRIOR_RATE: f64 = 0.01;
 const PRIOR_PROBES: f64 = 300.0;
-/// Good and failed probes of normal times after which a rate is called typical.
+/// Probes of normal times after which a rate is called typical.
 const TYPICAL_AFTER: f64 = 100.0;
-/// The background rate is never believed to be outside of this.
+/// The limits of the background rate.
 const RATE_FLOOR: f64 = 0.002;
 const RATE_CEILING: f64 = 0.05;
 /// The lowest failure rate that is worth an alert.
 const BAD_RATE: f64 = 0.25;
-/// How fast the background rate forgets.
+/// The half-life of the background rate.
 const HALF_LIFE_DAYS: f64 = 7.0;
-/// How many failures a blip is worth.
+/// The maximum weight of a blip, in failures.
 const BLIP_WORTH: f64 = 2.0;
-/// Days of which the share of failures is remembered by hour, in units of 2 %.
+/// Days for which the share of failures is remembered by hour, in units of 2%.
 const DAYS: usize = 8;
 const HOUR_SCALE: f64 = 2.5;
-/// Of the share of failures that an hour of the week usually has, so much is chance, and so much is believed.
+/// The part of the usual share of failures of an hour that is chance, and the maximum that is believed.
 const HOUR_SLACK: f64 = 0.03;
 const HOUR_CEILING: f64 = 0.3;
-/// Failures of a blip times good probes since that distinguish a burst from continuing trouble: eight good ones after two
-/// failures (once in sixty times while two probes in five fail), four after four.
+/// The product of a blip's failures and the good probes since, from which it is a burst rather than
+/// continuing trouble: eight good probes after two failures (one chance in sixty while two probes in
+/// five fail), four after four.
 const OVER: u32 = 15;
-/// All have failed in a blip of which no more than one in so many was good.
+/// A blip counts as all failed if at most one probe in this many was good.
 const MIXED: u32 = 4;
 
-/// Confirmed failures, and no others, before an alert may come earlier.
+/// Confirmed failures, with no others, from which an alert may come earlier.
 const CONFIRMED_FROM: u32 = 2;
 
 /// The state of the meter.
@@ -49,46 +50,47 @@ const CONFIRMED_FROM: u32 = 2;
 pub(super) struct ErrorMeter {
     /// The evidence, in nats.
     s: f64,
-    /// The start of the first failed probe of this excursion above zero.
+    /// When the first failed probe of this excursion above zero began.
     since: Option<i64>,
     /// Failures and probes in this excursion.
     k: u32,
     n: u32,
-    /// The current blip: failures, start, last failure, and the meter before it.
+    /// The current blip: failures, start, last failure, and the evidence before it.
     blip_k: u32,
     blip_since: i64,
     blip_last: i64,
     blip_s: f64,
-    /// Good probes between the failures of the current blip, and since the last of them.
+    /// Good probes between the failures of the current blip, and since the last failure.
     blip_mixed: u32,
     blip_good: u32,
-    /// The end of the last failed probe, how long it took, and until when the failures are known to have lasted.
+    /// When the last failed probe ended, how long it took, and until when the failures are known to have
+    /// lasted, in milliseconds.
     last_failed: Option<i64>,
     took: Option<i64>,
     until: i64,
-    /// Failures and probes not yet known to be background.
+    /// Failures and probes that may turn out to be background.
     pending: (f64, f64),
-    /// Decayed failures and probes of normal times.
+    /// Failures and probes of normal times, with decay.
     learned: (f64, f64),
-    /// What failures are usual at this minute of the hour, and in this hour of the week.
+    /// The usual failures at each minute of the hour, and in each hour of the week.
     minutes: Minutes,
     hours: Hours<DAYS>,
-    /// Failures since the evidence was last zero, and those that a second source confirms.
+    /// Failures since the evidence was last zero, and how many of them a second source confirms.
     failed: u32,
     confirmed: u32,
-    /// Consecutive failures, for a policy of thresholds.
+    /// Consecutive failures, for a policy with thresholds.
     run: u32,
 }
 
 impl ErrorMeter {
-    /// The learned share of failures in normal times.
+    /// Returns the learned share of failures in normal times, 0 to 1.
     pub(super) fn background(&self) -> f64 {
         let (failures, probes) = self.learned;
         ((failures + PRIOR_RATE * PRIOR_PROBES) / (probes + PRIOR_PROBES))
             .clamp(RATE_FLOOR, RATE_CEILING)
     }
 
-    /// The same, once enough was learned to call it typical.
+    /// As [`background`](Self::background), once enough is learned to call it typical.
     pub(super) fn typical(&self) -> Option<f64> {
         (self.learned.1 >= TYPICAL_AFTER).then(|| self.background())
     }
@@ -113,34 +115,35 @@ impl ErrorMeter {
         self.last_failed
     }
 
-    /// The minutes of the hour at which failures are usual.
+    /// Returns the minutes of the hour at which failures are usual.
     pub(super) fn failing_minutes(&self) -> Option<FailingMinutes> {
         self.minutes.pattern()
     }
 
-    /// How many more failures in a row a policy of thresholds wants after the next one.
+    /// Returns how many more consecutive failures a policy with thresholds needs after the next one.
     pub(super) fn missing(&self, failures: u32) -> i64 {
         i64::from(failures.saturating_sub(self.run.saturating_add(1)))
     }
 
-    /// Whether a second source confirms the failures.
+    /// Reports whether a second source confirms the failures.
     pub(super) fn is_confirmed(&self) -> bool {
         self.confirmed >= CONFIRMED_FROM && self.confirmed == self.failed
     }
 
-    /// When the current blip began.
+    /// Returns when the current blip began.
     pub(super) fn blip_since(&self) -> i64 {
         self.blip_since
     }
 
-    /// Until when the failures are known to have lasted.
+    /// Returns until when the failures are known to have lasted.
     pub(super) fn until(&self) -> i64 {
         self.until
     }
 
-    /// What has happened since the meter left zero.
+    /// Returns the episode since the evidence was last zero.
     pub(super) fn excursion(&self) -> Option<Episode> {
-        let (since, until) = (self.since?, self.last_failed?);
+        let since = self.since?;
+        let until = self.last_failed?;
         Some(Episode {
             since,
             until,
@@ -149,8 +152,8 @@ impl ErrorMeter {
         })
     }
 
-    /// Takes one probe in; `reason` says in what way it failed. Says whether an alert is due, and what has passed without
-    /// one. `in_incident` keeps the learned background clean.
+    /// Evaluates one probe; `reason` is how it failed. Returns whether an alert is due, and the episode
+    /// that ended without one. With `in_incident`, the background rate is not learned.
     pub(super) fn observe(
         &mut self,
         policy: &Policy,
@@ -167,7 +170,8 @@ impl ErrorMeter {
         self.minutes.add(start, failed);
         self.hours.add(HOUR_SCALE * f64::from(u8::from(failed)));
         let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
-        let (up, down) = ((p1 / p0).ln(), ((1.0 - p1) / (1.0 - p0)).ln());
+        let up = (p1 / p0).ln();
+        let down = ((1.0 - p1) / (1.0 - p0)).ln();
         self.run = if failed { self.run + 1 } else { 0 };
         if failed {
             if self.s <= 0.0 {
@@ -190,7 +194,7 @@ impl ErrorMeter {
             }
             self.blip_mixed += std::mem::take(&mut self.blip_good);
             self.blip_last = start;
-            // A timeout in the midst of quick failures says nothing about the time it has waited.
+            // A timeout among quick failures says nothing about the time that it waited.
             self.until = start + (end - start).min(self.took.unwrap_or(i64::MAX));
             self.took = Some(end - start);
             self.s = (self.s + up).min(policy.evidence + up);
@@ -220,7 +224,7 @@ impl ErrorMeter {
             self.s = 0.0;
             self.since = None;
             if !in_incident {
-                // The excursion has passed: it was background after all.
+                // The excursion ended without an alert, so it was background.
                 self.learned.0 += self.pending.0;
                 self.learned.1 += self.pending.1 + 1.0;
                 self.pending = (0.0, 0.0);
@@ -244,7 +248,7 @@ impl ErrorMeter {
         (effective >= policy.evidence && lasts, None)
     }
 
-    /// Forgets a little; called once a day.
+    /// Applies the decay of one day.
     pub(super) fn forget(&mut self) {
         let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
         self.minutes.forget();
@@ -252,23 +256,24 @@ impl ErrorMeter {
         self.learned.1 *= factor;
     }
 
-    /// What was pending belongs to an incident: it is not background.
+    /// Discards the pending probes: they belong to an incident and are not background.
     pub(super) fn forget_pending(&mut self) {
         self.pending = (0.0, 0.0);
     }
 
-    /// Back to zero; what was learned stays.
+    /// Resets the evidence; the learned rate stays.
     pub(super) fn empty(&mut self) {
         (self.s, self.since, self.run) = (0.0, None, 0);
         self.forget_pending();
     }
 
-    /// The meter alone back to zero, in the middle of an incident.
+    /// Resets only the evidence, during an incident.
     pub(super) fn drain(&mut self) {
         (self.s, self.since) = (0.0, None);
     }
 
-    /// The outage has lasted longer than the ones that recur: two more failures make an alert of it.
+    /// Lowers the evidence of an outage that has outlasted the recurring ones: two more failures open an
+    /// alert.
     pub(super) fn hold_back(&mut self, policy: &Policy) {
         let p0 = self.background();
         let up = (BAD_RATE.max(5.0 * p0) / p0).ln();
@@ -281,7 +286,7 @@ impl ErrorMeter {
         }
     }
 
-    /// After a burst that is over one failure more is not enough.
+    /// After a burst that is over, one more failure is not enough for an alert.
     fn end_burst(&mut self, policy: &Policy, up: f64) {
         let all_failed = self.blip_mixed.saturating_mul(MIXED) <= self.blip_k;
         if all_failed && self.is_short(policy) && self.blip_k.saturating_mul(self.blip_good) >= OVER
@@ -292,7 +297,7 @@ impl ErrorMeter {
         }
     }
 
-    /// Whether the blip is more than one failure and yet shorter than what is worth an alert.
+    /// Reports whether the blip has more than one failure but is too short for an alert.
     fn is_short(&self, policy: &Policy) -> bool {
         self.blip_k >= 2 && self.blip_last - self.blip_since < policy.alert_after_ms
     }

@@ -1,11 +1,11 @@
-//! How the detector puts together what it says.
+//! Builds the detector events.
 
 use super::verdict::{
     Blip, Cleared, DetectedCause, DetectorEvent, DetectorEventKind, Shared, Typical,
 };
 use crate::model::Timestamp;
 
-/// The figures that go into a note.
+/// The figures of a detector event.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct NoteFigures {
     pub(super) k: u32,
@@ -19,7 +19,7 @@ pub(super) struct NoteFigures {
     pub(super) first_token_ms: Option<f64>,
 }
 
-/// A period in which a meter stood above zero.
+/// A period in which a meter was above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Episode {
     pub(super) since: i64,

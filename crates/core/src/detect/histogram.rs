@@ -4,17 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// 160 bins of 6 % from 20 ms reach to 224 s.
+/// 160 bins of 6% each, from 20 ms to 224 s.
 const BINS: usize = 160;
 const FIRST_MS: f64 = 20.0;
 const STEP: f64 = 1.06;
 
-/// What one count is stored as: decay needs parts of it.
+/// The stored value of one count, so that decay can leave fractions.
 const ONE: u16 = 8;
-/// A bin is never fuller: all are halved instead.
+/// The maximum value of a bin; when it is reached, all bins are halved.
 const FULL: u16 = 60_000;
 
-/// Decayed counts per bin, in eighths.
+/// Counts per bin with decay, in eighths.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Histogram(Vec<u16>);
 
@@ -35,38 +35,39 @@ impl Histogram {
         }
     }
 
-    /// The latency below which the share `q` of the counts lies, interpolated within its bin on the logarithmic scale.
+    /// Returns the latency in milliseconds below which the share `q` (0 to 1) of the counts lies,
+    /// interpolated within its bin on the logarithmic scale.
     pub(super) fn quantile(&self, q: f64) -> f64 {
         // Summed in order: the same counts give the same bits on every machine.
         let total = self
             .0
             .iter()
             .fold(0.0, |sum, count| sum + f64::from(*count));
-        let at = |bins: f64| (FIRST_MS.ln() + bins * STEP.ln()).exp();
+
         let mut below = 0.0;
         for (bin, &count) in self.0.iter().enumerate() {
             let count = f64::from(count);
             if below + count >= q * total {
-                return at(bin as f64 + (q * total - below) / count.max(1e-12));
+                return bin_start_ms(bin as f64 + (q * total - below) / count.max(1e-12));
             }
             below += count;
         }
-        at(BINS as f64)
+        bin_start_ms(BINS as f64)
     }
 
-    /// Whether nothing is counted.
+    /// Reports whether nothing is counted.
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|count| *count == 0)
     }
 
-    /// Forgets a part of everything.
+    /// Multiplies all counts by `factor`.
     pub(super) fn scale(&mut self, factor: f64) {
         for count in &mut self.0 {
             *count = (f64::from(*count) * factor) as u16;
         }
     }
 
-    /// Moves everything: the level is another one by this factor, its spread the same.
+    /// Shifts all counts by a factor, given as its natural logarithm. The spread stays the same.
     pub(super) fn shift(&mut self, logarithm: f64) {
         let by = (logarithm / STEP.ln()).round() as i64;
         let last = BINS as i64 - 1;
@@ -78,12 +79,17 @@ impl Histogram {
     }
 }
 
-/// Most bins are empty, so only those between the first and the last that are not are written.
+/// Returns the latency, in milliseconds, at which a bin begins; a fraction is a place within it.
+fn bin_start_ms(bin: f64) -> f64 {
+    (FIRST_MS.ln() + bin * STEP.ln()).exp()
+}
+
+/// Most bins are empty, so only those from the first to the last used one are written.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let is_used = |count: &u16| *count != 0;
-        let from = self.0.iter().position(is_used).unwrap_or(0);
-        let to = self.0.iter().rposition(is_used).map_or(0, |last| last + 1);
+        let from = self.0.iter().position(|count| *count != 0).unwrap_or(0);
+        let last = self.0.iter().rposition(|count| *count != 0);
+        let to = last.map_or(0, |last| last + 1);
         let bytes: Vec<u8> = self.0[from..to]
             .iter()
             .flat_map(|count| count.to_le_bytes())

@@ -1,9 +1,9 @@
-//! What the same hour was like on earlier days: the level that knows the hour of the week.
+//! The usual level of each hour of the week, from the same hour of earlier days.
 //!
-//! One value an hour for two weeks. What is usual for an hour is the (lower) median of that hour on
-//! the last five days of the same class (weekday, weekend), or what the same hour of the week was
-//! like in both of the last two weeks, whichever is higher. One incident moves neither; a rush that
-//! comes back every day is known from its second day on, and fully from its third.
+//! Two weeks are stored, one value an hour. The usual value of an hour is the (lower) median of that
+//! hour on the last five days of the same class (weekday, weekend), or the lower value of the same
+//! hour of the last two weeks, whichever is higher. One incident changes neither. A rush that recurs
+//! every day is known from its second day, and fully from its third.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,19 +15,20 @@ const HOURS_A_DAY: i64 = 24;
 const HOURS_A_WEEK: i64 = 168;
 /// Days of the same class that are compared.
 const COMPARED: usize = 5;
-/// The unit of a stored value, in natural logarithms: 5 %; and how many units are distinguished.
+/// The unit of a stored value, as a natural logarithm (5%), and how many units are distinguished.
 const UNIT: f64 = 0.05;
 const UNITS: f64 = 31.0;
-/// An hour is never taken to be faster than typical: a level that has just changed
-/// would make every probe slow.
+/// An hour never counts as faster than typical. Otherwise a level that has just changed would make
+/// every probe slow.
 const LEAST_USUAL: f64 = 0.0;
-/// No hour yet, far enough from any overflow.
+/// No hour yet; far from overflow.
 const NEVER: i64 = i64::MIN / 2;
 /// An hour in which nothing was measured.
 const NONE: i8 = i8::MIN;
-/// How much of the other class of days, or of a single day, is believed.
+/// The weight of a value from the other class of days, or from a single day.
 const BELIEVED: f64 = 0.5;
-/// In this share of an hour at either end the neighbor counts as well: a rush may begin between.
+/// The share of an hour at either end in which the neighboring hour counts as well: a rush may begin
+/// between two hours.
 const EDGE: f64 = 1.0 / 3.0;
 
 /// The last days of one measure, hour by hour.
@@ -38,7 +39,7 @@ pub(super) struct Hours<const DAYS: usize> {
     sum: f32,
     count: u32,
     ring: Ring<DAYS>,
-    /// What is usual for the hour before, this one and the next.
+    /// The usual values of the previous, the current and the next hour.
     usual: [f32; 3],
 }
 
@@ -57,7 +58,7 @@ impl<const DAYS: usize> Default for Hours<DAYS> {
 impl<const DAYS: usize> Hours<DAYS> {
     const HOURS: i64 = DAYS as i64 * HOURS_A_DAY;
 
-    /// What is usual at `at`, as a difference from the level of all hours.
+    /// Returns the usual value at `at`, as a difference from the level of all hours (natural logarithms).
     pub(super) fn usual(&self, at: i64) -> f64 {
         let share = at.rem_euclid(HOUR_MS) as f64 / HOUR_MS as f64;
         let [before, own, after] = self.usual.map(|u| f64::from(u).max(LEAST_USUAL));
@@ -70,7 +71,7 @@ impl<const DAYS: usize> Hours<DAYS> {
         }
     }
 
-    /// Lets the clock run to `at`. True when another hour has begun.
+    /// Advances the clock to `at`. Returns whether another hour has begun.
     pub(super) fn advance(&mut self, at: i64) -> bool {
         let hour = at.div_euclid(HOUR_MS);
         if hour <= self.hour {
@@ -92,7 +93,7 @@ impl<const DAYS: usize> Hours<DAYS> {
         true
     }
 
-    /// Counts one measurement of this hour.
+    /// Adds one measurement of this hour.
     pub(super) fn add(&mut self, difference: f64) {
         self.sum += difference as f32;
         self.count += 1;
@@ -108,7 +109,7 @@ impl<const DAYS: usize> Hours<DAYS> {
         (known && value != NONE).then(|| f64::from(value) * UNIT)
     }
 
-    /// The median of the last week.
+    /// Returns the median of the last week.
     fn center(&self) -> f64 {
         let mut week: Vec<f64> = (self.hour - HOURS_A_WEEK..self.hour)
             .filter_map(|h| self.get(h))
@@ -116,17 +117,17 @@ impl<const DAYS: usize> Hours<DAYS> {
         lower_median(&mut week).unwrap_or(0.0)
     }
 
-    /// What is usual in each hour of the week to come, beyond the level of all hours.
+    /// Returns the usual value of each hour of the coming week, above the level of all hours.
     pub(super) fn week(&self) -> UsualHours {
         let center = self.center();
-        let number = |place: i64| self.hour + (place - self.hour).rem_euclid(HOURS_A_WEEK);
         UsualHours::new((0..HOURS_A_WEEK).map(|place| {
-            let known = self.of(number(place));
+            let hour = self.hour + (place - self.hour).rem_euclid(HOURS_A_WEEK);
+            let known = self.of(hour);
             known.map_or(0.0, |v| (v - center).max(LEAST_USUAL))
         }))
     }
 
-    /// The longest run of hours in which weekdays are at least `factor` times slower than usual.
+    /// Returns the longest run of hours in which weekdays are at least `factor` times slower than usual.
     pub(super) fn rush(&self, factor: f64) -> Option<Rush> {
         let day = self.hour.div_euclid(HOURS_A_DAY);
         let monday = day - (day + 3).rem_euclid(7);
@@ -144,13 +145,15 @@ impl<const DAYS: usize> Hours<DAYS> {
                     - center
             })
             .collect();
-        let is_slow = |level: &f64| *level >= factor.ln();
+        let slow_from = factor.ln();
         let mut best: &[f64] = &[];
         let mut from = 0;
         let mut start = 0;
-        for run in levels.split(|level| !is_slow(level)) {
+
+        for run in levels.split(|level| *level < slow_from) {
             if run.len() > best.len() {
-                (best, from) = (run, start);
+                best = run;
+                from = start;
             }
             start += run.len() + 1;
         }
@@ -162,29 +165,48 @@ impl<const DAYS: usize> Hours<DAYS> {
         })
     }
 
-    /// What is usual in `hour`, if anything is known.
+    /// Returns the usual value of `hour`, if it is known.
     fn of(&self, hour: i64) -> Option<f64> {
-        let days = |same: bool| {
-            let mut values: Vec<f64> = (1..=DAYS as i64)
-                .map(|d| hour - d * HOURS_A_DAY)
-                .filter(|h| (is_weekend(*h) == is_weekend(hour)) == same)
-                .filter_map(|h| self.get(h))
-                .take(COMPARED)
-                .collect();
-            let single = values.len() == 1;
-            lower_median(&mut values).map(|v| if single || !same { v * BELIEVED } else { v })
-        };
         let week = [1, 2].map(|w| self.get(hour - w * HOURS_A_WEEK));
         let weekly = match week {
             [Some(a), Some(b)] => Some(a.min(b)),
             _ => None,
         };
-        let daily = days(true).or_else(|| days(false));
+        let daily = self
+            .of_days(hour, true)
+            .or_else(|| self.of_days(hour, false));
         match (daily, weekly) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
         }
     }
+
+    /// Returns the median of the same hour on earlier days of the same class (weekday, weekend), or of
+    /// the other class.
+    fn of_days(&self, hour: i64, same_kind: bool) -> Option<f64> {
+        let mut values: Vec<f64> = (1..=DAYS as i64)
+            .map(|d| hour - d * HOURS_A_DAY)
+            .filter(|h| (is_weekend(*h) == is_weekend(hour)) == same_kind)
+            .filter_map(|h| self.get(h))
+            .take(COMPARED)
+            .collect();
+        let is_single = values.len() == 1;
+        let median = lower_median(&mut values)?;
+        Some(if is_single || !same_kind {
+            median * BELIEVED
+        } else {
+            median
+        })
+    }
+}
+
+/// Returns the character that stands for a level in a checkpoint; `_` if it is not known.
+fn letter(value: i8) -> char {
+    if value == NONE {
+        return '_';
+    }
+    let place = (i32::from(value) + UNITS as i32) as usize;
+    LETTERS.get(place).map_or('_', |l| char::from(*l))
 }
 
 fn is_weekend(hour: i64) -> bool {
@@ -201,7 +223,7 @@ fn lower_median(values: &mut [f64]) -> Option<f64> {
 #[derive(Debug, Clone, PartialEq)]
 struct Ring<const DAYS: usize>(Vec<i8>);
 
-/// The letters of the values from the lowest to the highest, and of an hour without.
+/// The letters of the values from the lowest to the highest; the last one is an hour without a value.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl<const DAYS: usize> Default for Ring<DAYS> {
@@ -212,13 +234,7 @@ impl<const DAYS: usize> Default for Ring<DAYS> {
 
 impl<const DAYS: usize> Serialize for Ring<DAYS> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let letter = |value: &i8| {
-            let place = (*value != NONE).then(|| (i32::from(*value) + UNITS as i32) as usize);
-            place
-                .and_then(|place| LETTERS.get(place))
-                .map_or('_', |l| char::from(*l))
-        };
-        let all: String = self.0.iter().map(letter).collect();
+        let all: String = self.0.iter().copied().map(letter).collect();
         s.serialize_str(all.trim_end_matches('_'))
     }
 }

@@ -1,9 +1,9 @@
-//! What one observation about the provider makes of an endpoint and of its failure domain: an alert
-//! opens, grows worse or ends, alone or together with others.
+//! Judges one observation about the provider: an alert of the endpoint opens, becomes worse or ends,
+//! alone or together with others of its failure domain.
 
 use super::events::{EventSink, NoteFigures};
 use super::judged::Judged;
-use super::recheck::FIRST_LOOK_MS;
+use super::recheck::FIRST_RECHECK_MS;
 use super::recovery::Alert;
 use super::slowness::{Steps, worst};
 use super::{
@@ -94,13 +94,14 @@ impl Detector {
             domain.brief.alert(judged.start());
         }
         own.learn(policy, judged.end(), judged.reading(), judged.failed());
-        self.look(judged, own, lagging, verdict);
+        self.schedule_recheck(judged, own, lagging, verdict);
     }
 
-    /// Whether the probe is held back because the server may have been cold. Counts the one before
-    /// it when that turns out to have been something else.
+    /// Reports whether the probe is held back because the server may have been cold. Counts the previous
+    /// one if that turns out to be something else.
     fn is_cold_start(policy: &Policy, own: &mut EndpointState, seen: &Observation) -> bool {
-        let (start, end) = (seen.start.0, seen.end.0);
+        let start = seen.start.0;
+        let end = seen.end.0;
         let first_token_ms = match seen.result {
             ProbeResult::Good(reading) => reading.map(|r| r.first_token_ms),
             _ => None,
@@ -135,14 +136,14 @@ impl Detector {
         }
         let held = own.alert.is_none() && own.cold.holds(policy, &probe);
         if held {
-            let want = end + FIRST_LOOK_MS;
-            own.looking.next_start = want.min(seen.next_tick.0).max(end + 1);
+            let want = end + FIRST_RECHECK_MS;
+            own.rechecks.next_start = want.min(seen.next_tick.0).max(end + 1);
         }
         held
     }
 
-    /// Whether this may be one of the brief outages that recur in the failure domain, which are not
-    /// reported yet. Failures of an outage that turned out to be another one count from then on.
+    /// Reports whether this may be a recurring brief outage of the failure domain, which is not reported
+    /// yet. Once an outage turns out to be another one, its failures count.
     fn may_be_brief(&mut self, judged: Judged<'_>, own: &mut EndpointState) -> bool {
         let domain = self
             .domains
@@ -162,7 +163,7 @@ impl Detector {
         is_brief
     }
 
-    /// An alert of slowness becomes one of errors.
+    /// Turns an alert about slowness into one about errors.
     fn turn_to_errors(
         &mut self,
         judged: Judged<'_>,
@@ -200,7 +201,8 @@ impl Detector {
         verdict: &mut Verdict,
     ) {
         let times = (judged.start(), judged.end());
-        let (failed, reading) = (judged.failed(), judged.reading());
+        let failed = judged.failed();
+        let reading = judged.reading();
         let recovered = own.recover(judged.policy, times, failed, worst(steps), reading);
         let Some((why, new_normal)) = recovered else {
             return;
@@ -224,7 +226,7 @@ impl Detector {
         }
     }
 
-    /// Returns the cause when siblings make an alert of what would not yet be one alone.
+    /// Returns the cause if siblings confirm what would not yet be an alert alone.
     fn confirmed_by_siblings(
         &self,
         judged: Judged<'_>,
@@ -232,15 +234,16 @@ impl Detector {
         lagging: bool,
     ) -> Option<DetectedCause> {
         let policy = judged.policy;
-        let (failed, end) = (judged.failed(), judged.end());
+        let failed = judged.failed();
+        let end = judged.end();
         let h = policy.evidence;
-        let siblings = || {
-            self.siblings(judged.policies, &policy.domain)
-                .map(|(_, w)| w)
-                .chain([own])
-        };
+        let domain: Vec<_> = self
+            .siblings(judged.policies, &policy.domain)
+            .map(|(_, sibling)| sibling)
+            .chain([own])
+            .collect();
         if failed {
-            let group: Vec<_> = siblings().filter(|m| m.fails_with_others(end)).collect();
+            let group: Vec<_> = domain.iter().filter(|m| m.fails_with_others(end)).collect();
             let convinced = group.iter().filter(|m| m.errors.failures() >= 2).count();
             let evidence: f64 = group.iter().map(|m| m.errors.evidence()).sum();
             let since = group.iter().filter_map(|m| m.errors.since()).min();
@@ -253,7 +256,10 @@ impl Detector {
             }
         }
         if lagging && own.slow.evidence() >= 0.5 * h {
-            let group: Vec<_> = siblings().filter(|m| m.lags_with_others(end, h)).collect();
+            let group: Vec<_> = domain
+                .iter()
+                .filter(|m| m.lags_with_others(end, h))
+                .collect();
             let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
             let since = group.iter().filter_map(|m| m.slow.since()).min();
             if group.len() >= 2
@@ -317,7 +323,8 @@ impl Detector {
         figures: &NoteFigures,
         verdict: &mut Verdict,
     ) -> Opening {
-        let (why, end) = (cause.alert_kind(), judged.end());
+        let why = cause.alert_kind();
+        let end = judged.end();
         let siblings: Vec<_> = self
             .siblings(judged.policies, &judged.policy.domain)
             .map(|(name, _)| name.clone())
@@ -335,30 +342,30 @@ impl Detector {
             of: siblings.len() + 1,
         };
         for name in &siblings {
-            let (Some(mate), Some(policy)) =
+            let (Some(sibling), Some(policy)) =
                 (self.endpoints.get_mut(name), judged.policies.get(name))
             else {
                 continue;
             };
             let joins = match why {
-                AlertKind::Errors => mate.fails_with_others(end),
-                AlertKind::Slow => mate.lags_with_others(end, policy.evidence),
+                AlertKind::Errors => sibling.fails_with_others(end),
+                AlertKind::Slow => sibling.lags_with_others(end, policy.evidence),
             };
             if !joins {
                 continue;
             }
-            let of_mate = mate.figures(policy, why, None);
-            all.k += of_mate.k;
-            all.n += of_mate.n;
+            let figures = sibling.figures(policy, why, None);
+            all.k += figures.k;
+            all.n += figures.n;
             all.endpoints += 1;
-            mate.open(policy, end, why, true);
+            sibling.open(policy, end, why, true);
             domain.open += 1;
             let mut note = EventSink {
                 endpoint: name,
                 end: judged.seen.end,
                 notes: &mut verdict.notes,
             };
-            note.push(DetectorEventKind::Join, cause, of_mate);
+            note.push(DetectorEventKind::Join, cause, figures);
         }
         Opening {
             shared: Some(all),
@@ -366,7 +373,7 @@ impl Detector {
         }
     }
 
-    /// An alert beside open ones of the failure domain makes an incident of the domain of them.
+    /// Joins the alert with open ones of the failure domain into an incident of the domain.
     fn open_beside_others(&mut self, judged: Judged<'_>) -> Opening {
         let open: Vec<_> = self
             .siblings(judged.policies, &judged.policy.domain)
@@ -398,8 +405,8 @@ impl Detector {
     }
 }
 
-/// Whether failures make an alert. What is slow may become down, so they count in an alert of
-/// slowness as well.
+/// Reports whether failures open an alert. A slow endpoint may fail later, so they count during an
+/// alert about slowness as well.
 fn errors_are_due(judged: Judged<'_>, own: &mut EndpointState, verdict: &mut Verdict) -> bool {
     if own
         .alert
@@ -408,7 +415,8 @@ fn errors_are_due(judged: Judged<'_>, own: &mut EndpointState, verdict: &mut Ver
     {
         return false;
     }
-    let (was_open, reason) = (own.alert.is_some(), judged.failure());
+    let was_open = own.alert.is_some();
+    let reason = judged.failure();
     let (due, passed) = own.errors.observe(
         judged.policy,
         judged.start(),
@@ -426,7 +434,7 @@ fn errors_are_due(judged: Judged<'_>, own: &mut EndpointState, verdict: &mut Ver
     due
 }
 
-/// Whether the endpoint has been slow for a while, which is no alert yet.
+/// Reports whether the endpoint has been slow for a while, but not long enough for an alert.
 fn is_lagging(
     judged: Judged<'_>,
     own: &mut EndpointState,

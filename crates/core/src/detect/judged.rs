@@ -1,4 +1,4 @@
-//! An observation with all that it is judged by.
+//! An observation with everything that is needed to judge it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::events::EventSink;
 use super::{DetectorEvent, FailureReason, LatencyReading, Observation, Policy, ProbeResult};
 use crate::model::EndpointName;
 
-/// One observation, and the policies that it is judged by.
+/// One observation and the policies that apply.
 #[derive(Clone, Copy)]
 pub(super) struct Judged<'a> {
     pub(super) policies: &'a BTreeMap<EndpointName, Policy>,

@@ -1,8 +1,8 @@
-//! Failures that come back at the same minutes of every hour: a rate limit that thousands of
-//! scheduled jobs run into at its top, a nightly load every half hour.
+//! Detects failures that recur at the same minutes of every hour: a rate limit that thousands of
+//! scheduled jobs reach at the top of the hour, a load every half hour.
 //!
-//! For every two minutes of the hour the share of hours that had a failure there, decayed. What
-//! stands out is a pattern: such failures are what is usual at that time, and not evidence.
+//! For every two minutes of the hour, the share of hours with a failure is tracked, with decay. Minutes
+//! that stand out are a pattern: failures there are usual and not evidence.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -12,32 +12,32 @@ use super::patterns::FailingMinutes;
 
 const HOUR_MS: i64 = 3_600_000;
 const SLOTS: usize = 30;
-/// The unit of decayed hours.
+/// The unit of the counts with decay.
 const UNIT: f32 = 0.0625;
 const SLOT_MS: i64 = HOUR_MS / SLOTS as i64;
-/// How fast hours are forgotten.
+/// The half-life of the counts.
 const HALF_LIFE_DAYS: f64 = 3.0;
-/// Hours with failures that make a pattern, and the share of hours from which on it is one.
+/// The minimum number of hours with failures, and their minimum share, that make a pattern.
 const LEAST_HOURS: f32 = 2.9;
 const LEAST_SHARE: f64 = 0.06;
-/// How far it has to stand out of the other minutes.
+/// By how many times the average of the other minutes a pattern must stand out.
 const STANDS_OUT: f32 = 8.0;
-/// In so large a share of all hours fewer are enough.
+/// The share of hours from which fewer hours are enough.
 const CLEAR_SHARE: f64 = 0.25;
 const CLEAR_HOURS: f32 = 1.9;
-/// An hour with failures in more slots than this was an outage and says nothing about minutes.
+/// An hour with failures in more slots than this had an outage and is ignored.
 const OUTAGE: u32 = 8;
-/// The highest failure rate that is believed to be usual.
+/// The highest failure rate that counts as usual.
 const CEILING: f64 = 0.6;
 
 /// The minutes of the hour of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Minutes {
-    /// The hour that is being measured, counted from the epoch, and its slots with failures.
+    /// The current hour, counted from the epoch, and its slots with failures.
     hour: i64,
     failed: u32,
-    /// Decayed hours, and those with failures by slot.
+    /// Hours with decay, and those with failures by slot.
     hours: f32,
     slots: Slots,
 }
@@ -60,7 +60,7 @@ impl Minutes {
         }
     }
 
-    /// The share of failures that is usual at these minutes; 0 when they are like any other.
+    /// Returns the usual share of failures at these minutes, 0 to 1; 0 if they do not stand out.
     pub(super) fn usual(&self, at: i64) -> f64 {
         let hits = self.slots.0[slot(at)];
         let others = (self.slots.0.iter().sum::<f32>() - hits) / (SLOTS - 1) as f32;
@@ -76,15 +76,18 @@ impl Minutes {
         share.min(CEILING)
     }
 
-    /// The minutes that stand out the most.
+    /// Returns the minutes that stand out most.
     pub(super) fn pattern(&self) -> Option<FailingMinutes> {
-        let share = |slot: usize| self.usual(slot as i64 * SLOT_MS);
-        let (mut best, mut slot) = ((0.0, 0, 0), 0);
+        let shares: Vec<f64> = (0..SLOTS)
+            .map(|slot| self.usual(slot as i64 * SLOT_MS))
+            .collect();
+        let mut best = (0.0, 0, 0);
+        let mut slot = 0;
         while slot < SLOTS {
             let from = slot;
             let mut most = 0.0_f64;
-            while slot < SLOTS && share(slot) > 0.0 {
-                most = most.max(share(slot));
+            while slot < SLOTS && shares[slot] > 0.0 {
+                most = most.max(shares[slot]);
                 slot += 1;
             }
             if most > best.0 {
@@ -93,15 +96,14 @@ impl Minutes {
             slot += 1;
         }
         let (share, from, to) = best;
-        let minute = |slot: usize| (slot * 60 / SLOTS) as u8;
         (share > 0.0).then(|| FailingMinutes {
-            from_minute: minute(from),
-            to_minute: minute(to),
+            from_minute: (from * 60 / SLOTS) as u8,
+            to_minute: (to * 60 / SLOTS) as u8,
             share: share as f32,
         })
     }
 
-    /// Forgets a little; called once a day.
+    /// Applies the decay of one day.
     pub(super) fn forget(&mut self) {
         let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS) as f32;
         self.hours *= factor;

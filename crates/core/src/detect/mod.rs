@@ -1,12 +1,15 @@
-//! Is an endpoint healthy? Pure: `(policy, state, observation) -> (state, verdict)`, with whole milliseconds as time.
+//! Decides whether an endpoint is healthy. Pure: `(policy, state, observation) -> (state, verdict)`,
+//! with times in whole milliseconds.
 //!
-//! The method is an evidence meter per endpoint: a Bernoulli CUSUM of failures against a learned background rate
-//! ([`errors`]) and a CUSUM of clipped log-latency against a learned level ([`slowness`]). Around it: quick second looks
-//! under a budget ([`recheck`]), endpoints of one failure domain as each other's witnesses, and recovery by evidence
-//! ([`recovery`]). Faults of the account have a small machine of their own ([`account`]) and never touch the meters.
+//! Each endpoint has evidence meters: a Bernoulli CUSUM of failures against a learned background rate
+//! ([`errors`]), and a CUSUM of clipped log-latency against a learned level ([`slowness`]). Rechecks
+//! within a budget ([`recheck`]) and other endpoints of the failure domain confirm the evidence;
+//! recovery needs evidence too ([`recovery`]). Faults of the account have a state machine of their own
+//! ([`account`]) and never change the meters.
 //!
-//! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's name
-//! ([`canonical_order`](crate::model::canonical_order)), so that which of two results of one instant arrived first decides nothing.
+//! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's
+//! name ([`canonical_order`](crate::model::canonical_order)). So it does not matter which of two
+//! simultaneous results arrives first.
 
 mod account;
 mod brief;
@@ -52,20 +55,22 @@ use crate::model::{
     DetectionPolicy, EndpointName, ProviderName, Sensitivity, ShiftClock, Timestamp, UsualHours,
 };
 
-/// How long is learned before anything is called slow: 12 to 50 probes.
+/// How long latencies are learned before a probe can be slow; at least 12 and at most 50 probes.
 const WARM_MS: i64 = 10_800_000;
 const DAY_MS: i64 = 86_400_000;
-/// A pause in the observations longer than this (or three intervals) is a gap: half-full meters mean nothing any more.
+/// A pause in the observations longer than this (or three intervals) is a gap: earlier evidence is
+/// discarded.
 const GAP_MS: i64 = 300_000;
-/// How lately siblings must have failed to be witnesses of each other's errors, and of slowness.
+/// How recently siblings must have failed, or been slow, to confirm each other.
 const FAILED_LATELY_MS: i64 = 60_000;
 const SLOW_LATELY_MS: i64 = 120_000;
-/// How long failures must have lasted that a second source confirms, while `alert_after` is not set.
+/// How long failures that a second source confirms must have lasted, while `alert_after` is not set.
 const CONFIRMED_AFTER_MS: i64 = 60_000;
-/// How long a provider must have been slow before its endpoints together raise an alert.
+/// How long several endpoints of a provider must have been slow before they open an alert together.
 const PROVIDER_SLOW_MS: i64 = 90_000;
 
-/// What an endpoint's observations are judged by. An argument, never state: a reload changes it in the middle.
+/// The rules for an endpoint's observations. An argument, never state: a reload may change it at any
+/// time.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -77,40 +82,40 @@ pub struct Policy {
     provider_alert_after_ms: i64,
     degraded_after_ms: i64,
     resolve_after_ms: i64,
-    /// The logarithm of how slow a probe is that is neither slow nor usual.
+    /// How much slower than typical a probe is that is neither slow nor usual, as a natural logarithm.
     neutral: f64,
-    /// Good probes before anything is called slow.
+    /// Good probes that are learned before a probe can be slow.
     warm: u32,
-    /// What a first token usually takes, until enough was learned.
+    /// The usual time to first token, in milliseconds, until enough is learned.
     expected_first_token_ms: Option<f64>,
     /// The evidence that an alert needs, in nats.
     evidence: f64,
-    /// The alert may come earlier when a second source confirms the failure.
+    /// Whether an alert may come earlier if a second source confirms the failure.
     may_hasten: bool,
     expect_cold_start: bool,
     recheck: bool,
     siblings: bool,
-    /// Consecutive failures that open and successes that resolve, instead of the evidence.
+    /// Consecutive failures that open an alert, and successes that resolve it, instead of the evidence.
     thresholds: Option<(u32, u32)>,
     domain: ProviderName,
 }
 
 impl Policy {
-    /// The policy of an endpoint that is probed every `interval` and fails together with the others of `domain`.
+    /// Creates the policy of an endpoint that is probed every `interval` and belongs to the failure
+    /// domain `domain`.
     pub fn new(policy: &DetectionPolicy, interval: Duration, domain: ProviderName) -> Self {
-        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         let thresholds = match (policy.failure_threshold, policy.success_threshold) {
             (None, None) => None,
             (failures, successes) => Some((failures.unwrap_or(3), successes.unwrap_or(2))),
         };
         Self {
-            interval_ms: ms(interval).max(1),
-            alert_after_ms: ms(policy.alert_after()),
-            provider_alert_after_ms: ms(policy.provider_alert_after()),
-            degraded_after_ms: ms(policy.degraded_after),
-            resolve_after_ms: ms(policy.resolve_after),
+            interval_ms: millis(interval).max(1),
+            alert_after_ms: millis(policy.alert_after()),
+            provider_alert_after_ms: millis(policy.provider_alert_after()),
+            degraded_after_ms: millis(policy.degraded_after),
+            resolve_after_ms: millis(policy.resolve_after),
             neutral: 0.6 * policy.slow_factor.ln(),
-            warm: (WARM_MS / ms(interval).max(1)).clamp(12, 50) as u32,
+            warm: (WARM_MS / millis(interval).max(1)).clamp(12, 50) as u32,
             expected_first_token_ms: policy
                 .expected_first_token
                 .map(|d| d.as_secs_f64() * 1000.0),
@@ -128,7 +133,13 @@ impl Policy {
         }
     }
 
-    /// How long failures must have lasted.
+    /// Reports whether the last bad probe of an episode was at most `within` milliseconds, or one
+    /// interval, before `seen`.
+    fn is_recent(&self, episode: &Episode, seen: i64, within: i64) -> bool {
+        seen - episode.until <= within.max(self.interval_ms)
+    }
+
+    /// Returns how long failures must have lasted, in milliseconds.
     fn alert_after(&self, confirmed: bool) -> i64 {
         if confirmed && self.may_hasten {
             CONFIRMED_AFTER_MS.min(self.alert_after_ms)
@@ -138,7 +149,11 @@ impl Policy {
     }
 }
 
-/// What a probe showed, as far as detection is concerned.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What detection needs to know about a probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// The endpoint's name.
@@ -156,36 +171,37 @@ pub struct Observation {
 /// How a probe ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProbeResult {
-    /// Rightly; without a reading when its latency says nothing about the provider.
+    /// With a correct answer; without a reading if its latency says nothing about the provider.
     Good(Option<LatencyReading>),
-    /// By the provider's fault.
+    /// With a fault of the provider.
     Failed {
-        /// In what way.
+        /// How it failed.
         reason: FailureReason,
-        /// How long it asks us to wait, in milliseconds.
+        /// How long the provider asks us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
     },
-    /// By a fault of the account, the request or this machine alone.
+    /// With a fault of the account, the request or this machine alone.
     Account {
-        /// The account's own rate limit was reached.
+        /// Whether the account's own rate limit was reached.
         rate_limited: bool,
         /// How long the provider asks us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
     },
-    /// The monitor's own network is gone: nothing was measured.
+    /// This machine was offline: nothing was measured.
     Offline,
 }
 
-/// In what way a probe failed, as far as that changes how it is judged.
+/// How a probe failed, where that changes how it is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureReason {
     /// The provider throttled the request.
     RateLimited,
-    /// Nothing came in time.
+    /// It timed out.
     TimedOut,
-    /// It confirms itself: the connection was refused, or the name no longer exists while others do.
+    /// The failure needs no second source: the connection was refused, or the name no longer exists while
+    /// others do.
     Confirmed,
-    /// The vendor's page has a recent incident, which confirms this failure and those before it.
+    /// A recent incident on the vendor's status page confirms this failure and earlier ones.
     Admitted,
     /// Anything else.
     Other,
@@ -194,13 +210,13 @@ pub enum FailureReason {
 /// The latency of a good probe, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LatencyReading {
-    /// Until the first token; the total for an API without tokens.
+    /// Time to first token; the total for an API without tokens.
     pub first_token_ms: f64,
-    /// Until the end.
+    /// Total time.
     pub total_ms: f64,
-    /// For each output token after the first; `None` where that is not known.
+    /// Time per output token after the first; `None` if unknown.
     pub per_token_ms: Option<f64>,
-    /// Whether it is beyond one of the endpoint's absolute limits; `None` when there are none.
+    /// Whether it exceeds one of the endpoint's absolute limits; `None` if there are none.
     pub beyond_limits: Option<bool>,
 }
 
@@ -208,7 +224,7 @@ pub struct LatencyReading {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Detector {
-    /// Boxed: every observation takes one out and puts it back.
+    /// Boxed, because every observation takes one out and puts it back.
     endpoints: BTreeMap<EndpointName, Box<EndpointState>>,
     domains: BTreeMap<ProviderName, Domain>,
     offline: bool,
@@ -224,17 +240,18 @@ struct EndpointState {
     /// The next scheduled start as of the last observation.
     tick: i64,
     cold: ColdStarts,
-    /// Its failures may be a brief outage of the domain that recurs.
+    /// Whether its failures may be a recurring brief outage of the domain.
     held: bool,
-    /// What recurs, as of the last midnight.
+    /// The recurring slow hours, as of the last midnight.
     rush: Option<Rush>,
     usual_hours: UsualHours,
     minutes: Option<FailingMinutes>,
     errors: ErrorMeter,
     slow: Slowness,
-    looking: RecheckState,
+    #[serde(rename = "looking")]
+    rechecks: RecheckState,
     alert: Option<Alert>,
-    /// When the last alert was closed, and how often it has come back since.
+    /// When the last alert was closed, and how often it has reopened since.
     closed: Option<i64>,
     flaps: u32,
     first_open: i64,
@@ -245,17 +262,17 @@ struct EndpointState {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Domain {
-    /// How many of its endpoints are in its common incident.
+    /// How many of its endpoints are part of its common incident.
     open: u32,
-    /// The incident is known to concern the domain.
+    /// Whether the incident is known to affect the domain.
     escalated: bool,
-    /// It was reported that what was slow is failing now.
+    /// Whether it was reported that slow endpoints are failing now.
     down: bool,
-    /// Its outages that were over within minutes.
+    /// Its brief outages.
     brief: BriefOutages,
 }
 
-/// What decided that an alert is due.
+/// The kind of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum AlertKind {
     Errors,
@@ -263,7 +280,7 @@ enum AlertKind {
 }
 
 impl Detector {
-    /// Folds one observation in. Nothing happens when the endpoint is not in `policies`.
+    /// Folds one observation into the state. An endpoint that is not in `policies` is ignored.
     pub fn observe(
         &mut self,
         policies: &BTreeMap<EndpointName, Policy>,
@@ -273,7 +290,9 @@ impl Detector {
         let Some(policy) = policies.get(&seen.endpoint) else {
             return verdict;
         };
-        let (start, end, tick) = (seen.start.0, seen.end.0, seen.next_tick.0);
+        let start = seen.start.0;
+        let end = seen.end.0;
+        let tick = seen.next_tick.0;
         let mut own = self.endpoints.remove(&seen.endpoint).unwrap_or_default();
         if own.pass_time(policy, start, end) {
             own.empty_for_gap(&seen.endpoint, end, &mut verdict.blips);
@@ -289,7 +308,7 @@ impl Detector {
                 self.offline = true;
                 note.plain(DetectorEventKind::Offline);
             }
-            own.looking.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
+            own.rechecks.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
         } else {
             if self.offline {
                 self.offline = false;
@@ -315,7 +334,7 @@ impl Detector {
                         },
                     );
                 }
-                own.looking.next_start =
+                own.rechecks.next_start =
                     own.account
                         .recheck(policy, end, tick, rate_limited, retry_after_ms);
             } else {
@@ -344,16 +363,16 @@ impl Detector {
                 self.judge(judged, &mut own, &mut verdict);
             }
         }
-        if own.looking.next_start < tick {
+        if own.rechecks.next_start < tick {
             verdict
                 .rechecks
-                .push((seen.endpoint.clone(), Timestamp(own.looking.next_start)));
+                .push((seen.endpoint.clone(), Timestamp(own.rechecks.next_start)));
         }
         self.endpoints.insert(seen.endpoint.clone(), own);
         verdict
     }
 
-    /// Forgets the endpoints that are not wanted any more.
+    /// Removes the endpoints for which `wanted` returns false.
     pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
         let left: Vec<_> = self
             .endpoints
@@ -369,34 +388,34 @@ impl Detector {
         }
     }
 
-    /// Takes the alert of an endpoint back: what it was raised for has turned out to be no failure of the provider's.
-    /// False when there was none.
+    /// Withdraws the alert of an endpoint, because its cause turned out not to be the provider. Returns
+    /// false if there was none.
     pub fn withdraw(&mut self, endpoint: &str) -> bool {
-        let watched = self.endpoints.get_mut(endpoint);
-        let Some(watched) = watched.filter(|w| w.alert.is_some()) else {
+        let state = self.endpoints.get_mut(endpoint);
+        let Some(state) = state.filter(|w| w.alert.is_some()) else {
             return false;
         };
-        if let Some(domain) = watched.close(watched.seen.unwrap_or_default()) {
+        if let Some(domain) = state.close(state.seen.unwrap_or_default()) {
             self.leave(&domain);
         }
         true
     }
 
-    /// Whether an alert of failures is open for an endpoint.
+    /// Reports whether an alert about failures is open for an endpoint.
     pub fn is_failing(&self, endpoint: &str) -> bool {
         let alert = self.endpoints.get(endpoint).and_then(|e| e.alert.as_ref());
         alert.is_some_and(|a| a.why == AlertKind::Errors)
     }
 
-    /// The bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad probes that lie further back than
-    /// an alert takes are not counted as current.
+    /// Returns the bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad
+    /// probes older than the time that an alert takes do not count.
     pub fn pending(
         &self,
         policies: &BTreeMap<EndpointName, Policy>,
         endpoint: &str,
     ) -> Option<Pending> {
-        let (watched, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
-        let mut pending = watched.pending(policy)?;
+        let (state, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
+        let mut pending = state.pending(policy)?;
         let domain = self.domains.get(&policy.domain);
         if let Some(until) = domain.and_then(|d| d.brief.explains_until(policy))
             && pending.cause == DetectedCause::Errors
@@ -406,16 +425,17 @@ impl Detector {
         Some(pending)
     }
 
-    /// When the bad probes of an endpoint began that the detector has not settled yet.
+    /// Returns when the bad probes began that are neither an alert nor over yet.
     pub fn pending_since(&self, endpoint: &str) -> Option<Timestamp> {
-        let watched = self.endpoints.get(endpoint)?;
-        let account = watched.account.passed();
-        let errors = || watched.errors.excursion();
-        let since = account.or_else(errors).or_else(|| watched.slow.excursion());
+        let state = self.endpoints.get(endpoint)?;
+        let account = state.account.passed();
+        let since = account
+            .or_else(|| state.errors.excursion())
+            .or_else(|| state.slow.excursion());
         since.map(|excursion| Timestamp(excursion.since))
     }
 
-    /// What recurs at an endpoint and is therefore not reported as an incident.
+    /// Returns the recurring patterns of an endpoint, which are not reported as incidents.
     pub fn patterns(&self, endpoint: &str) -> Patterns {
         let state = self.endpoints.get(endpoint);
         state.map_or_else(Patterns::default, |state| Patterns {
@@ -425,13 +445,13 @@ impl Detector {
         })
     }
 
-    /// How much slower than typical an endpoint usually is in each hour of the week.
+    /// Returns how much slower than typical an endpoint usually is in each hour of the week.
     pub fn usual_hours(&self, endpoint: &str) -> UsualHours {
         let state = self.endpoints.get(endpoint);
         state.map(|s| s.usual_hours.clone()).unwrap_or_default()
     }
 
-    /// What is typical for an endpoint of `policies`.
+    /// Returns the typical values of an endpoint of `policies`.
     pub fn typical(&self, policies: &BTreeMap<EndpointName, Policy>, endpoint: &str) -> Typical {
         let known = self.endpoints.get(endpoint).zip(policies.get(endpoint));
         known
@@ -450,7 +470,7 @@ impl Detector {
         }
     }
 
-    /// The other endpoints of a domain. The one that is being judged has been taken out.
+    /// Returns the other endpoints of a domain. The one that is being judged has been taken out.
     fn siblings<'a>(
         &'a self,
         policies: &'a BTreeMap<EndpointName, Policy>,
@@ -466,12 +486,12 @@ impl Detector {
 }
 
 impl EndpointState {
-    /// What the mere passing of time changes: a little is forgotten every day. True after a gap.
+    /// Applies what changes with time, such as the daily decay. Returns true after a gap.
     fn pass_time(&mut self, policy: &Policy, start: i64, end: i64) -> bool {
         let day = end.div_euclid(DAY_MS);
         let Some(seen) = self.seen.replace(end) else {
             self.day = day;
-            self.looking.fill(end);
+            self.rechecks.fill(end);
             return false;
         };
         for _ in self.day..day.min(self.day + 400) {
@@ -484,11 +504,11 @@ impl EndpointState {
             self.minutes = self.errors.failing_minutes();
         }
         self.day = day;
-        self.looking.refill(policy, end);
+        self.rechecks.refill(policy, end);
         start - seen > GAP_MS.max(3 * policy.interval_ms)
     }
 
-    /// A gap empties half-full meters; an open alert stays, but its recovery has to be earned again.
+    /// Resets the meters after a gap. An open alert stays, but its recovery starts over.
     fn empty_for_gap(&mut self, endpoint: &str, end: i64, blips: &mut Vec<Blip>) {
         let left = [
             (DetectedCause::Errors, self.errors.excursion()),
@@ -509,38 +529,13 @@ impl EndpointState {
         if self.account.is_open() || self.alert.is_some() {
             return None;
         }
-        let next = self.looking.next_start;
+        let next = self.rechecks.next_start;
         let seen = self.seen?;
-        let goes_on = |excursion: &Episode, within: i64| {
-            seen - excursion.until <= within.max(policy.interval_ms)
-        };
-        let errors = || {
-            let excursion = self.errors.excursion()?;
-            let earliest = match policy.thresholds {
-                Some((failures, _)) => next + self.errors.missing(failures) * policy.interval_ms,
-                None => excursion.since + policy.alert_after(self.errors.is_confirmed()),
-            };
-            goes_on(&excursion, policy.alert_after_ms).then_some((
-                DetectedCause::Errors,
-                excursion,
-                earliest,
-            ))
-        };
-        let slow = || {
-            let excursion = self.slow.excursion()?;
-            let earliest = excursion.since + policy.degraded_after_ms;
-            let is_convincing = self.slow.evidence() >= 0.5 * policy.evidence;
-            (is_convincing && goes_on(&excursion, policy.degraded_after_ms)).then_some((
-                DetectedCause::Slow,
-                excursion,
-                earliest,
-            ))
-        };
         let account = self.account.pending(policy, next);
         let (cause, excursion, earliest) = account
             .map(|(excursion, earliest)| (DetectedCause::Account, excursion, earliest))
-            .or_else(errors)
-            .or_else(slow)?;
+            .or_else(|| self.pending_errors(policy, seen))
+            .or_else(|| self.pending_slowness(policy, seen))?;
         Some(Pending {
             failed: excursion.k,
             probes: excursion.n,
@@ -548,6 +543,33 @@ impl EndpointState {
             earliest_alert_at: Timestamp(earliest.max(next)),
             cause,
         })
+    }
+
+    /// Returns the failures that may become an alert, and the earliest time of that alert in
+    /// milliseconds.
+    fn pending_errors(&self, policy: &Policy, seen: i64) -> Option<(DetectedCause, Episode, i64)> {
+        let excursion = self.errors.excursion()?;
+        let earliest = match policy.thresholds {
+            Some((failures, _)) => {
+                self.rechecks.next_start + self.errors.missing(failures) * policy.interval_ms
+            }
+            None => excursion.since + policy.alert_after(self.errors.is_confirmed()),
+        };
+        let is_recent = policy.is_recent(&excursion, seen, policy.alert_after_ms);
+        is_recent.then_some((DetectedCause::Errors, excursion, earliest))
+    }
+
+    /// As [`pending_errors`](Self::pending_errors), for slow answers.
+    fn pending_slowness(
+        &self,
+        policy: &Policy,
+        seen: i64,
+    ) -> Option<(DetectedCause, Episode, i64)> {
+        let excursion = self.slow.excursion()?;
+        let earliest = excursion.since + policy.degraded_after_ms;
+        let is_convincing = self.slow.evidence() >= 0.5 * policy.evidence;
+        let is_recent = policy.is_recent(&excursion, seen, policy.degraded_after_ms);
+        (is_convincing && is_recent).then_some((DetectedCause::Slow, excursion, earliest))
     }
 
     fn typical(&self, policy: &Policy) -> Typical {
@@ -592,12 +614,12 @@ impl EndpointState {
         self.errors.forget_pending();
     }
 
-    /// Closes the alert; gives the domain whose common incident it was in.
+    /// Closes the alert. Returns the domain if the alert was part of its common incident.
     fn close(&mut self, end: i64) -> Option<ProviderName> {
         self.errors.empty();
         self.slow.empty();
         self.closed = Some(end);
-        self.looking.rest();
+        self.rechecks.rest();
         self.alert.take().and_then(|a| a.grouped)
     }
 
@@ -659,7 +681,7 @@ impl ShiftClock for EndpointState {
             cold,
             errors,
             slow,
-            looking,
+            rechecks,
             alert,
             account,
             tick,
@@ -676,7 +698,7 @@ impl ShiftClock for EndpointState {
         cold.shift_clock(by_ms);
         errors.shift_clock(by_ms);
         slow.shift_clock(by_ms);
-        looking.shift_clock(by_ms);
+        rechecks.shift_clock(by_ms);
         alert.shift_clock(by_ms);
         account.shift_clock(by_ms);
         tick.shift_clock(by_ms);

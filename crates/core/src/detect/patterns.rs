@@ -1,15 +1,15 @@
-//! What recurs at an endpoint and is therefore no incident: worth advice, once.
+//! Recurring patterns of an endpoint: advice is given once, and no incident is opened.
 
 use serde::{Deserialize, Serialize};
 
-/// What recurs at one endpoint.
+/// The recurring patterns of one endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Patterns {
     /// The hours of weekdays in which it is slower than usual.
     pub rush: Option<Rush>,
     /// The minutes of the hour at which it fails.
     pub minutes: Option<FailingMinutes>,
-    /// It answers late after idle periods.
+    /// Whether it answers late after idle periods.
     pub cold_starts: bool,
 }
 

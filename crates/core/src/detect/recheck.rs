@@ -1,8 +1,9 @@
-//! When to look again, between two ticks of the grid.
+//! Schedules rechecks between two scheduled probes.
 //!
-//! After a failure at once (a second look that follows a failure is free), then every quarter of a minute until it is
-//! settle the question; a recheck on weak evidence costs a token of a bucket that fills with a tenth of the
-//! scheduled rate. Quick looks are correlated with each other, so they only ever sharpen what the time floors decide.
+//! The first recheck follows 5 s after a failure, then one every 15 s until enough good probes settle
+//! the question. A recheck after a failure is free. One on weak evidence costs a token of a bucket that
+//! fills at a tenth of the scheduled rate. Rechecks are correlated with each other, so they sharpen
+//! the evidence but never shorten the minimum times such as `alert_after`.
 
 use std::collections::BTreeMap;
 
@@ -12,53 +13,56 @@ use super::judged::Judged;
 use super::{Detector, EndpointState, FailureReason, Policy, ProbeResult, Verdict};
 use crate::model::{EndpointName, ShiftClock, Timestamp};
 
-/// After the first failure.
-pub(super) const FIRST_LOOK_MS: i64 = 5_000;
-/// From one look to the next.
+/// The delay of the first recheck after a failure.
+pub(super) const FIRST_RECHECK_MS: i64 = 5_000;
+/// The time between two rechecks.
 const FAST_GAP_MS: i64 = 15_000;
-/// After a throttled request, at least.
+/// The minimum delay after a throttled request.
 const THROTTLED_GAP_MS: i64 = 20_000;
-/// While an alert is open, for as long as that.
+/// The time between two probes while an alert is open, and for how long after its opening.
 const OPEN_GAP_MS: i64 = 30_000;
 const OPEN_GAP_FOR_MS: i64 = 7_200_000;
-/// A look that comes this shortly before the tick is left to the tick.
+/// A recheck that would come less than this before the scheduled probe is skipped.
 const TICK_SLACK_MS: i64 = 2_000;
-/// Good looks in a row that calm down: after one failure, and after more.
-const CALM_AFTER_ONE: u32 = 3;
-const CALM_AFTER_MORE: u32 = 12;
-/// From which share of the evidence of slowness on looks are taken, and three good ones are wanted.
-const SLOW_LOOK: f64 = 0.3;
+/// Consecutive good rechecks that settle the question: after one failure, and after several.
+const CONFIRMATIONS_AFTER_ONE: u32 = 3;
+const CONFIRMATIONS_AFTER_MORE: u32 = 12;
+/// The share of the evidence of slowness from which rechecks are made, and from which as many good
+/// ones are needed as after a failure.
+const SLOW_RECHECK: f64 = 0.3;
 const SLOW_SURE: f64 = 0.5;
-/// The bucket of looks.
+/// The size of the token bucket, and the tokens that each scheduled probe adds.
 const BUCKET: f64 = 40.0;
 const BUCKET_SHARE: f64 = 0.10;
-/// From this interval on probes are so rare that slowness is looked into sooner, under a larger share.
+/// From this interval on, probes are so rare that slowness is rechecked earlier and with a larger
+/// budget.
 const SPARSE_MS: i64 = 120_000;
 const BUCKET_SHARE_SPARSE: f64 = 0.30;
-const SLOW_LOOK_SPARSE: f64 = 0.08;
-const CALM_AFTER_SPARSE: u32 = 3;
-/// Siblings are woken one after the other.
+const SLOW_RECHECK_SPARSE: f64 = 0.08;
+const CONFIRMATIONS_SPARSE: u32 = 3;
+/// The time between the rechecks of two siblings.
 const SIBLING_GAP_MS: i64 = 300;
 
-/// The state of looking.
+/// When the endpoint is probed next, and the budget for rechecks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RecheckState {
     pub(super) next_start: i64,
     suspicious: bool,
-    goods: u32,
+    #[serde(rename = "goods")]
+    successes: u32,
     needed: u32,
     tokens: f64,
     tokens_at: i64,
 }
 
 impl RecheckState {
-    /// A full bucket.
+    /// Fills the bucket.
     pub(super) fn fill(&mut self, at: i64) {
         (self.tokens, self.tokens_at) = (BUCKET, at);
     }
 
-    /// The bucket fills with time.
+    /// Adds the tokens for the time since the last refill.
     pub(super) fn refill(&mut self, policy: &Policy, at: i64) {
         let intervals = (at - self.tokens_at) as f64 / policy.interval_ms as f64;
         let gained = intervals * policy.bucket_share();
@@ -66,9 +70,9 @@ impl RecheckState {
         self.tokens_at = at;
     }
 
-    /// Nothing is suspicious any more.
+    /// Ends the rechecks: nothing is suspicious any more.
     pub(super) fn rest(&mut self) {
-        (self.suspicious, self.goods) = (false, 0);
+        (self.suspicious, self.successes) = (false, 0);
     }
 }
 
@@ -81,16 +85,16 @@ impl Policy {
         self.interval_ms >= SPARSE_MS
     }
 
-    /// The share of the evidence of slowness from which on rechecks are taken.
-    fn slow_look(&self) -> f64 {
+    /// Returns the share of the evidence of slowness from which rechecks are made.
+    fn slow_recheck(&self) -> f64 {
         if self.is_sparse() {
-            SLOW_LOOK_SPARSE
+            SLOW_RECHECK_SPARSE
         } else {
-            SLOW_LOOK
+            SLOW_RECHECK
         }
     }
 
-    /// How many rechecks a scheduled probe pays for.
+    /// Returns the tokens that a scheduled probe adds.
     fn bucket_share(&self) -> f64 {
         if self.is_sparse() {
             BUCKET_SHARE_SPARSE
@@ -101,8 +105,8 @@ impl Policy {
 }
 
 impl Detector {
-    /// Decides when `own` is looked at again, and wakes its siblings at its second failure.
-    pub(super) fn look(
+    /// Decides when `own` is probed next, and rechecks its siblings at its second failure.
+    pub(super) fn schedule_recheck(
         &mut self,
         judged: Judged<'_>,
         own: &mut EndpointState,
@@ -114,27 +118,28 @@ impl Detector {
             policy,
             seen,
         } = judged;
-        let (end, tick) = (seen.end.0, seen.next_tick.0);
+        let end = seen.end.0;
+        let tick = seen.next_tick.0;
         let mut next = tick;
         if let (Some(alert), true) = (&own.alert, policy.recheck) {
             if end - alert.opened < OPEN_GAP_FOR_MS {
                 next = next.min(end + OPEN_GAP_MS);
             }
         } else if policy.recheck {
-            next = own.next_look(policy, end, tick, &seen.result, lagging);
+            next = own.next_recheck(policy, end, tick, &seen.result, lagging);
         }
         if judged.failed()
             && own.alert.is_none()
             && policy.siblings
             && own.errors.failures() == 2
-            && own.looking.tokens >= 1.0
+            && own.rechecks.tokens >= 1.0
         {
-            self.wake_siblings(policies, policy, own, end, verdict);
+            self.recheck_siblings(policies, policy, own, end, verdict);
         }
-        own.looking.next_start = next.max(end + 1);
+        own.rechecks.next_start = next.max(end + 1);
     }
 
-    fn wake_siblings(
+    fn recheck_siblings(
         &mut self,
         policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
@@ -142,33 +147,33 @@ impl Detector {
         end: i64,
         verdict: &mut Verdict,
     ) {
-        // Each decides for itself whether it is probed before its time.
-        let wakes = |name: &&EndpointName| policies.get(*name).is_some_and(|p| p.recheck);
-        let siblings = self
+        // The policy of each sibling decides whether it may be rechecked.
+        let siblings: Vec<_> = self
             .siblings(policies, &policy.domain)
             .map(|(name, _)| name)
-            .filter(wakes);
-        let siblings: Vec<_> = siblings.cloned().collect();
-        let mut woken = 0;
+            .filter(|name| policies.get(*name).is_some_and(|p| p.recheck))
+            .cloned()
+            .collect();
+        let mut started = 0;
         for name in siblings {
-            let Some(mate) = self.endpoints.get_mut(&name) else {
+            let Some(sibling) = self.endpoints.get_mut(&name) else {
                 continue;
             };
-            let idle = mate.alert.is_none() && !mate.looking.suspicious;
-            if idle && mate.looking.next_start > end + TICK_SLACK_MS {
-                woken += 1;
-                mate.looking.next_start = end + SIBLING_GAP_MS * woken;
+            let idle = sibling.alert.is_none() && !sibling.rechecks.suspicious;
+            if idle && sibling.rechecks.next_start > end + TICK_SLACK_MS {
+                started += 1;
+                sibling.rechecks.next_start = end + SIBLING_GAP_MS * started;
                 verdict
                     .rechecks
-                    .push((name, Timestamp(mate.looking.next_start)));
-                own.looking.tokens -= 1.0;
+                    .push((name, Timestamp(sibling.rechecks.next_start)));
+                own.rechecks.tokens -= 1.0;
             }
         }
     }
 }
 
 impl EndpointState {
-    fn next_look(
+    fn next_recheck(
         &mut self,
         policy: &Policy,
         end: i64,
@@ -179,20 +184,20 @@ impl EndpointState {
         let fast = policy.fast_gap();
         let h = policy.evidence;
         let failed = matches!(result, ProbeResult::Failed { .. });
-        let look = &mut self.looking;
-        if failed || (lagging && self.slow.evidence() >= policy.slow_look() * h) {
+        let rechecks = &mut self.rechecks;
+        if failed || (lagging && self.slow.evidence() >= policy.slow_recheck() * h) {
             let mut needed = if failed || self.slow.evidence() >= SLOW_SURE * h {
-                CALM_AFTER_ONE
+                CONFIRMATIONS_AFTER_ONE
             } else if policy.is_sparse() {
-                CALM_AFTER_SPARSE
+                CONFIRMATIONS_SPARSE
             } else {
                 1
             };
             if self.errors.evidence() > 0.0 && self.errors.failures() >= 2 {
-                needed = CALM_AFTER_MORE;
+                needed = CONFIRMATIONS_AFTER_MORE;
             }
-            let mut gap = if failed && !look.suspicious {
-                FIRST_LOOK_MS
+            let mut gap = if failed && !rechecks.suspicious {
+                FIRST_RECHECK_MS
             } else {
                 fast
             };
@@ -206,26 +211,26 @@ impl EndpointState {
                 }
                 gap = gap.max(retry_after_ms.unwrap_or(0));
             }
-            (look.suspicious, look.needed, look.goods) = (true, needed, 0);
+            (rechecks.suspicious, rechecks.needed, rechecks.successes) = (true, needed, 0);
             let mut want = end + gap;
             let blip = self.errors.blip_since();
             let floor = blip + policy.alert_after(self.errors.is_confirmed());
             if failed && floor > self.errors.until() {
-                // One look exactly when the blip is old enough to count.
+                // Recheck exactly when the blip is old enough to count.
                 want = want.min(floor.max(end + 1000));
             }
-            if want < tick - TICK_SLACK_MS && (failed || look.tokens >= 1.0) {
+            if want < tick - TICK_SLACK_MS && (failed || rechecks.tokens >= 1.0) {
                 if !failed {
-                    look.tokens -= 1.0;
+                    rechecks.tokens -= 1.0;
                 }
                 return want;
             }
-        } else if look.suspicious {
-            look.goods += 1;
-            if look.goods >= look.needed {
-                look.suspicious = false;
-            } else if end + fast < tick - TICK_SLACK_MS && look.tokens >= 1.0 {
-                look.tokens -= 1.0;
+        } else if rechecks.suspicious {
+            rechecks.successes += 1;
+            if rechecks.successes >= rechecks.needed {
+                rechecks.suspicious = false;
+            } else if end + fast < tick - TICK_SLACK_MS && rechecks.tokens >= 1.0 {
+                rechecks.tokens -= 1.0;
                 return end + fast;
             }
         }
@@ -239,7 +244,7 @@ impl ShiftClock for RecheckState {
             next_start,
             tokens_at,
             suspicious: _,
-            goods: _,
+            successes: _,
             needed: _,
             tokens: _,
         } = self;

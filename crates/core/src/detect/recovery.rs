@@ -1,4 +1,4 @@
-//! Is it over? The milder the incident was, the more clean probes it takes to believe that it is.
+//! Decides when an alert is over. The milder the incident was, the more good probes that takes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,43 +7,43 @@ use super::slowness::LatencyStep;
 use super::{AlertKind, DAY_MS, EndpointState, LatencyReading, Policy};
 use crate::model::{ProviderName, ShiftClock};
 
-/// An alert that comes back within this is the same trouble.
+/// An alert that reopens within this time is the same problem.
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
-/// Each time it comes back the hold doubles, at most so often.
+/// The hold time doubles each time an alert reopens, at most this often.
 pub(super) const MOST_FLAPS: u32 = 3;
-/// The chance of taking an incident for over while it continues.
+/// The accepted chance of resolving an incident that continues.
 const ALPHA: f64 = 0.01;
-/// Good probes in a row, at the least.
+/// The minimum number of consecutive good probes.
 const LEAST_GOOD: u32 = 3;
-/// How fast the incident's own failure share forgets, per probe.
+/// The decay of the incident's failure share per probe, and the limits of that share.
 const MEMORY: f64 = 0.97;
 const SHARE_FLOOR: f64 = 0.08;
 const SHARE_CEILING: f64 = 0.95;
-/// A failure while recovering from slowness costs this much.
+/// The evidence of recovery from slowness that a failure removes.
 const FAILURE_COST: f64 = 3.0;
-/// Slowness that lasts so long is the new normal.
+/// Slowness that lasts this long becomes the new baseline.
 const ACCEPT_AFTER_MS: i64 = DAY_MS;
 
 /// An open alert of one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Alert {
     pub(super) why: AlertKind,
-    /// It opened for slowness and then began to fail.
+    /// Whether it opened because of slowness and then began to fail.
     was_slow: bool,
-    /// Decayed failures and probes of the incident, and its failure share at the last failure.
+    /// Failures and probes of the incident, with decay, and its failure share at the last failure.
     bad: f64,
     probes: f64,
     share: f64,
-    /// The evidence that it is over.
+    /// The evidence that it is over, in nats.
     r: f64,
     good_run: u32,
-    /// The start of the first good probe since the last bad one.
+    /// When the first good probe since the last bad one began.
     #[serde(default)]
     good_since: Option<i64>,
     last_bad: i64,
     pub(super) opened: i64,
     hold_ms: i64,
-    /// The failure domain, when it is part of the domain's common incident.
+    /// The failure domain, if the alert is part of the domain's common incident.
     pub(super) grouped: Option<ProviderName>,
 }
 
@@ -56,7 +56,8 @@ impl Alert {
         hold_ms: i64,
         grouped: Option<ProviderName>,
     ) -> Self {
-        let (bad, probes) = (f64::from(k), f64::from(n.max(1)));
+        let bad = f64::from(k);
+        let probes = f64::from(n.max(1));
         Self {
             why,
             was_slow: false,
@@ -73,9 +74,10 @@ impl Alert {
         }
     }
 
-    /// What was slow is failing now: recovery is from errors first.
+    /// Turns an alert about slowness into one about errors, which must recover first.
     pub(super) fn turn_to_errors(&mut self, meter: &ErrorMeter, end: i64) {
-        let (k, n) = (meter.failures(), meter.probes());
+        let k = meter.failures();
+        let n = meter.probes();
         let fresh = Self::new(
             AlertKind::Errors,
             k,
@@ -91,20 +93,20 @@ impl Alert {
         };
     }
 
-    /// After a gap, recovery has to be earned again.
+    /// Starts the recovery over, for instance after a gap.
     pub(super) fn begin_again(&mut self, end: i64) {
         (self.r, self.good_run, self.last_bad) = (0.0, 0, end);
     }
 
-    /// The start of the first good probe of the recovery.
+    /// Returns when the first good probe of the recovery began.
     pub(super) fn good_since(&self) -> Option<i64> {
         self.good_since
     }
 }
 
 impl EndpointState {
-    /// Takes one probe into the open alert. Says from what the endpoint has recovered, once it has, and whether that is
-    /// only because a lasting slowness is taken for normal from now on.
+    /// Evaluates one probe during an open alert. Once the endpoint has recovered, returns from what, and
+    /// whether that is only because lasting slowness is the new baseline.
     pub(super) fn recover(
         &mut self,
         policy: &Policy,
@@ -117,7 +119,7 @@ impl EndpointState {
         let first_open = self.first_open;
         let alert = self.alert.as_mut()?;
         let (is_bad, needed) = match alert.why {
-            // The meter of slowness run backwards: it has to climb from zero to half of what opens.
+            // The meter of slowness in reverse: it must rise from zero to half the evidence that opens.
             AlertKind::Slow => {
                 if failed {
                     alert.r = (alert.r - FAILURE_COST).max(0.0);
@@ -126,7 +128,7 @@ impl EndpointState {
                 }
                 (alert.r <= 0.0, 0.5 * policy.evidence)
             }
-            // The likelihood of "background again" against "still failing as it did".
+            // The log-likelihood ratio of "background again" and "still failing as before".
             AlertKind::Errors => {
                 alert.bad = MEMORY * alert.bad + f64::from(u8::from(failed));
                 alert.probes = MEMORY * alert.probes + 1.0;
@@ -161,7 +163,7 @@ impl EndpointState {
             }
         };
         if over && alert.why == AlertKind::Errors && alert.was_slow {
-            // The errors are over; it stays an incident until the slowness is over too.
+            // The errors are over. The alert stays open until the slowness is over too.
             (alert.was_slow, alert.why) = (false, AlertKind::Slow);
             alert.begin_again(end);
             self.errors.drain();
@@ -174,7 +176,7 @@ impl EndpointState {
         over.then_some((alert.why, false))
     }
 
-    /// Learns what is normal, never from an incident.
+    /// Learns the normal latency, never from an incident.
     pub(super) fn learn(
         &mut self,
         policy: &Policy,

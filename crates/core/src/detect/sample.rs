@@ -1,4 +1,5 @@
-//! What a stored sample says to the detector. The daemon, a restart and a replay of stored samples all read it here.
+//! Turns a stored sample into an observation for the detector. The daemon, a restart and a replay all
+//! use this.
 
 use std::time::Duration;
 
@@ -6,23 +7,23 @@ use super::{FailureReason, LatencyReading, Observation, ProbeResult};
 use crate::model::{Attribution, Fault, Sample, SlowLimits};
 use crate::schedule::next_tick;
 
-/// A latency measured by a probe that began later than this says more about this machine than about the provider: the
-/// outcome counts, the latency does not.
+/// The maximum schedule lag, in milliseconds, of a probe whose latency counts. A later start says more
+/// about this machine than about the provider; then only the outcome counts.
 pub const LAG_LIMIT_MS: f64 = 1000.0;
 
-/// How the samples of one endpoint are to be read.
+/// The settings for reading the samples of one endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
-    /// The interval of its grid.
+    /// Its probe interval.
     pub interval: Duration,
-    /// Its absolute limits.
+    /// Its absolute latency limits.
     pub limits: &'a SlowLimits,
-    /// Whether connectivity checks can detect that the monitor's own network is down.
+    /// Whether connectivity checks can detect that this machine is offline.
     pub has_connectivity_checks: bool,
 }
 
 impl Reader<'_> {
-    /// What `sample` says.
+    /// Returns the observation of `sample`.
     pub fn observe(&self, sample: &Sample) -> Observation {
         let end = sample.ended_at();
         let retry_after_ms = sample.retry_after_ms.map(|ms| ms as i64);
@@ -70,7 +71,7 @@ fn reason(fault: Fault, status: Option<u16>) -> FailureReason {
         Fault::TimeoutHeaders | Fault::TimeoutFirstToken | Fault::TimeoutTotal => {
             FailureReason::TimedOut
         }
-        // A name is the provider's fault once unrelated names were resolved after it.
+        // A name that does not resolve is the provider's fault once unrelated names have resolved.
         Fault::TcpRefused | Fault::LocalDns => FailureReason::Confirmed,
         _ => FailureReason::Other,
     }

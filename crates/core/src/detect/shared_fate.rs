@@ -1,5 +1,5 @@
-//! Are the endpoints of a group independent of each other? What the configuration and the answers say about it, before
-//! any failure does. Pure.
+//! Finds what the endpoints of a group share, and therefore lose together, from the configuration and
+//! from their answers, before anything fails. Pure.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::message::values::Locale;
 use crate::model::{Endpoint, EndpointName, Provider, Sample, SharedFate, SharedPart};
 use crate::text;
 
-/// The vendors in front of whose models a gateway's names stand: `openai/gpt-6-luna`.
+/// The prefixes of vendors in a gateway's model names, for instance `openai/gpt-6-luna`.
 const VENDORS: &[(&str, Provider)] = &[
     ("openai", Provider::OpenAi),
     ("azure", Provider::AzureOpenAi),
@@ -28,16 +28,16 @@ const VENDORS: &[(&str, Provider)] = &[
     ("groq", Provider::Groq),
 ];
 
-/// What the answers of an endpoint have said about where it is.
+/// Where an endpoint is, according to its answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Whereabouts {
     edge: Option<String>,
-    /// The network of its address: the first 24 bits of IPv4, 48 of IPv6.
+    /// The network of its address: the first 24 bits of an IPv4 address, 48 of an IPv6 address.
     network: Option<String>,
 }
 
 impl Whereabouts {
-    /// Takes in what `sample` says; gives whether that is news.
+    /// Updates it from `sample`. Returns whether something is new.
     pub(super) fn note(&mut self, sample: &Sample) -> bool {
         let before = self.clone();
         if let Some(edge) = &sample.edge {
@@ -51,13 +51,24 @@ impl Whereabouts {
 
     /// Cloudflare names an airport; other front ends a region.
     fn is_behind_cloudflare(&self) -> bool {
-        let is_airport =
-            |edge: &String| edge.len() == 3 && edge.bytes().all(|b| b.is_ascii_uppercase());
-        self.edge.as_ref().is_some_and(is_airport)
+        self.edge
+            .as_ref()
+            .is_some_and(|edge| edge.len() == 3 && edge.bytes().all(|b| b.is_ascii_uppercase()))
+    }
+
+    fn region(&self) -> Option<String> {
+        if self.is_behind_cloudflare() {
+            return None;
+        }
+        self.edge.clone()
+    }
+
+    fn front_end(&self) -> Option<String> {
+        self.is_behind_cloudflare().then(|| "Cloudflare".to_owned())
     }
 }
 
-/// The network of an address that is neither this machine's nor private.
+/// Returns the network of an address, unless it is private or this machine's own.
 fn network_of(address: &str) -> Option<String> {
     let ip = address
         .parse::<core::net::SocketAddr>()
@@ -77,54 +88,64 @@ fn network_of(address: &str) -> Option<String> {
     }
 }
 
-/// What the endpoints of `group` share, the most telling first.
+/// Returns what the endpoints of `group` share, the strongest dependency first.
 pub(super) fn find(
     group: &str,
     members: &[&Endpoint],
     known: &BTreeMap<EndpointName, Whereabouts>,
 ) -> Vec<SharedFate> {
+    let sets_by_part = [
+        (SharedPart::Host, sets(members, host)),
+        (SharedPart::Key, sets(members, api_key)),
+        (SharedPart::Vendor, through_gateways(members)),
+        (
+            SharedPart::Region,
+            sets(members, |e| known.get(&e.name)?.region()),
+        ),
+        (
+            SharedPart::FrontEnd,
+            sets(members, |e| known.get(&e.name)?.front_end()),
+        ),
+        (
+            SharedPart::Network,
+            sets(members, |e| known.get(&e.name)?.network.clone()),
+        ),
+    ];
     let mut found: Vec<SharedFate> = Vec::new();
-    let mut add = |part: SharedPart, sets: BTreeMap<String, Vec<EndpointName>>, is_named: bool| {
+    for (part, sets) in sets_by_part {
         for (name, endpoints) in sets {
-            // What shares a host shares the rest as well.
+            // Endpoints on one host share everything else as well.
             if endpoints.len() < 2 || found.iter().any(|f| f.endpoints == endpoints) {
                 continue;
             }
+            let is_secret = matches!(part, SharedPart::Key);
             found.push(SharedFate {
                 group: group.to_owned(),
                 part,
-                name: if is_named { name } else { String::new() },
+                name: if is_secret { String::new() } else { name },
                 endpoints,
             });
         }
-    };
-    let sets = |key: &dyn Fn(&Endpoint) -> Option<String>| {
-        let mut sets: BTreeMap<String, Vec<EndpointName>> = BTreeMap::new();
-        for member in members {
-            if let Some(key) = key(member) {
-                sets.entry(key).or_default().push(member.name.clone());
-            }
-        }
-        sets
-    };
-    add(SharedPart::Host, sets(&host), true);
-    let key = |e: &Endpoint| e.api_key.as_ref().map(|key| key.expose().to_owned());
-    add(SharedPart::Key, sets(&key), false);
-    add(SharedPart::Vendor, through_gateways(members), true);
-    let at = |e: &Endpoint| known.get(&e.name);
-    let region = |e: &Endpoint| {
-        let place = at(e).filter(|place| !place.is_behind_cloudflare())?;
-        place.edge.clone()
-    };
-    add(SharedPart::Region, sets(&region), true);
-    let front = |e: &Endpoint| {
-        let is_there = at(e).is_some_and(Whereabouts::is_behind_cloudflare);
-        is_there.then(|| "Cloudflare".to_owned())
-    };
-    add(SharedPart::FrontEnd, sets(&front), true);
-    let network = |e: &Endpoint| at(e)?.network.clone();
-    add(SharedPart::Network, sets(&network), true);
+    }
     found
+}
+
+/// Groups the members by `key`; those without one are left out.
+fn sets(
+    members: &[&Endpoint],
+    key: impl Fn(&Endpoint) -> Option<String>,
+) -> BTreeMap<String, Vec<EndpointName>> {
+    let mut sets: BTreeMap<String, Vec<EndpointName>> = BTreeMap::new();
+    for member in members {
+        if let Some(key) = key(member) {
+            sets.entry(key).or_default().push(member.name.clone());
+        }
+    }
+    sets
+}
+
+fn api_key(endpoint: &Endpoint) -> Option<String> {
+    endpoint.api_key.as_ref().map(|key| key.expose().to_owned())
 }
 
 fn host(endpoint: &Endpoint) -> Option<String> {
@@ -135,25 +156,13 @@ fn host(endpoint: &Endpoint) -> Option<String> {
     })
 }
 
-/// Endpoints of a vendor's own API beside those that reach the same vendor through a gateway.
+/// Groups endpoints of a vendor's own API with those that reach the same vendor through a gateway.
 fn through_gateways(members: &[&Endpoint]) -> BTreeMap<String, Vec<EndpointName>> {
-    let vendor_of = |e: &Endpoint| {
-        if !matches!(
-            e.provider,
-            Provider::OpenRouter | Provider::OpenAiCompatible
-        ) {
-            return None;
-        }
-        let (prefix, _) = e.model.as_deref()?.split_once('/')?;
-        let known = VENDORS.iter().find(|(name, _)| *name == prefix)?;
-        Some(known.1)
-    };
     let mut sets = BTreeMap::new();
-    for vendor in members.iter().filter_map(|e| vendor_of(e)) {
-        let of_vendor = |e: &&&Endpoint| e.provider == vendor || vendor_of(e) == Some(vendor);
+    for vendor in members.iter().filter_map(|e| vendor_behind(e)) {
         let endpoints: Vec<_> = members
             .iter()
-            .filter(of_vendor)
+            .filter(|e| e.provider == vendor || vendor_behind(e) == Some(vendor))
             .map(|e| e.name.clone())
             .collect();
         sets.insert(vendor.title().to_owned(), endpoints);
@@ -161,9 +170,22 @@ fn through_gateways(members: &[&Endpoint]) -> BTreeMap<String, Vec<EndpointName>
     sets
 }
 
-/// The parts of `shared` that leave the group's `first` endpoint without an independent alternative; empty if there is
-/// one, or if all this is on a private network. That several are behind one front end or in one network is common and
-/// not counted.
+/// Returns the vendor whose model a gateway serves.
+fn vendor_behind(gateway: &Endpoint) -> Option<Provider> {
+    if !matches!(
+        gateway.provider,
+        Provider::OpenRouter | Provider::OpenAiCompatible
+    ) {
+        return None;
+    }
+    let (prefix, _) = gateway.model.as_deref()?.split_once('/')?;
+    let (_, vendor) = VENDORS.iter().find(|(name, _)| *name == prefix)?;
+    Some(*vendor)
+}
+
+/// Returns the parts of `shared` that leave the group's `first` endpoint without an independent
+/// alternative. Empty if there is one, or if the endpoint is on a private network. A common front end or
+/// network is too frequent to count.
 pub(super) fn without_alternative<'a>(
     first: &Endpoint,
     members: &[&Endpoint],
@@ -172,25 +194,27 @@ pub(super) fn without_alternative<'a>(
     if crate::config::is_local(&first.base_url) {
         return Vec::new();
     }
-    let counts = |fate: &&SharedFate| {
-        !matches!(fate.part, SharedPart::FrontEnd | SharedPart::Network)
-            && fate.endpoints.contains(&first.name)
-    };
-    let of_first: Vec<_> = shared.iter().filter(counts).collect();
-    let is_dependent = |e: &&Endpoint| of_first.iter().any(|f| f.endpoints.contains(&e.name));
-    if members.len() > 1 && members.iter().all(is_dependent) {
+    let of_first: Vec<_> = shared
+        .iter()
+        .filter(|fate| {
+            !matches!(fate.part, SharedPart::FrontEnd | SharedPart::Network)
+                && fate.endpoints.contains(&first.name)
+        })
+        .collect();
+    let all_depend = members
+        .iter()
+        .all(|e| of_first.iter().any(|f| f.endpoints.contains(&e.name)));
+    if members.len() > 1 && all_depend {
         of_first
     } else {
         Vec::new()
     }
 }
 
-/// What is shared, in a sentence without its full stop.
+/// Returns what is shared, as a sentence without a period.
 pub fn sentence(fate: &SharedFate, locale: &Locale) -> String {
-    let (names, name) = (
-        locale.list_at_most(&fate.endpoints, crate::message::place::MAX_NAMES),
-        &fate.name,
-    );
+    let names = locale.list_at_most(&fate.endpoints, crate::message::place::MAX_NAMES);
+    let name = &fate.name;
     match fate.part {
         SharedPart::Host => text!(locale, "{names} share the host {name}", names, name),
         SharedPart::Key => text!(locale, "{names} use the same key", names),

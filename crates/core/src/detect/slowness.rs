@@ -1,12 +1,11 @@
 //! The meters of slowness: a CUSUM of clipped log-latency against a learned level, for the first
 //! token, the total and the time per output token each.
 //!
-//! The level is the median of a decaying histogram, as much higher or lower as the same hour of the
-//! week [usually](super::hours) is, and lifted when the last 40 minutes are slower. A probe's
-//! distance from it in standard deviations, less the distance at which the meter stands still, moves
-//! the meter; one spike is worth three at most. The meter stands still at `slow_factor` to the power
-//! 0.6 (1.5 × typical), and higher where the endpoint's own spread or its wandering load are so
-//! large that this would be nothing unusual.
+//! The level is the median of a histogram with decay. It is corrected by the [usual](super::hours)
+//! value of the same hour of the week, and raised when the last 40 minutes are slower. A probe moves the
+//! meter by its distance from the level in standard deviations, minus the neutral distance; one spike
+//! counts as three at most. The neutral distance is `slow_factor` to the power 0.6 (1.5 × typical by
+//! default), and more where the endpoint's own spread or changing load makes such latencies usual.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,50 +16,53 @@ use super::verdict::Typical;
 use super::{Episode, LatencyReading, Policy};
 use crate::model::{ShiftClock, UsualHours};
 
-/// How fast the level forgets.
+/// The half-life of the level.
 const HALF_LIFE_DAYS: f64 = 3.0;
-/// The time constant of the recent level.
+/// The time constant of the recent level: 40 minutes.
 const RECENT_TAU_MS: f64 = 2_400_000.0;
-/// A single innovation of the recent level is worth no more than this.
+/// The maximum step of the recent level by one probe, as a natural logarithm.
 const INNOVATION: f64 = 0.7;
-/// The meter stands still at `slow_factor` to this power times typical.
+/// The neutral latency is `slow_factor` to this power times typical.
 const NEUTRAL: f64 = 0.6;
 /// How far a single probe may move the meter.
 const CLIP_DOWN: f64 = 2.0;
 const CLIP_UP: f64 = 3.0;
-/// A slow probe of an endpoint that is very regular may move it by so much all the same: three of its small deviations
-/// lie hardly above the point where the meter stands still, and ten times as slow would count for next to nothing.
+/// The minimum step by a slow probe. Without it, an endpoint with a very small spread would hardly move
+/// the meter, because its steps are clipped at three of its deviations.
 const LEAST_STEP: f64 = 1.0;
-/// And by more, the further it is beyond slow: from another half slower on, up to two.
+/// The additional step for a probe far beyond slow, from another half slower, and its maximum.
 const STEP_BEYOND: f64 = 0.4;
 const STEP_SLOPE: f64 = 1.5;
 const MOST_STEP: f64 = 2.0;
-/// How far the last 40 minutes lift the level, as a logarithm: by half.
+/// How much the last 40 minutes can raise the level, as a natural logarithm: by half.
 const LIFT_CAP: f64 = 0.405;
-/// The meter stands still at so many standard deviations at least: a walk with less drift gets high by chance.
+/// The minimum neutral distance, in standard deviations. With less drift the meter would rise by
+/// chance.
 const NOISE: f64 = 0.6;
-/// And at so many spreads of the wandering level.
+/// The minimum neutral distance, in spreads of the changing level.
 const WANDER: f64 = 3.8;
-/// What a level is taken to wander before it is known, and how much time that is worth.
+/// The assumed spread of the changing level before it is known, and how much time that is worth.
 const WANDER_PRIOR: f64 = 0.15;
 const WANDER_PRIOR_MS: f64 = 21_600_000.0;
-/// The spread is never believed to be smaller.
+/// The minimum spread.
 const LEAST_SIGMA: f64 = 0.15;
-/// The spread of a first token of which only the usual value is known.
+/// The assumed spread of a time to first token of which only the usual value is configured.
 const EXPECTED_SIGMA: f64 = 0.35;
-/// A slow period that never reached this share of the evidence was an ordinary spike and is not reported.
+/// A slow period that never reached this share of the evidence was an ordinary spike and is not
+/// logged.
 const BLIP_FROM: f64 = 0.3;
-/// From this share of the evidence on nothing is learned, lest the level climbs after what is slow; and from this one on
-/// the recent level falls back to the long-term one. Between them it stands: that is where an evening rush ends up too.
+/// The share of the evidence from which nothing is learned, so that the level does not follow slow
+/// probes; and from which the recent level returns to the long-term one. Between them it stays, as
+/// during an evening rush.
 const LEARN_BELOW: f64 = 0.2;
-/// The same where probes are rare: each of them moves the recent level by so much.
+/// The same where probes are rare, because each of them moves the recent level more.
 const LEARN_BELOW_SPARSE: f64 = 0.1;
 const RELAX_FROM: f64 = 0.6;
-/// The quantiles are computed anew after so many probes.
+/// The quantiles are recomputed after this many probes.
 const STALE: f64 = 32.0;
-/// So many times slower an hour has to be to make a rush.
+/// How many times slower than usual an hour must be to be part of a rush.
 const RUSH_FACTOR: f64 = 1.5;
-/// A measurement counts in its hour within these logarithms of the level.
+/// The range of a measurement in its hour, as natural logarithms relative to the level.
 const HOUR_CLIP: (f64, f64) = (-1.2, 2.0);
 
 /// How one good probe compares with the learned level.
@@ -68,7 +70,7 @@ const HOUR_CLIP: (f64, f64) = (-1.2, 2.0);
 pub(super) struct LatencyStep {
     /// The clipped distance, in standard deviations.
     pub(super) z: f64,
-    /// The distance at which the meter stands still.
+    /// The distance at which the meter does not move.
     pub(super) neutral: f64,
 }
 
@@ -82,11 +84,11 @@ type Values = [Option<f64>; MEASURES];
 #[serde(from = "StoredSlowness")]
 pub(super) struct Slowness {
     meters: [SlowMeter; MEASURES],
-    /// What the first token and the time per token are like in each hour of the week; the total is made of both.
+    /// The usual time to first token and per token in each hour of the week; the total consists of both.
     hours: [Hours<WEEKS>; 2],
 }
 
-/// The form in a checkpoint: that of this release, or that of 0.1, whose one meter stands at the top.
+/// The form in a checkpoint: that of this release, or that of 0.1, which had one meter.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct StoredSlowness {
@@ -102,20 +104,32 @@ struct StoredSlowness {
 
 impl From<StoredSlowness> for Slowness {
     fn from(stored: StoredSlowness) -> Self {
-        let (learned, sigma, recent_at) = (stored.learned, stored.sigma, stored.recent_at);
+        let learned = stored.learned;
+        let sigma = stored.sigma;
+        let recent_at = stored.recent_at;
         let meters = stored.meters.unwrap_or_else(|| {
             let [first, total] = stored.level;
-            let meter = |level: Histogram, i: usize| SlowMeter {
-                level,
+            // Both meters had these in common.
+            let shared = SlowMeter {
                 learned,
                 stale: STALE,
-                median: stored.median[i],
                 sigma,
-                recent: stored.recent[i],
                 recent_at,
                 ..SlowMeter::default()
             };
-            [meter(first, 0), meter(total, 1), SlowMeter::default()]
+            let first = SlowMeter {
+                level: first,
+                median: stored.median[0],
+                recent: stored.recent[0],
+                ..shared.clone()
+            };
+            let total = SlowMeter {
+                level: total,
+                median: stored.median[1],
+                recent: stored.recent[1],
+                ..shared
+            };
+            [first, total, SlowMeter::default()]
         });
         Self {
             meters,
@@ -124,10 +138,11 @@ impl From<StoredSlowness> for Slowness {
     }
 }
 
-/// Two weeks and a day of hours.
+/// Days of stored hours: two weeks and a day.
 const WEEKS: usize = 15;
 
-/// How far the level wanders within an hour, from how much of one probe's deviation is left in the next.
+/// How much the level changes within an hour, from the part of one probe's deviation that is left in
+/// the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Wander {
@@ -135,7 +150,7 @@ struct Wander {
     last_at: i64,
     sum: f32,
     weight: f32,
-    /// Of an excursion that has not ended: an alert discards it.
+    /// The values of an excursion that has not ended. An alert discards them.
     pending: (f32, f32),
 }
 
@@ -143,37 +158,36 @@ struct Wander {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct SlowMeter {
-    /// The evidence.
+    /// The evidence, in standard deviations.
     l: f64,
-    /// The start of the first slow probe of this excursion above zero.
+    /// When the first slow probe of this excursion above zero began.
     since: Option<i64>,
     k: u32,
     n: u32,
     last_slow: Option<i64>,
-    /// The most evidence of this excursion, as a share of what an alert needs.
+    /// The maximum evidence of this excursion, as a share of what an alert needs.
     peak: f64,
     level: Histogram,
     learned: u32,
     stale: f64,
     median: f64,
     sigma: f64,
-    /// The recent level, as a mean of logarithms, and when it was last touched.
+    /// The recent level, as a mean of natural logarithms, and when it was last updated.
     recent: f64,
     recent_at: i64,
     wander: Wander,
-    /// How much slower the open incident is, in logarithms, and of how many probes.
+    /// How much slower the open incident is, as a mean of natural logarithms, and of how many probes.
     incident: f32,
     incident_n: u32,
 }
 
 impl Slowness {
-    /// The meter that holds the most evidence.
+    /// Returns the meter with the most evidence.
     fn leading(&self) -> &SlowMeter {
         let [first, total, token] = &self.meters;
-        let better = |a, b: &SlowMeter| b.l > a;
         let mut best = first;
         for other in [total, token] {
-            if better(best.l, other) {
+            if other.l > best.l {
                 best = other;
             }
         }
@@ -192,29 +206,27 @@ impl Slowness {
         self.leading().last_slow
     }
 
-    /// Slow probes and probes in this excursion.
+    /// Returns the slow probes and all probes of this excursion.
     pub(super) fn counts(&self) -> (u32, u32) {
         (self.leading().k, self.leading().n)
     }
 
-    /// What has happened since the meter left zero, if it was more than a spike.
+    /// Returns the episode since the evidence was last zero, if it is more than a spike.
     pub(super) fn excursion(&self) -> Option<Episode> {
         self.leading().excursion()
     }
 
     pub(super) fn typical(&self, policy: &Policy, failure_rate: Option<f64>) -> Typical {
         let [first, total, _] = &self.meters;
-        let known =
-            |m: &SlowMeter| (m.learned >= policy.warm && m.median > 0.0).then_some(m.median);
-        let first_token_ms = known(first);
+        let first_token_ms = first.known_median(policy);
         Typical {
             failure_rate,
             first_token_ms: first_token_ms.or(policy.expected_first_token_ms),
-            total_ms: known(total).or(first_token_ms),
+            total_ms: total.known_median(policy).or(first_token_ms),
         }
     }
 
-    /// How a good probe compares with the level; `None` for any other, or when there is nothing to compare it with.
+    /// Compares a good probe with the level. `None` for any other probe, or if no level is known.
     pub(super) fn compare(
         &mut self,
         policy: &Policy,
@@ -236,7 +248,7 @@ impl Slowness {
             }
         }
         if reading.beyond_limits == Some(true) {
-            // The user's own limit needs no comparison: it counts in full, whatever was learned.
+            // A limit set by the user counts in full, whatever was learned.
             let neutral = steps[0].map_or(policy.neutral / EXPECTED_SIGMA, |s| s.neutral);
             steps[0] = Some(LatencyStep {
                 z: neutral + CLIP_UP,
@@ -249,15 +261,15 @@ impl Slowness {
                 let beyond = z * EXPECTED_SIGMA - policy.neutral / NEUTRAL;
                 steps[0] = Some(LatencyStep::clipped(z, neutral, beyond));
             } else if reading.beyond_limits.is_some() {
-                // Within the limits, and nothing else is known: an ordinary probe.
+                // Within the limits, and no level is known: an ordinary probe.
                 steps[0] = Some(LatencyStep { z: 0.0, neutral });
             }
         }
         steps
     }
 
-    /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is
-    /// open.
+    /// Evaluates one probe. Returns whether it was slow, and the episode that ended without an alert.
+    /// Not called while an alert is open.
     pub(super) fn observe(
         &mut self,
         start: i64,
@@ -276,7 +288,7 @@ impl Slowness {
         (lagging, passed)
     }
 
-    /// Whether the evidence is enough for an alert, after a slow probe.
+    /// Reports whether the evidence is enough for an alert, after a slow probe.
     pub(super) fn is_due(&self, policy: &Policy, end: i64) -> bool {
         self.meters.iter().any(|m| {
             m.l >= policy.evidence
@@ -286,7 +298,7 @@ impl Slowness {
         })
     }
 
-    /// Learns from a good probe outside of an alert.
+    /// Learns from a good probe while no alert is open.
     pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: &LatencyReading) {
         let values = measures(reading);
         self.remember(policy, end, values);
@@ -306,7 +318,7 @@ impl Slowness {
         }
     }
 
-    /// A good probe whose latency says nothing, or one in an incident.
+    /// Handles a good probe whose latency does not count, or one during an incident.
     pub(super) fn relax(
         &mut self,
         policy: &Policy,
@@ -322,14 +334,15 @@ impl Slowness {
         }
     }
 
-    /// What is usual in this hour of the week for each measure, as a difference of logarithms.
+    /// Returns the usual value of each measure in this hour of the week, as a difference of natural
+    /// logarithms.
     fn usual(&self, at: i64) -> [f64; MEASURES] {
         let [first, token] = [0, 1].map(|i| self.hours[i].usual(at));
         let share = (self.meters[0].median / self.meters[1].median.max(1.0)).clamp(0.0, 1.0);
         [first, share * first + (1.0 - share) * token, token]
     }
 
-    /// What this hour is like is remembered whatever it is like, in an incident too.
+    /// Stores the measurements of this hour, during an incident too.
     fn remember(&mut self, policy: &Policy, end: i64, values: Values) {
         let usual = self.usual(end);
         for (i, meter) in self.meters.iter_mut().enumerate() {
@@ -345,17 +358,17 @@ impl Slowness {
         }
     }
 
-    /// How much slower than typical the first token usually is in each hour of the week.
+    /// Returns how much slower than typical the first token usually is in each hour of the week.
     pub(super) fn usual_hours(&self) -> UsualHours {
         self.hours[0].week()
     }
 
-    /// The hours of weekdays in which the first token is slower than usual.
+    /// Returns the hours of weekdays in which the first token is slower than usual.
     pub(super) fn rush(&self) -> Option<Rush> {
         self.hours[0].rush(RUSH_FACTOR)
     }
 
-    /// Begins to collect what this incident is like, in case it is the new normal.
+    /// Starts to collect the latencies of this incident, in case they become the new baseline.
     pub(super) fn begin_incident(&mut self) {
         for meter in &mut self.meters {
             (meter.incident, meter.incident_n) = (0.0, 0);
@@ -377,7 +390,7 @@ impl Slowness {
         }
     }
 
-    /// The incident has lasted so long that it is the new normal.
+    /// Makes the latencies of the incident the new baseline.
     pub(super) fn accept_incident(&mut self) {
         for meter in &mut self.meters {
             // Slowness never makes the level faster.
@@ -389,13 +402,13 @@ impl Slowness {
         }
     }
 
-    /// Forgets a little; called once a day.
+    /// Applies the decay of one day.
     pub(super) fn forget(&mut self) {
         let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
         for meter in &mut self.meters {
             meter.level.scale(factor);
             if meter.level.is_empty() {
-                // Everything is forgotten after a long pause: it is learned anew.
+                // After a long pause nothing is left, and the level is learned again.
                 meter.learned = 0;
             }
             meter.stale = STALE;
@@ -404,7 +417,7 @@ impl Slowness {
         }
     }
 
-    /// Back to zero; what was learned stays.
+    /// Resets the evidence; the learned level stays.
     pub(super) fn empty(&mut self) {
         for meter in &mut self.meters {
             (meter.l, meter.since) = (0.0, None);
@@ -412,7 +425,7 @@ impl Slowness {
     }
 }
 
-/// The worst of the steps: the one that is the furthest beyond the point where its meter stands still.
+/// Returns the worst step: the one farthest beyond its neutral distance.
 pub(super) fn worst(steps: Steps) -> Option<LatencyStep> {
     steps
         .into_iter()
@@ -420,7 +433,7 @@ pub(super) fn worst(steps: Steps) -> Option<LatencyStep> {
         .max_by(|a, b| (a.z - a.neutral).total_cmp(&(b.z - b.neutral)))
 }
 
-/// What is compared, where it is known. The time per token is that of a hundred.
+/// Returns the values to compare, where known. The time per token is that of 100 tokens.
 fn measures(reading: &LatencyReading) -> Values {
     let first = floor(reading.first_token_ms);
     let total = floor(reading.total_ms);
@@ -432,7 +445,7 @@ fn measures(reading: &LatencyReading) -> Values {
 }
 
 impl LatencyStep {
-    /// `beyond`: how much slower than slow it was, as a logarithm.
+    /// Creates a step. `beyond` is how much slower than slow the probe was, as a natural logarithm.
     fn clipped(z: f64, neutral: f64, beyond: f64) -> Self {
         let most = LEAST_STEP + STEP_SLOPE * (beyond - STEP_BEYOND);
         let most = most.clamp(LEAST_STEP, MOST_STEP);
@@ -444,8 +457,14 @@ impl LatencyStep {
 }
 
 impl SlowMeter {
+    /// Returns the median in milliseconds, once enough probes have been learned.
+    fn known_median(&self, policy: &Policy) -> Option<f64> {
+        (self.learned >= policy.warm && self.median > 0.0).then_some(self.median)
+    }
+
     fn excursion(&self) -> Option<Episode> {
-        let (since, until) = (self.since?, self.last_slow?);
+        let since = self.since?;
+        let until = self.last_slow?;
         (self.peak >= BLIP_FROM).then_some(Episode {
             since,
             until,
@@ -499,7 +518,7 @@ impl SlowMeter {
         lagging
     }
 
-    /// Remembers how far the level wanders. Gives the difference from the level of all hours.
+    /// Updates how much the level changes. Returns the difference from the level of all hours.
     fn remember(&mut self, policy: &Policy, end: i64, usual: f64, value: f64) -> Option<f64> {
         if self.learned < policy.warm || self.median <= 0.0 {
             return None;
@@ -526,7 +545,7 @@ impl SlowMeter {
         self.recent_at = end;
     }
 
-    /// The logarithm of what the value would be in an ordinary hour.
+    /// Returns the natural logarithm of what the value would be in an ordinary hour.
     ///
     /// The correction never makes a value faster than both itself and the level. So the level is
     /// never below the fastest value measured, even when a rush has ended and its hours are still
@@ -541,7 +560,7 @@ impl SlowMeter {
         }
     }
 
-    /// While nothing may be learned the recent level stands, or falls back to the long-term one.
+    /// Keeps the recent level while nothing may be learned, or returns it to the long-term one.
     fn relax(&mut self, policy: &Policy, end: i64, fall: bool) {
         if self.median <= 0.0 {
             return;
@@ -553,7 +572,7 @@ impl SlowMeter {
         self.recent_at = end;
     }
 
-    /// The weight of the time that has passed since the recent level was last touched.
+    /// Returns the weight of the time since the recent level was last updated, 0 to 1.
     fn share(&self, policy: &Policy, end: i64) -> f64 {
         1.0 - (-(policy.interval_ms.min(end - self.recent_at) as f64) / RECENT_TAU_MS).exp()
     }
@@ -577,7 +596,7 @@ impl Wander {
         }
     }
 
-    /// The spread of the wandering level, in logarithms.
+    /// Returns the spread of the changing level, as a natural logarithm.
     fn spread(&self, policy: &Policy) -> f64 {
         let prior = WANDER_PRIOR_MS / policy.interval_ms as f64;
         let variance = f64::from(self.sum) + prior * WANDER_PRIOR * WANDER_PRIOR;
@@ -587,7 +606,7 @@ impl Wander {
     }
 }
 
-/// A latency of nothing has no logarithm.
+/// Avoids the logarithm of zero.
 fn floor(ms: f64) -> f64 {
     ms.max(1.0)
 }

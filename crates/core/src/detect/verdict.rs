@@ -1,21 +1,21 @@
-//! What detection says: notes about endpoints, and when to look again.
+//! The result of detection: events about endpoints, and rechecks.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{EndpointName, ShiftClock, Timestamp};
 
-/// What follows from one observation.
+/// The consequences of one observation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
-    /// What was noted, in the order in which it was decided.
+    /// Events, in the order in which they were decided.
     pub notes: Vec<DetectorEvent>,
-    /// When to look again, before the grid would.
+    /// Probes before the scheduled ones.
     pub rechecks: Vec<(EndpointName, Timestamp)>,
-    /// What was suspicious and has passed without an alert.
+    /// Suspicious periods that ended without an alert.
     pub blips: Vec<Blip>,
 }
 
-/// Something that looked bad for a moment and was not worth an alert: what the settings can be tuned on.
+/// A bad moment that was not worth an alert. It helps to tune the settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blip {
     /// The endpoint's name.
@@ -37,14 +37,14 @@ pub struct Blip {
 /// How a blip ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleared {
-    /// Good probes have used the evidence up.
+    /// Good probes reduced the evidence to zero.
     Recovered,
-    /// Nobody looked for so long that what was seen before means nothing any more.
+    /// Nothing was probed for so long that earlier evidence was discarded.
     Gap,
 }
 
 impl Cleared {
-    /// The stable lower-case name.
+    /// Returns the stable lowercase name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Recovered => "recovered",
@@ -53,7 +53,7 @@ impl Cleared {
     }
 }
 
-/// One thing noted about one endpoint.
+/// An event about one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectorEvent {
     /// When it was decided: the end of the probe that decided it.
@@ -70,21 +70,21 @@ pub struct DetectorEvent {
     pub n: u32,
     /// When the first bad probe began.
     pub started_at: Timestamp,
-    /// The learned share of failures, 0 to 1, once enough was learned.
+    /// The learned share of failures, 0 to 1, once enough is learned.
     #[serde(default)]
     pub typical_failure_rate: Option<f64>,
-    /// The learned first token, in milliseconds, once enough was learned.
+    /// The learned time to first token, in milliseconds, once enough is learned.
     pub typical_first_token_ms: Option<f64>,
-    /// The first token of the probe that decided.
+    /// The time to first token of the deciding probe, in milliseconds.
     pub first_token_ms: Option<f64>,
-    /// The figures of all endpoints that fail or lag together, when that is why it was decided.
+    /// The figures of all endpoints that fail or lag together, if that decided it.
     pub shared: Option<Shared>,
-    /// What was slow is failing now.
+    /// Whether a slow endpoint is failing now.
     pub was_slow: bool,
-    /// Of a resolution: the start of the first good probe of the recovery.
+    /// For a recovery: when its first good probe began.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
-    /// A resolution that is none: the endpoint has been slow for so long that this is its new normal.
+    /// Whether it ended only because the endpoint has been slow for so long that this is its new baseline.
     pub new_normal: bool,
 }
 
@@ -95,9 +95,9 @@ pub struct Shared {
     pub k: u32,
     /// Probes since then.
     pub n: u32,
-    /// How many endpoints that concerns.
+    /// How many endpoints are affected.
     pub endpoints: usize,
-    /// Of how many that are watched.
+    /// Out of how many monitored ones.
     pub of: usize,
 }
 
@@ -119,7 +119,7 @@ pub enum DetectorEventKind {
 }
 
 impl DetectorEventKind {
-    /// The word in replayed events.
+    /// Returns the name in replayed events.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -154,7 +154,7 @@ pub enum DetectedCause {
 }
 
 impl DetectedCause {
-    /// The words in replayed events.
+    /// Returns the name in replayed events.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "",
@@ -192,7 +192,7 @@ pub struct Pending {
 /// What is typical for an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Typical {
-    /// The learned share of failures, 0 to 1, once enough was learned.
+    /// The learned share of failures, 0 to 1, once enough is learned.
     pub failure_rate: Option<f64>,
     /// The learned median of the first token, in milliseconds, once enough was learned.
     pub first_token_ms: Option<f64>,

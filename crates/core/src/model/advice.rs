@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{EndpointName, Timestamp};
+use super::{EndpointName, ShiftClock, Timestamp};
 
-/// What an advice is about.
+/// The kind of an advice.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -13,9 +13,9 @@ use super::{EndpointName, Timestamp};
 pub enum AdviceKind {
     /// The model will be shut down.
     ModelRetires,
-    /// Another model answers than the one asked for.
+    /// A model other than the requested one answers.
     OtherModel,
-    /// The backend's fingerprint is one that was never seen.
+    /// The backend has a fingerprint that was not seen before.
     Fingerprint,
     /// The account's own rate limit is nearly used up.
     Headroom,
@@ -25,13 +25,13 @@ pub enum AdviceKind {
     RushHours,
     /// Requests fail at the same minutes of every hour.
     FailingMinutes,
-    /// It answers late, or not in time, after idle periods.
+    /// It answers late, or times out, after idle periods.
     ColdStarts,
     /// The account's prepaid credit runs out.
     Credit,
     /// No endpoint of the group is independent of its first.
     SharedFate,
-    /// It fails again and again, each time too briefly for an alert.
+    /// It fails repeatedly, each time too briefly for an alert.
     BriefOutages,
 }
 
@@ -50,7 +50,7 @@ impl AdviceKind {
         Self::SharedFate,
     ];
 
-    /// The stable name.
+    /// Returns the stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ModelRetires => "model_retires",
@@ -118,6 +118,49 @@ pub struct Advice {
     pub text: String,
     /// When it was first given.
     pub since: Timestamp,
-    /// The step at which it was given, so that the next step repeats it.
+    /// The step at which it was given; it is repeated at the next step.
     pub(crate) step: i64,
+}
+
+/// One advice as a message gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenAdvice {
+    /// The endpoint's name.
+    pub endpoint: EndpointName,
+    /// What it is about.
+    pub kind: AdviceKind,
+    /// One sentence.
+    pub text: String,
+    /// When it was first given.
+    pub since: Timestamp,
+}
+
+/// The [`Document::data`](super::Document::data) of a message with advice.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdviceData {
+    /// The advice, in the order in which it was given.
+    pub advice: Vec<GivenAdvice>,
+}
+
+impl From<&Advice> for GivenAdvice {
+    fn from(advice: &Advice) -> Self {
+        Self {
+            endpoint: advice.endpoint.clone(),
+            kind: advice.kind,
+            text: advice.text.clone(),
+            since: advice.since,
+        }
+    }
+}
+
+impl ShiftClock for GivenAdvice {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            endpoint: _,
+            kind: _,
+            text: _,
+            since,
+        } = self;
+        since.shift_clock(by_ms);
+    }
 }

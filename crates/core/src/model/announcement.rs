@@ -1,28 +1,30 @@
-//! A message that is about no incident: about the monitor itself, an early warning, a report.
+//! A message that is not about an incident: about the monitor itself, an early warning, a report.
 
-use super::{Advice, Block, ChannelName, Condition, Document, NoticeKind, Timestamp};
+use super::{Advice, ChannelName, Condition, Document, GivenAdvice, NoticeKind, Timestamp};
 
-/// A message that is about no incident.
+/// A message that is not about an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
-    /// What kind.
+    /// Its kind.
     pub kind: NoticeKind,
-    /// One line.
+    /// The text in one line.
     pub title: String,
     /// When it was decided.
     pub at: Timestamp,
-    /// The rest, if one line does not say it all.
+    /// The rest of the text, if there is more than one line.
     pub document: Option<Document>,
-    /// Only to these channels; `None` for all that want this type.
+    /// Only these channels; `None` for all that want this kind.
     pub only: Option<Vec<ChannelName>>,
-    /// Not to this channel.
+    /// A channel that does not get it.
     pub except: Option<ChannelName>,
-    /// What it begins or ends.
+    /// The condition that begins or ends with it.
     pub condition: Option<Condition>,
+    /// The early warning, if it is one.
+    pub advice: Option<GivenAdvice>,
 }
 
 impl Announcement {
-    /// One line, for every channel that wants this type.
+    /// Creates an announcement of one line for every channel that wants this kind.
     pub fn new(kind: NoticeKind, title: String, at: Timestamp) -> Self {
         let condition = match kind {
             NoticeKind::Offline => Some(("offline", false)),
@@ -43,10 +45,11 @@ impl Announcement {
             only: None,
             except: None,
             condition,
+            advice: None,
         }
     }
 
-    /// The end of what it begins otherwise.
+    /// Returns it as the end of its condition instead of the beginning.
     #[must_use]
     pub fn over(self) -> Self {
         let condition = self.condition.map(|condition| Condition {
@@ -56,25 +59,12 @@ impl Announcement {
         Self { condition, ..self }
     }
 
-    /// A word before something fails, to the channels that want it. `remedy` says what to do, in the readers' language.
-    pub fn advice(
-        advice: &Advice,
-        remedy: &str,
-        channels: Vec<ChannelName>,
-        at: Timestamp,
-    ) -> Self {
-        let data = serde_json::json!({
-            "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
-        });
-        let document = Document {
-            blocks: vec![Block::Text(remedy.to_owned())],
-            data,
-        };
-        let said = Self::new(NoticeKind::Advice, advice.text.clone(), at);
+    /// Creates an early warning for these channels. It waits for others, to be sent together.
+    pub fn advice(advice: &Advice, channels: Vec<ChannelName>, at: Timestamp) -> Self {
         Self {
-            document: Some(document),
             only: Some(channels),
-            ..said
+            advice: Some(advice.into()),
+            ..Self::new(NoticeKind::Advice, advice.text.clone(), at)
         }
     }
 }

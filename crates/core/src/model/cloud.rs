@@ -15,14 +15,14 @@ pub struct Aws {
     pub source: AwsSource,
 }
 
-/// Where AWS keys come from, in the order in which AWS's own clients look.
+/// Where AWS keys come from, in the order that AWS's own clients use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AwsSource {
     /// No keys: `api_key` holds a Bedrock API key, or `headers` authorize the request.
     ApiKey,
     /// These keys.
     Keys(AwsKeys),
-    /// A profile of a credentials file, read anew once a minute.
+    /// A profile of a credentials file, which is read again once a minute.
     Profile {
         /// The file.
         file: PathBuf,
@@ -35,7 +35,7 @@ pub enum AwsSource {
         token_file: PathBuf,
         /// The role to assume.
         role_arn: String,
-        /// The session's name, which stands in AWS's audit log.
+        /// The session's name, which appears in AWS's audit log.
         session_name: String,
         /// The address of STS.
         sts_url: Url,
@@ -56,10 +56,10 @@ pub enum AwsSource {
     },
 }
 
-/// AWS keys as they sign a request.
+/// AWS keys that sign requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsKeys {
-    /// The id of the key, which stands in every request.
+    /// The ID of the key, which is part of every request.
     pub access_key_id: String,
     /// The key.
     pub secret_access_key: Secret,
@@ -81,7 +81,7 @@ pub struct Google {
 /// Where Google's access tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GoogleSource {
-    /// `headers` authorize the request, or nothing has to.
+    /// `headers` authorize the request, or it needs no authorization.
     None,
     /// A service account, whose key signs a request for a token (RFC 7523).
     ServiceAccount {
@@ -100,7 +100,7 @@ pub enum GoogleSource {
         client_id: String,
         /// Its secret.
         client_secret: Secret,
-        /// What stands for the person.
+        /// The token that is exchanged for access tokens.
         refresh_token: Secret,
         /// The address that issues tokens.
         token_url: Url,
@@ -113,7 +113,7 @@ pub enum GoogleSource {
 }
 
 impl Aws {
-    /// The secrets among the credentials.
+    /// Returns the secrets among the credentials.
     pub fn secrets(&self) -> Vec<&Secret> {
         match &self.source {
             AwsSource::Keys(keys) => keys.secrets(),
@@ -127,7 +127,7 @@ impl Aws {
 }
 
 impl AwsKeys {
-    /// The key and the session's token.
+    /// Returns the key and the session token.
     pub fn secrets(&self) -> Vec<&Secret> {
         std::iter::once(&self.secret_access_key)
             .chain(&self.session_token)
@@ -136,7 +136,7 @@ impl AwsKeys {
 }
 
 impl Google {
-    /// The secrets among the credentials.
+    /// Returns the secrets among the credentials.
     pub fn secrets(&self) -> Vec<&Secret> {
         match &self.source {
             GoogleSource::ServiceAccount { private_key, .. } => vec![private_key],

@@ -1,4 +1,4 @@
-//! Drills: rehearsals of the alarm, and who confirmed that it arrived.
+//! Drills: rehearsals of an alert, and who confirmed its arrival.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{ChannelName, ShiftClock, Timestamp};
 /// The message of a drill to one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrillMessage {
-    /// The drill that it is part of.
+    /// The drill.
     pub drill: Uuid,
     /// Its notification.
     pub notification: Uuid,
@@ -29,7 +29,7 @@ pub struct DrillMessage {
     pub reported: bool,
 }
 
-/// The drills as far as they are kept.
+/// The stored drills.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Drills {
@@ -40,17 +40,17 @@ pub struct Drills {
 }
 
 impl Drills {
-    /// Whether there was none yet.
+    /// Reports whether there was none yet.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.last_confirmed.is_empty()
     }
 
-    /// The last message to `channel`.
+    /// Returns the last message to `channel`.
     pub fn last_of(&self, channel: &str) -> Option<&DrillMessage> {
         self.messages.iter().rev().find(|m| m.channel == channel)
     }
 
-    /// The message of this notification.
+    /// Returns the message of this notification.
     pub fn message(&self, notification: Uuid) -> Option<&DrillMessage> {
         self.messages
             .iter()

@@ -1,4 +1,4 @@
-//! What is probed: providers, APIs and the endpoint that the configuration describes.
+//! Providers, APIs, and the configured endpoint.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{Aws, EndpointName, Google, ProviderName, Sample, Secret};
 
-/// The vendor's dialect.
+/// The provider of an endpoint.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -30,7 +30,7 @@ pub enum Provider {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
-    /// Anything that speaks OpenAI's dialect.
+    /// Any server with an OpenAI-compatible API.
     #[serde(rename = "openai-compatible")]
     OpenAiCompatible,
     /// Groq's API.
@@ -39,7 +39,7 @@ pub enum Provider {
     /// Mistral's La Plateforme.
     #[serde(rename = "mistral")]
     Mistral,
-    /// Cohere's API for clients of OpenAI's.
+    /// Cohere's OpenAI-compatible API.
     #[serde(rename = "cohere")]
     Cohere,
     /// DeepSeek's API.
@@ -116,7 +116,7 @@ impl Provider {
         Self::Http,
     ];
 
-    /// The stable name, as in the configuration.
+    /// Returns the stable name, as in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
@@ -145,12 +145,14 @@ impl Provider {
         }
     }
 
-    /// Whether it speaks OpenAI's dialect at an address of its own: a vendor that is known by name, or any other server.
+    /// Reports whether it has an OpenAI-compatible API at an address of its own: a known vendor, or any
+    /// other server.
     pub fn is_compatible(self) -> bool {
         self == Self::OpenAiCompatible || self.is_preset()
     }
 
-    /// Whether it is a vendor with an API in OpenAI's dialect, whose address and default model are known.
+    /// Reports whether it is a vendor with an OpenAI-compatible API whose address and default model are
+    /// known.
     pub fn is_preset(self) -> bool {
         matches!(
             self,
@@ -171,7 +173,7 @@ impl Provider {
         )
     }
 
-    /// The vendor's name as people say it.
+    /// Returns the vendor's display name.
     pub fn title(self) -> &'static str {
         match self {
             Self::OpenAi => "OpenAI",
@@ -256,7 +258,7 @@ impl Api {
         Self::Http,
     ];
 
-    /// The stable name, as in the configuration.
+    /// Returns the stable name, as in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
@@ -277,7 +279,7 @@ impl Api {
     }
 }
 
-/// The text names none of the set.
+/// The text is not one of the known names.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not one of the known names")]
 pub struct UnknownName(String);
@@ -303,7 +305,7 @@ by_name!(Provider, Api);
 pub enum Connection {
     /// A new connection per probe: DNS, TCP and TLS are measured each time.
     Fresh,
-    /// Kept open between probes.
+    /// The connection is kept open between probes.
     Reuse,
 }
 
@@ -334,27 +336,25 @@ impl Default for Timeouts {
     }
 }
 
-/// Absolute limits beyond which a good answer is slow, beside the learned baseline.
+/// Absolute limits beyond which a good answer is slow, in addition to the learned baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SlowLimits {
-    /// Longest acceptable wait for the first token.
+    /// The maximum time to first token.
     pub first_token: Option<Duration>,
-    /// Longest acceptable total.
+    /// The maximum total time.
     pub total: Option<Duration>,
-    /// Fewest acceptable output tokens per second.
+    /// The minimum output tokens per second.
     pub tokens_per_second: Option<f64>,
 }
 
 impl SlowLimits {
-    /// Whether a good sample is beyond one of the limits; `None` when there are none.
+    /// Reports whether a good sample exceeds one of the limits; `None` if there are none.
     pub fn exceeded_by(&self, sample: &Sample) -> Option<bool> {
-        let over =
-            |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
         let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
         let judged = [
             self.first_token
-                .map(|_| over(sample.first_token_ms, self.first_token)),
-            self.total.map(|_| over(sample.total_ms, self.total)),
+                .map(|limit| exceeds(sample.first_token_ms, limit)),
+            self.total.map(|limit| exceeds(sample.total_ms, limit)),
             self.tokens_per_second
                 .map(|least| Some(tokens_per_second? < least)),
         ];
@@ -365,25 +365,30 @@ impl SlowLimits {
     }
 }
 
-/// What the answer must be; all given conditions must hold. Without any, every answer that is not empty is right.
+fn exceeds(ms: Option<f64>, limit: Duration) -> Option<bool> {
+    Some(ms? > limit.as_secs_f64() * 1000.0)
+}
+
+/// The conditions for a correct answer; all that are set must hold. Without any, every answer that is
+/// not empty is correct.
 #[derive(Debug, Clone, Default)]
 pub struct Expect {
-    /// Contains this, ignoring case.
+    /// It contains this text, ignoring case.
     pub contains: Option<String>,
-    /// Equals this, ignoring case, surrounding white space and a final full stop.
+    /// It equals this text, ignoring case, surrounding white space and a final period.
     pub equals: Option<String>,
-    /// Matches this regular expression.
+    /// It matches this regular expression.
     pub matches: Option<Regex>,
-    /// Is JSON of this schema.
+    /// It is JSON that is valid for this schema.
     pub json_schema: Option<serde_json::Value>,
-    /// Has at least this many tokens.
+    /// It has at least this many tokens.
     pub min_tokens: Option<u32>,
-    /// Is a call of the tool of this name, which the request offers.
+    /// It calls the tool of this name, which the request offers.
     pub tool: Option<String>,
 }
 
 impl Expect {
-    /// Whether the text of an answer has to be known.
+    /// Reports whether the text of the answer is needed.
     pub fn checks_text(&self) -> bool {
         self.contains.is_some()
             || self.equals.is_some()
@@ -391,13 +396,13 @@ impl Expect {
             || self.json_schema.is_some()
     }
 
-    /// Whether there is any condition.
+    /// Reports whether any condition is set.
     pub fn has_conditions(&self) -> bool {
         self.checks_text() || self.min_tokens.is_some() || self.tool.is_some()
     }
 }
 
-/// What a million tokens cost, in USD.
+/// The price of a million tokens, in US dollars.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
     /// Input tokens.
@@ -407,7 +412,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// The cost of one answer in USD.
+    /// Returns the cost of one answer, in US dollars.
     pub fn cost(self, input_tokens: u32, output_tokens: u32) -> f64 {
         (self.input * f64::from(input_tokens) + self.output * f64::from(output_tokens)) / 1e6
     }
@@ -420,9 +425,9 @@ pub struct Entra {
     pub client_id: String,
     /// Its secret.
     pub client_secret: Secret,
-    /// What the token is for.
+    /// The scope of the token.
     pub scope: String,
-    /// Where it is fetched.
+    /// The address that issues tokens.
     pub token_url: Url,
 }
 
@@ -447,34 +452,34 @@ pub enum Sensitivity {
     Low,
 }
 
-/// When an endpoint's samples make an incident.
+/// When an endpoint's samples open and resolve an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectionPolicy {
-    /// Shorter outages are not worth a mail. `None`: not set, see [`alert_after`](Self::alert_after).
+    /// Shorter outages are not reported. `None`: not set, see [`alert_after`](Self::alert_after).
     pub alert_after: Option<Duration>,
     /// How long several endpoints of one provider must have failed together before the provider's
     /// incident opens. `None`: not set, see [`provider_alert_after`](Self::provider_alert_after).
     pub provider_alert_after: Option<Duration>,
-    /// Shorter slowness is not worth a mail.
+    /// Shorter periods of slow answers are not reported.
     pub degraded_after: Duration,
-    /// How long it must be clean before it is resolved.
+    /// How long all probes must be good before an incident is resolved.
     pub resolve_after: Duration,
-    /// Slow is typical × this.
+    /// A probe is slow from this many times the typical latency.
     pub slow_factor: f64,
     /// How much evidence an alert needs.
     pub sensitivity: Sensitivity,
-    /// Whether to look again soon after something suspicious.
+    /// Whether to recheck soon after something suspicious.
     pub recheck: bool,
-    /// Whether endpoints of one provider corroborate each other.
+    /// Whether endpoints of one provider confirm each other.
     pub siblings: bool,
-    /// Replaces the first 50 probes of learning.
+    /// The usual time to first token; replaces the first 50 probes of learning.
     pub expected_first_token: Option<Duration>,
     /// Whether the server is known to load its model on demand: slow or timed-out first answers
     /// after an idle period are cold starts from the first probe on.
     pub expect_cold_start: bool,
-    /// Instead of the evidence rule: consecutive failures that open.
+    /// Consecutive failures that open an alert, instead of the evidence rule.
     pub failure_threshold: Option<u32>,
-    /// Instead of the evidence rule: consecutive successes that resolve.
+    /// Consecutive successes that resolve an alert, instead of the evidence rule.
     pub success_threshold: Option<u32>,
 }
 
@@ -498,13 +503,13 @@ impl Default for DetectionPolicy {
 }
 
 impl DetectionPolicy {
-    /// Shorter outages are not worth a mail: 90 s unless set.
+    /// Returns how long an outage must last to be reported: 90 s unless set.
     pub fn alert_after(&self) -> Duration {
         self.alert_after.unwrap_or(Duration::from_secs(90))
     }
 
-    /// How long several endpoints of one provider must have failed together: 30 s while neither
-    /// this nor `alert_after` is set, else `alert_after`.
+    /// Returns how long several endpoints of one provider must have failed together: 30 s while neither
+    /// this nor `alert_after` is set, otherwise `alert_after`.
     pub fn provider_alert_after(&self) -> Duration {
         self.provider_alert_after
             .or(self.alert_after)
@@ -512,27 +517,27 @@ impl DetectionPolicy {
     }
 }
 
-/// One configured target: provider, base URL, API and model, with its own schedule, objectives and credentials.
-/// Everything is resolved: no default is left to be filled in downstream.
+/// One configured target: provider, base URL, API and model, with its own schedule, objectives and
+/// credentials. All defaults are filled in.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Unique.
+    /// The name; unique.
     pub name: EndpointName,
-    /// The dialect.
+    /// The provider.
     pub provider: Provider,
     /// The API.
     pub api: Api,
-    /// As the provider's official clients take it, without a trailing slash in its path.
+    /// The base URL in the form of the provider's official clients, without a trailing slash.
     pub base_url: Url,
-    /// The model asked for.
+    /// The requested model.
     pub model: Option<String>,
-    /// Azure's deployment; on Azure's v1 API it goes where the model goes.
+    /// Azure's deployment; on Azure's v1 API it is sent as the model.
     pub deployment: Option<String>,
     /// Azure's `api-version`, Anthropic's `anthropic-version`.
     pub api_version: Option<String>,
     /// The key.
     pub api_key: Option<Secret>,
-    /// Where a token comes from that stands for the key (Azure).
+    /// Where a token that replaces the key comes from (Azure).
     pub entra: Option<Entra>,
     /// Region and credentials (Bedrock).
     pub aws: Option<Aws>,
@@ -542,19 +547,19 @@ pub struct Endpoint {
     pub headers: Vec<(String, Secret)>,
     /// Endpoints of one group are alternatives for each other.
     pub group: Option<String>,
-    /// From one scheduled probe to the next.
+    /// The time between two scheduled probes.
     pub interval: Duration,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// What is asked.
+    /// The prompt.
     pub prompt: String,
     /// The token budget of the answer.
     pub max_tokens: u32,
-    /// Sent as it stands, if given.
+    /// Sent unchanged, if set.
     pub reasoning_effort: Option<String>,
-    /// The tier of service to ask for; the provider's default otherwise.
+    /// The requested service tier; the provider's default if not set.
     pub service_tier: Option<String>,
-    /// What the answer must be.
+    /// The conditions for a correct answer.
     pub expect: Expect,
     /// A complete request body instead of the built one.
     pub body: Option<String>,
@@ -562,9 +567,9 @@ pub struct Endpoint {
     pub method: String,
     /// For `http`: the path, appended to the base URL.
     pub path: String,
-    /// For `http`: the statuses that are right.
+    /// For `http`: the expected statuses.
     pub expect_status: Vec<u16>,
-    /// The certificate that this machine shows (mutual TLS).
+    /// The client certificate (mutual TLS).
     pub client: Option<ClientIdentity>,
     /// Addresses to connect to instead of those that the name resolves to.
     pub resolve: Vec<IpAddr>,
@@ -574,24 +579,24 @@ pub struct Endpoint {
     pub connection: Connection,
     /// The limits of each stage.
     pub timeouts: Timeouts,
-    /// Absolute limits of slowness.
+    /// Absolute latency limits.
     pub slow: SlowLimits,
     /// The objective for availability, in percent.
     pub slo: f64,
-    /// What tokens cost; `None` when unknown.
+    /// The price of tokens; `None` if unknown.
     pub price: Option<Price>,
-    /// Tokens that one probe is expected to use: in and out.
+    /// Tokens that one probe is expected to use: input and output.
     pub expected_tokens: (u32, u32),
     /// Names of endpoints or providers that this one depends on.
     pub depends_on: Vec<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// When samples make an incident.
+    /// When samples open and resolve an incident.
     pub detection: DetectionPolicy,
 }
 
 impl Endpoint {
-    /// Whether it uses the same key as `other`; without a key, whether both send the same headers.
+    /// Reports whether it uses the same key as `other`; without a key, whether both send the same headers.
     pub fn shares_key(&self, other: &Self) -> bool {
         match (&self.api_key, &other.api_key) {
             (None, None) => self.headers == other.headers,
@@ -599,8 +604,9 @@ impl Endpoint {
         }
     }
 
-    /// The failure domain: endpoints that share it fail together. The provider for the vendors' own APIs; for
-    /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
+    /// Returns the failure domain: endpoints of one domain fail together. For the vendors' own APIs it is
+    /// the provider; for compatible servers and web targets it is the authority of the base URL, because
+    /// two of those have nothing in common.
     pub fn domain(&self) -> ProviderName {
         let name = match self.provider {
             Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => {
@@ -612,7 +618,7 @@ impl Endpoint {
         name.into()
     }
 
-    /// The name of the failure domain as people say it.
+    /// Returns the display name of the failure domain.
     pub fn domain_title(&self) -> String {
         match self.provider {
             Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self.domain().into(),

@@ -16,14 +16,14 @@ use utoipa::{PartialSchema, ToSchema};
 pub enum Attribution {
     /// The vendor: its API, its edge, its network.
     Provider,
-    /// The account that probes: key, quota, billing, wrong model name.
+    /// The account: key, quota, billing, wrong model name.
     Account,
     /// This machine: its network, resolver, clock or resources.
     Local,
 }
 
 impl Attribution {
-    /// The stable lower-case name.
+    /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -50,7 +50,7 @@ macro_rules! faults {
             /// Every fault, in the order of the reference table.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The stable code, for instance `timeout.first_token`.
+            /// Returns the stable code, for instance `timeout.first_token`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
@@ -69,7 +69,7 @@ macro_rules! faults {
 }
 
 faults! {
-    /// The port answered with a refusal.
+    /// The port refused the connection.
     TcpRefused = "tcp.refused", Provider, "connection refused";
     /// No TCP connection within `timeout.connect`.
     TcpTimeout = "tcp.timeout", Provider, "no connection in time";
@@ -83,9 +83,9 @@ faults! {
     TimeoutHeaders = "timeout.headers", Provider, "no response headers in time";
     /// No first token within `timeout.first_token`.
     TimeoutFirstToken = "timeout.first_token", Provider, "no first token in time";
-    /// A silence between two tokens longer than `timeout.token_gap`.
+    /// A gap between two tokens longer than `timeout.token_gap`.
     TimeoutTokenGap = "timeout.token_gap", Provider, "the stream stalled";
-    /// Not finished within `timeout.total`.
+    /// The probe did not finish within `timeout.total`.
     TimeoutTotal = "timeout.total", Provider, "total timeout";
     /// A 5xx from the API itself.
     Http5xx = "http.5xx", Provider, "server error";
@@ -111,19 +111,19 @@ faults! {
     BodyMalformed = "body.malformed", Provider, "unreadable response body";
     /// A body beyond the limit.
     BodyTooLarge = "body.too_large", Provider, "body too large";
-    /// The key was refused.
+    /// The API key was rejected.
     AccountAuth = "account.auth", Account, "API key rejected";
-    /// The key may not do this.
+    /// The API key lacks permission.
     AccountPermission = "account.permission", Account, "not permitted";
     /// Quota, credit or spending limit used up.
     AccountQuota = "account.quota", Account, "quota exhausted";
-    /// Our own rate limit.
+    /// The account's own rate limit was reached.
     AccountRateLimit = "account.rate_limit", Account, "own rate limit reached";
     /// This address or region may not use the API.
     AccountRegion = "account.region", Account, "region or address blocked";
     /// No such model or deployment for this account.
     RequestModelNotFound = "request.model_not_found", Account, "model not found";
-    /// The request itself was refused.
+    /// The request itself was rejected.
     RequestRejected = "request.rejected", Account, "request rejected";
     /// Reasoning used up the token budget of the probe.
     RequestTooFewTokens = "request.too_few_tokens", Account, "token budget too small for this model";
@@ -144,8 +144,8 @@ faults! {
 }
 
 impl Fault {
-    /// Whether the failure lies below HTTP, where the monitor's own network could be the cause: only then are the
-    /// connectivity checks asked.
+    /// Reports whether the failure is below HTTP, where this machine's own network may be the cause. Only
+    /// then do the connectivity checks run.
     pub fn is_transport(self) -> bool {
         matches!(
             self,
@@ -160,13 +160,13 @@ impl Fault {
 }
 
 impl Fault {
-    /// Whether a network that loses packets or queries looks like this.
+    /// Reports whether a network that loses packets or queries can cause it.
     pub fn is_loss(self) -> bool {
         matches!(self, Self::TcpTimeout | Self::TlsHandshake | Self::LocalDns)
     }
 
-    /// Whether a network that fails in the middle of a probe can look like this: whatever [`is_transport`](Self::is_transport)
-    /// is, and every timeout.
+    /// Reports whether a network that fails during a probe can cause it: every
+    /// [transport fault](Self::is_transport) and every timeout.
     pub fn is_network(self) -> bool {
         self.is_transport()
             || matches!(
@@ -186,7 +186,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The text is no fault code.
+/// The text is not a fault code.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a fault code")]
 pub struct UnknownFault(String);

@@ -1,4 +1,4 @@
-//! An incident: a time in which endpoints were not operational, and what is known about it.
+//! An incident: a period in which endpoints were not operational, and what is known about it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,15 +20,15 @@ use super::{
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Answers correctly and at its usual speed.
+    /// It answers correctly and at its usual speed.
     Operational,
-    /// Could not be measured.
+    /// It could not be measured.
     Unknown,
-    /// In a maintenance window.
+    /// It is in a maintenance window.
     Maintenance,
-    /// Answers slowly or not always.
+    /// It answers slowly or not always.
     Degraded,
-    /// Does not answer, or too rarely to be of use.
+    /// It does not answer, or too rarely to be usable.
     Outage,
 }
 
@@ -42,7 +42,7 @@ impl Status {
         Self::Maintenance,
     ];
 
-    /// The stable lower-case name.
+    /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Operational => "operational",
@@ -53,19 +53,20 @@ impl Status {
         }
     }
 
-    /// The worse of two, in the one order of severity: operational, unknown, maintenance, degraded, outage.
+    /// Returns the worse of two statuses. In order of severity: operational, unknown, maintenance,
+    /// degraded, outage.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
         self.max(other)
     }
 }
 
-/// Why an incident is one. Serialised as a fault code, `slow` or `failed`.
+/// The cause of an incident. Serialized as a fault code, `slow` or `failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Cause {
     /// Answers take longer than usual.
     Slow,
-    /// Probes fail, of no fault that is known.
+    /// Probes fail with an unknown fault.
     #[default]
     Failed,
     /// Probes fail, most often with this fault.
@@ -73,7 +74,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The stable name: a fault's code, `slow` or `failed`.
+    /// Returns the stable name: a fault's code, `slow` or `failed`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
@@ -82,7 +83,7 @@ impl Cause {
         }
     }
 
-    /// The fault, if there is one.
+    /// Returns the fault, if there is one.
     pub fn fault(self) -> Option<Fault> {
         match self {
             Self::Fault(fault) => Some(fault),
@@ -90,7 +91,7 @@ impl Cause {
         }
     }
 
-    /// Whether it is about latency.
+    /// Reports whether it is about latency.
     pub fn is_slow(self) -> bool {
         self == Self::Slow
     }
@@ -126,8 +127,8 @@ impl<'de> Deserialize<'de> for Cause {
     }
 }
 
-/// Endpoints of one failure domain and attribution whose trouble is of the same kind are in one incident. Serialised
-/// as `service` or the fault's code.
+/// The kind of an incident. Endpoints of one failure domain and attribution with problems of the same
+/// kind are in one incident. Serialized as `service` or the fault's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IncidentKind {
     /// The provider's service fails or is slow; one may turn into the other.
@@ -137,7 +138,7 @@ pub enum IncidentKind {
 }
 
 impl IncidentKind {
-    /// The fault, unless the provider's service is in trouble.
+    /// Returns the fault, unless it is about the provider's service.
     pub fn fault(self) -> Option<Fault> {
         match self {
             Self::Fault(fault) => Some(fault),
@@ -159,14 +160,14 @@ impl<'de> Deserialize<'de> for IncidentKind {
     }
 }
 
-/// The measure that decided that there is an incident.
+/// The measure that opened the incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Failed probes.
     #[default]
     Errors,
-    /// The time to the first token.
+    /// The time to first token.
     FirstToken,
     /// The duration of the probe.
     Total,
@@ -184,10 +185,10 @@ pub enum IncidentState {
     Resolved,
 }
 
-/// One incident. The serialised form is the `incident` of the notifications and of the API.
+/// One incident. The serialized form is the `incident` of the notifications and of the API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Incident {
-    /// Stable and unique (UUIDv7).
+    /// The ID; stable and unique (UUIDv7).
     pub id: Uuid,
     /// Counts from 1 on this daemon; the number that people use.
     pub number: u64,
@@ -195,15 +196,16 @@ pub struct Incident {
     pub state: IncidentState,
     /// The worst status it has reached.
     pub status: Status,
-    /// Whose fault.
+    /// Whose fault it is.
     pub attribution: Attribution,
-    /// Why we think so, in a sentence. Written by `message::incident::narrate`, as the other texts are.
+    /// Why it has this attribution, in a sentence. `message::incident::narrate` writes it and the other
+    /// texts.
     #[serde(default)]
     pub attribution_reason: String,
     /// The most frequent fault's code, or `slow`.
     #[schema(value_type = String)]
     pub cause: Cause,
-    /// What decided.
+    /// The measure that opened it.
     #[serde(default)]
     pub measure: Measure,
     /// The incident in one line.
@@ -211,23 +213,24 @@ pub struct Incident {
     pub title: String,
     /// The failure domain: a provider's name, or the host of a compatible server or web target.
     pub provider: ProviderName,
-    /// The endpoints that are affected now, in the order in which they joined; of an incident that is over, all that were.
+    /// The endpoints that are affected now, in the order in which they joined; once it is resolved, all
+    /// that were affected.
     pub endpoints: Vec<EndpointName>,
-    /// Endpoints that were affected and have recovered, while others are affected still.
+    /// Endpoints that have recovered while others are still affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recovered: Vec<EndpointName>,
-    /// The first bad probe, not the decision.
+    /// When the first bad probe began; earlier than the decision.
     pub started_at: Timestamp,
-    /// The decision.
+    /// When it was opened: the decision.
     pub opened_at: Timestamp,
-    /// The start of the first good probe of the recovery.
+    /// When the first good probe of the recovery began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// When its end was decided.
+    /// When it was resolved: the decision.
     pub resolved_at: Option<Timestamp>,
     /// Seconds from `started_at` to `ended_at`, or to the time of this record while it is open.
     pub duration_s: f64,
-    /// One paragraph for people: what, how sure, whose fault and why.
+    /// One paragraph for people: what happened, how certain it is, whose fault and why.
     #[serde(default)]
     pub explanation: String,
     /// Endpoints that depend on the affected ones, and fail because of them.
@@ -250,13 +253,14 @@ pub struct Incident {
     pub notes: Vec<Note>,
     /// The figures behind the decision.
     pub evidence: Evidence,
-    /// What the vendor's own status page says.
+    /// The vendor's status page.
     #[serde(default)]
     pub official: Official,
-    /// The locations that see it, with how they see it; more than one only where several daemons share a store.
+    /// The locations that see it, each with its status; more than one only if several daemons share a
+    /// store.
     #[serde(default)]
     pub locations: Vec<IncidentLocation>,
-    /// Whether enough locations see it for the verdict of all.
+    /// Whether enough locations see it for the quorum.
     #[serde(default)]
     pub scope: Scope,
     /// The locations that reach its endpoints meanwhile.
@@ -265,7 +269,7 @@ pub struct Incident {
     /// Whether one daemon decided it by itself because it could not reach the shared store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alone: bool,
-    /// What the texts are made from. Rows of release 0.1 have none, and keep the texts that they have.
+    /// The facts for the texts. Rows of release 0.1 have none and keep their texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]
     pub facts: Option<IncidentFacts>,
@@ -282,26 +286,26 @@ pub struct IncidentLocation {
     pub since: Timestamp,
 }
 
-/// How far an incident reaches.
+/// The extent of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// As many locations see it as `[quorum]` asks for.
+    /// As many locations see it as `[quorum]` requires.
     #[default]
     All,
     /// Fewer locations see it; others reach the endpoints.
     Location,
 }
 
-/// What is known around an incident: who else is affected, who is not, and what changed.
+/// The context of an incident: what else is affected, what is not, and what changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IncidentFacts {
-    /// The vendor as people call it ("OpenAI").
+    /// The vendor's display name ("OpenAI").
     pub vendor: String,
     /// The models of the affected endpoints.
     pub models: Vec<String>,
-    /// What alone is affected, if the rest of the provider answers.
+    /// The only affected part, if the rest of the provider answers.
     pub only: Option<Only>,
     /// Endpoints of the same provider that answer.
     pub unaffected: Vec<EndpointName>,
@@ -313,30 +317,30 @@ pub struct IncidentFacts {
     pub answers_elsewhere: Option<Elsewhere>,
     /// Whether all affected endpoints use one key.
     pub shares_one_key: bool,
-    /// Whether one of them has answered correctly with its present configuration.
+    /// Whether one of them has answered correctly with its current configuration.
     pub worked_before: bool,
-    /// How the provider was suspected first and is not any more.
+    /// Set if it was attributed to the provider first.
     pub reattribution: Option<Reattribution>,
-    /// Why the provider is suspected though it names the account.
+    /// Why it is attributed to the provider although the provider blames the account.
     pub confirmation: Option<Confirmation>,
-    /// The number of the account's incident that affected endpoints are in instead, because the provider answers again and
-    /// rejects them.
+    /// The number of the account's incident that affected endpoints moved to, because the provider
+    /// answers again and rejects them.
     pub replaced_by: Option<u64>,
 }
 
-/// What confirms, independently of the account, that the provider rejects it wrongly.
+/// The second source that confirms that the provider rejects the account wrongly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
-    /// A key of another organization is rejected at the same time: that of this endpoint.
+    /// The key of this endpoint, of another organization, is rejected at the same time.
     OtherAccount(EndpointName),
-    /// The vendor's own page admits it, in an incident of this title.
+    /// The vendor's status page has an incident with this title.
     VendorPage(String),
-    /// The provider's headers name limits of which this share is left, in hundredths of a percent.
+    /// The provider's headers show that this share of the limits is left, in hundredths of a percent.
     Headers(u32),
 }
 
-/// What alone is affected of a provider.
+/// The only affected part of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Only {
@@ -350,7 +354,7 @@ pub enum Only {
         here: String,
         /// The model or endpoint, for the title.
         name: String,
-        /// Some that answer.
+        /// Regions or hosts that answer.
         others: Vec<String>,
     },
 }
@@ -360,24 +364,24 @@ pub enum Only {
 pub struct Elsewhere {
     /// Its name.
     pub endpoint: EndpointName,
-    /// Its vendor as people call it.
+    /// Its vendor's display name.
     pub vendor: String,
     /// Whether it serves a model that is affected here.
     pub same_model: bool,
 }
 
-/// The provider was suspected, and is not any more: the rest is the account's own fault.
+/// The incident was attributed to the provider first, and is the account's own fault now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reattribution {
     /// When.
     pub at: Timestamp,
-    /// Endpoints that were rejected as well and are not any more.
+    /// Endpoints that were rejected as well and have recovered.
     #[serde(alias = "let_in")]
     pub recovered: Vec<EndpointName>,
 }
 
 impl Incident {
-    /// Has it seen from `location`, unless it is known already who sees it.
+    /// Sets `location` as the one that sees it, unless the locations are known.
     pub fn place(&mut self, location: &str) {
         if self.locations.is_empty() {
             self.locations.push(IncidentLocation {
@@ -392,7 +396,8 @@ impl Incident {
         }
     }
 
-    /// Whether it was seen from `location`. What a daemon recorded without others was seen from where it is, `here`.
+    /// Reports whether it was seen from `location`. An incident without locations was seen from `here`,
+    /// where its daemon is.
     pub fn is_seen_from(&self, location: &str, here: &str) -> bool {
         if self.locations.is_empty() {
             return location == here;
@@ -400,8 +405,8 @@ impl Incident {
         self.locations.iter().any(|l| l.location == location)
     }
 
-    /// Whether it ended by a recovery: not by becoming part of another incident, by a new baseline, or with its
-    /// endpoints.
+    /// Reports whether it ended with a recovery, rather than as part of another incident, by a new
+    /// baseline, or because its endpoints were removed.
     pub fn has_recovered(&self) -> bool {
         self.resolved_at.is_some()
             && !self.is_new_normal()
@@ -409,14 +414,14 @@ impl Incident {
             && self.merged_into().is_none()
     }
 
-    /// The number of the incident that it became part of.
+    /// Returns the number of the incident that it was merged into.
     pub fn merged_into(&self) -> Option<u64> {
         let may_be = self.attribution == Attribution::Account || self.alone;
         self.explained_by
             .filter(|_| self.resolved_at.is_some() && may_be)
     }
 
-    /// Whether the provider is only suspected: it rejects an account that worked before.
+    /// Reports whether the provider is only suspected: it rejects an account that worked before.
     pub fn is_suspected(&self) -> bool {
         self.attribution == Attribution::Provider
             && self
@@ -425,17 +430,17 @@ impl Incident {
                 .is_some_and(|f| f.attribution() == Attribution::Account)
     }
 
-    /// Every endpoint that is or was affected.
+    /// Returns every endpoint that is or was affected.
     pub fn affected(&self) -> impl Iterator<Item = &EndpointName> {
         self.endpoints.iter().chain(&self.recovered)
     }
 
-    /// When its outage was over: the first good probe, or the decision if that is not known.
+    /// Returns when its outage was over: the first good probe, or the decision if that is unknown.
     pub fn end(&self) -> Option<Timestamp> {
         self.ended_at.or(self.resolved_at)
     }
 
-    /// Whether it ended only because its slowness is the new baseline: nothing has become faster.
+    /// Reports whether it ended only because its slowness is the new baseline: nothing has become faster.
     pub fn is_new_normal(&self) -> bool {
         self.resolved_at.is_some()
             && self
@@ -445,7 +450,7 @@ impl Incident {
     }
 }
 
-/// A person has acknowledged an incident.
+/// The acknowledgement of an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acknowledgement {
     /// When.
@@ -453,7 +458,7 @@ pub struct Acknowledgement {
     /// By whom; empty if not given.
     #[serde(default)]
     pub by: String,
-    /// What they wrote about it.
+    /// The note that came with it.
     #[serde(default, alias = "comment")]
     pub note: String,
 }
@@ -463,7 +468,7 @@ pub struct Acknowledgement {
 pub struct Note {
     /// When it was written.
     pub at: Timestamp,
-    /// Who wrote it; empty when they did not say.
+    /// Who wrote it; empty if not given.
     #[serde(default)]
     pub by: String,
     /// The text: one line of at most 1000 bytes.
@@ -471,7 +476,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// Notes of one incident at most.
+    /// The maximum number of notes of one incident.
     pub const MOST: usize = 100;
 }
 
@@ -480,22 +485,22 @@ impl Note {
 pub struct Evidence {
     /// Probes since the first bad one.
     pub probes: u32,
-    /// Of these, failed (or slow, for an incident of slowness).
+    /// How many of these failed (or were slow, for an incident about slowness).
     pub failed: u32,
     /// The learned share of failures in normal times, 0 to 1; `None` until learned.
     #[serde(default)]
     pub typical_failure_rate: Option<f64>,
-    /// Time to the first token, in milliseconds.
+    /// Time to first token, in milliseconds.
     pub first_token_ms: TypicalAndNow,
     /// Duration of the probe, in milliseconds.
     #[serde(default)]
     pub total_ms: TypicalAndNow,
-    /// Output tokens a second after the first.
+    /// Output tokens per second after the first.
     #[serde(default)]
     pub tokens_per_second: TypicalAndNow,
     /// The last bad samples, oldest first.
     pub samples: Vec<EvidenceSample>,
-    /// How often each fault was seen.
+    /// The number of failures by fault.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, u32>)]
     pub faults: BTreeMap<Fault, u32>,
@@ -505,16 +510,17 @@ pub struct Evidence {
     /// The longest probe that was not good, in milliseconds.
     #[serde(default)]
     pub worst_total_ms: Option<f64>,
-    /// The vendor's ids of the first bad requests, for a support ticket; at most [`Evidence::MOST_REQUEST_IDS`].
+    /// The vendor's IDs of the first bad requests, for a support ticket; at most
+    /// [`Evidence::MOST_REQUEST_IDS`].
     #[serde(default)]
     pub request_ids: Vec<String>,
 }
 
 impl Evidence {
-    /// The most request ids that are kept.
+    /// The maximum number of request IDs.
     pub const MOST_REQUEST_IDS: usize = 20;
 
-    /// Adds what one sample says to the post-mortem.
+    /// Adds a sample to the post-mortem.
     pub fn note(&mut self, sample: &Sample) {
         if sample.outcome == Outcome::Ok {
             return;
@@ -524,12 +530,12 @@ impl Evidence {
         self.note_request(sample.request_id.as_deref());
     }
 
-    /// Adds the first token of a bad probe.
+    /// Adds the time to first token of a bad probe, in milliseconds.
     pub fn note_first_token(&mut self, ms: Option<f64>) {
         self.worst_first_token_ms = longer(self.worst_first_token_ms, ms);
     }
 
-    /// Keeps the id of a bad request, once.
+    /// Adds the ID of a bad request, unless it is there.
     pub fn note_request(&mut self, id: Option<&str>) {
         if let Some(id) = id
             && self.request_ids.len() < Self::MOST_REQUEST_IDS
@@ -548,7 +554,7 @@ fn longer(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 }
 
 impl Evidence {
-    /// The faults, the most frequent first.
+    /// Returns the faults with their counts, the most frequent first.
     pub fn faults_by_count(&self) -> Vec<(Fault, u32)> {
         let mut faults: Vec<_> = self.faults.iter().map(|(fault, n)| (*fault, *n)).collect();
         faults.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.as_str().cmp(b.0.as_str())));
@@ -559,16 +565,17 @@ impl Evidence {
 /// A measure in normal times and now.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct TypicalAndNow {
-    /// The learned median; `None` until enough was learned.
+    /// The learned median; `None` until enough is learned.
     pub typical: Option<f64>,
     /// The last value; `None` if there was none.
     pub now: Option<f64>,
 }
 
 impl TypicalAndNow {
-    /// How many times the typical value it is now.
+    /// Returns the ratio of the current to the typical value.
     pub fn ratio(self) -> Option<f64> {
-        let (typical, now) = (self.typical?, self.now?);
+        let typical = self.typical?;
+        let now = self.now?;
         (typical > 0.0).then_some(now / typical)
     }
 }
@@ -584,9 +591,9 @@ pub struct EvidenceSample {
     pub fault: Option<Fault>,
     /// The HTTP status, if any.
     pub http_status: Option<u16>,
-    /// First token, if any.
+    /// Time to first token in milliseconds, if there was one.
     pub first_token_ms: Option<f64>,
-    /// The vendor's id of the request.
+    /// The vendor's ID of the request.
     pub request_id: Option<String>,
     /// The error text, redacted.
     pub error: Option<String>,
@@ -600,13 +607,13 @@ pub struct EvidenceSample {
 pub struct Alternative {
     /// The endpoint's name.
     pub endpoint: EndpointName,
-    /// Its dialect.
+    /// Its provider.
     pub provider: Provider,
-    /// Its vendor as people call it.
+    /// Its vendor's display name.
     pub title: String,
     /// Its status now.
     pub status: Status,
-    /// Median first token of its recent probes.
+    /// Median time to first token of its recent probes, in milliseconds.
     pub first_token_ms_p50: Option<f64>,
     /// Share of good probes in the last 24 hours, 0 to 1.
     pub availability_24h: Option<f64>,
@@ -614,7 +621,7 @@ pub struct Alternative {
 
 impl ShiftClock for Incident {
     fn shift_clock(&mut self, by_ms: i64) {
-        // What the vendor published stays: its times are the calendar's.
+        // The vendor's times do not depend on this machine's clock.
         let Self {
             started_at,
             opened_at,

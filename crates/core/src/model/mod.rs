@@ -1,7 +1,7 @@
-//! The nouns of llmwatch: plain data with the words of the product, no behaviour beyond naming and simple arithmetic.
+//! The data model: plain data, with no behavior beyond naming and simple arithmetic.
 //!
-//! Everything here is used alike in the store, the API, the log events and the notifications, so the serialised
-//! names are part of the contract.
+//! The store, the API, the log events and the notifications use these types, so the serialized names
+//! are part of the contract.
 
 mod advice;
 mod annotation;
@@ -23,7 +23,7 @@ mod time;
 mod usual_hours;
 mod vendor_status;
 
-pub use advice::{Advice, AdviceKind};
+pub use advice::{Advice, AdviceData, AdviceKind, GivenAdvice};
 pub use annotation::Annotation;
 pub use announcement::Announcement;
 pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};

@@ -1,6 +1,6 @@
-//! Names that are kept and compared, each kind with a type of its own, so that a channel is never looked up as an endpoint.
+//! Names, each kind with a type of its own, so that a channel is never looked up as an endpoint.
 //!
-//! A name is cheap to clone and reads as the string that it is: `&str` goes wherever one is only looked at.
+//! A name is cheap to clone and dereferences to its string.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -18,14 +18,14 @@ macro_rules! name_type {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
         impl Default for $name {
-            /// The empty name, of what is not known yet.
+            /// Returns the empty name, for an unknown one.
             fn default() -> Self {
                 Self::from("")
             }

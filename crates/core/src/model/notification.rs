@@ -1,4 +1,4 @@
-//! What a notification says, before it is put into any receiver's format.
+//! The content of a notification, before it is put into a receiver's format.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,43 +26,43 @@ pub enum NoticeKind {
     /// It is still open.
     #[serde(rename = "incident.reminder")]
     Reminder,
-    /// A vendor's own status page says something that the probes do not feel.
+    /// A vendor's status page reports something that does not affect the probes.
     #[serde(rename = "feed.changed")]
     Official,
-    /// The monitor has lost its network.
+    /// This machine is offline.
     #[serde(rename = "monitor.offline", alias = "monitor.blind")]
     Offline,
-    /// It sees again.
+    /// This machine is online again.
     #[serde(rename = "monitor.online", alias = "monitor.sighted")]
     Online,
-    /// The probing budget of the day is spent.
+    /// The daily probing budget is exhausted.
     #[serde(rename = "monitor.budget")]
     Budget,
-    /// The store cannot be written; probing and notifying continue.
+    /// The database cannot be written; probing and notifying continue.
     #[serde(rename = "monitor.store")]
     Store,
-    /// A channel does not deliver, or delivers again: notified through the others.
+    /// A channel fails, or has recovered; sent through the others.
     #[serde(rename = "monitor.delivery")]
     Delivery,
-    /// More at once than anybody can read: one message instead of many.
+    /// Many incidents at once: one message instead of many.
     #[serde(rename = "monitor.digest")]
     Digest,
-    /// Something deserves a word before it becomes a failure.
+    /// An early warning.
     #[serde(rename = "advice.given")]
     Advice,
     /// The periodic report.
     #[serde(rename = "report.periodic")]
     Report,
-    /// A test, asked for by a person.
+    /// A test that a person requested.
     #[serde(rename = "monitor.test")]
     Test,
-    /// A rehearsal of the alarm.
+    /// A rehearsal of an alert.
     #[serde(rename = "monitor.drill")]
     Drill,
 }
 
 impl NoticeKind {
-    /// The stable name, for instance `incident.opened`.
+    /// Returns the stable name, for instance `incident.opened`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "incident.opened",
@@ -104,7 +104,8 @@ impl NoticeKind {
         Self::Drill,
     ];
 
-    /// Why it is sent, in a word: the last part of the name, unless a channel's `on` has a better one.
+    /// Returns the reason for sending it in one word: the last part of the name, or the word of a
+    /// channel's `on`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Official => "official",
@@ -113,12 +114,13 @@ impl NoticeKind {
         }
     }
 
-    /// Whether it is about an incident rather than the monitor.
+    /// Reports whether it is about an incident rather than the monitor.
     pub fn is_about_incident(self) -> bool {
         self.as_str().starts_with("incident.")
     }
 
-    /// The word that a channel's `on` filter uses: the last part of the name for incidents, `monitor` for the rest.
+    /// Returns its value in a channel's `on`: the last part of the name for incidents, usually `monitor`
+    /// for the rest.
     pub fn filter_word(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -141,11 +143,11 @@ impl NoticeKind {
     }
 }
 
-/// One notification to one channel, as the outbox keeps it: everything that rendering needs, so that a retry next day
-/// says the same as the first attempt.
+/// One notification to one channel, as the outbox stores it. It has everything that rendering needs,
+/// so that a retry on the next day sends the same as the first attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
-    /// The same on every attempt; the receiver can recognize a repeat by it.
+    /// The ID; the same on every attempt, so that the receiver can recognize a repeat.
     pub id: Uuid,
     /// What kind.
     #[serde(rename = "type")]
@@ -156,11 +158,11 @@ pub struct Notice {
     pub location: String,
     /// The incident it is about; `None` for the monitor's own notices.
     pub incident: Option<Incident>,
-    /// The failure domain as people say it ("OpenAI"); the location for the monitor's own notices.
+    /// The display name of the failure domain ("OpenAI"); the location for the monitor's own notices.
     pub subject: String,
     /// One line, for the monitor's own notices.
     pub title: String,
-    /// What works instead, best first.
+    /// Working alternatives, best first.
     pub alternatives: Vec<Alternative>,
     /// Whether another endpoint is monitored that could stand in, healthy or not; `None` in rows of release 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,31 +170,31 @@ pub struct Notice {
     /// Vendors of other open outages ("Azure").
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_failing: Vec<String>,
-    /// What the channel knew of the incident before this message; `None` for the first one.
+    /// What the previous message to the channel said; `None` for the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Extent>,
     /// The incident's page, if the daemon has a public address.
     pub url: Option<String>,
-    /// The notice that opened the incident on this channel: mails thread on it.
+    /// The notice that opened the incident on this channel; emails are threaded on it.
     pub thread: Option<Uuid>,
-    /// Set when an `opened` is sent only after its incident was over: it says both.
+    /// Whether an `opened` is sent only after its incident was over: it covers both.
     pub already_over: bool,
-    /// The last hour of the endpoints concerned, for a small picture of it.
+    /// The last hour of the affected endpoints, for sparklines.
     #[serde(default)]
     pub recent: Vec<Sparkline>,
-    /// Asked for by a person to try the channel: the message says so, whatever else it says.
+    /// Whether a person requested it to test the channel; the message says so.
     #[serde(default)]
     pub test: bool,
-    /// Set when this came to its channel only because the channel of this name could not deliver it.
+    /// The channel that could not deliver it, if this channel is its fallback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<ChannelName>,
-    /// What a digest, an advice or a report says, ready to be set into any format.
+    /// The text of a digest, an advice or a report, independent of the format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
-    /// The condition of the monitor that this is about, if it is one that begins and ends.
+    /// The condition of the monitor that begins or ends, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
-    /// What the alternatives would have saved, of an incident that is over.
+    /// What the alternatives would have saved; only for a resolved incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<FailoverOutcome>,
 }
@@ -213,7 +215,7 @@ pub struct FailoverOutcome {
     pub with_group: f64,
 }
 
-/// What a message said of an incident, so that the next one can say what has changed.
+/// What a message said about an incident, so that the next one can say what has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Extent {
     /// The affected endpoints.
@@ -252,7 +254,7 @@ impl From<&Incident> for Extent {
 /// A condition of the monitor itself, for receivers that keep an alert open until it is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The same at the beginning and at the end, for instance `offline` or `delivery/slack`.
+    /// The key, the same at the beginning and at the end, for instance `offline` or `delivery/slack`.
     pub key: String,
     /// Whether this is the end.
     pub over: bool,
@@ -271,18 +273,18 @@ pub struct Sparkline {
     pub until: Timestamp,
 }
 
-/// A message that is a text of its own rather than a change of one incident. Its blocks hold plain words: each format
-/// sets and escapes them in its own way.
+/// The text of a message that is not about a change of one incident. Its blocks hold plain text; each
+/// format lays it out and escapes it in its own way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// What it says, from top to bottom.
+    /// The text, from top to bottom.
     #[serde(default)]
     pub blocks: Vec<Block>,
     /// The same as data, for programs.
     pub data: serde_json::Value,
 }
 
-/// What a digest says of its incidents: the [`Document::data`] of one. A test notice says less.
+/// The [`Document::data`] of a digest. A test notice has fewer fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DigestData {
     /// The first incidents of the digest.
@@ -307,7 +309,7 @@ pub struct DigestIncident {
     /// Why it is in the digest, as in `on` of a channel.
     #[serde(default)]
     pub reason: String,
-    /// The status of what it is about.
+    /// Its status.
     pub status: Status,
     /// Whose fault it is.
     pub attribution: Attribution,
@@ -332,84 +334,86 @@ pub struct DigestIncident {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Block {
-    /// A few words over what follows.
+    /// A heading.
     Heading(String),
     /// A paragraph.
     Text(String),
-    /// One entry after another.
+    /// A list of entries.
     List(Vec<String>),
-    /// Names and values.
+    /// A table.
     Table {
-        /// The names of the columns; the first one is the rows' own.
+        /// The names of the columns; the first column names the rows.
         head: Vec<String>,
-        /// As many cells each as there are columns.
+        /// The rows, each with one cell per column.
         rows: Vec<Vec<String>>,
     },
 }
 
 impl Block {
-    /// Every block with each of its words as `change` has it.
+    /// Returns the block with every text replaced by `change`.
     #[must_use]
     pub fn map(&self, change: impl Fn(&str) -> String) -> Self {
-        let all = |words: &[String]| words.iter().map(|w| change(w)).collect::<Vec<_>>();
         match self {
-            Self::Heading(words) => Self::Heading(change(words)),
-            Self::Text(words) => Self::Text(change(words)),
-            Self::List(entries) => Self::List(all(entries)),
+            Self::Heading(text) => Self::Heading(change(text)),
+            Self::Text(text) => Self::Text(change(text)),
+            Self::List(entries) => Self::List(entries.iter().map(|e| change(e)).collect()),
             Self::Table { head, rows } => Self::Table {
-                head: all(head),
-                rows: rows.iter().map(|r| all(r)).collect(),
+                head: head.iter().map(|cell| change(cell)).collect(),
+                rows: rows
+                    .iter()
+                    .map(|row| row.iter().map(|cell| change(cell)).collect())
+                    .collect(),
             },
         }
     }
 }
 
-/// A notification to be kept for one channel.
+/// A notification for the outbox of one channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The channel's name.
     pub channel: ChannelName,
-    /// Not to be sent before this; `None` for at once.
+    /// The earliest time to send it; `None` for at once.
     pub not_before: Option<Timestamp>,
-    /// What it says.
+    /// The notification.
     pub notice: Notice,
-    /// Whether it says all that there is to say about the [condition](Notice::condition) that it ends: a word of the
-    /// beginning that was not delivered by then is not sent any more.
+    /// Whether it covers the [condition](Notice::condition) that it ends: an opening message that was not
+    /// delivered by then is not sent any more.
     pub supersedes_opening: bool,
 }
 
-/// How the outbox of one channel stands.
+/// The state of the outbox of one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct ChannelStats {
     /// The channel's name.
     pub channel: ChannelName,
-    /// Waiting.
+    /// Pending notifications.
     pub pending: u64,
-    /// When the oldest waiting one was decided.
+    /// When the oldest pending one was decided.
     pub oldest: Option<Timestamp>,
     /// Since when a pending one has failed.
     pub failing_since: Option<Timestamp>,
-    /// Delivered.
+    /// Delivered notifications.
     pub sent: u64,
-    /// Refused for good.
+    /// Permanently rejected notifications.
     pub failed: u64,
-    /// Tried for as long as they are worth.
+    /// Notifications that were not delivered within `give_up_after`.
     pub expired: u64,
-    /// When the last of the refused and expired was given up.
+    /// When the last rejected or expired one ended.
     pub last_dead_at: Option<Timestamp>,
     /// When the last one was delivered.
     pub last_sent_at: Option<Timestamp>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
-    /// When one was last delivered that not everybody took.
+    /// When one was last delivered that some recipients rejected.
     pub last_refused_at: Option<Timestamp>,
-    /// Who refused it for good, in their words.
+    /// The recipients that rejected it, with their servers' replies.
     pub refused: Option<String>,
 }
 
 impl ChannelStats {
-    /// Counts `count` notifications of `channel` in `state`: the oldest was decided at `oldest`, the last ended at
-    /// `ended`, and one that waits has been tried in vain since `failing_since`.
+    /// Adds `count` notifications in `state`: the oldest was decided at `oldest`, the last ended at
+    /// `ended`, and a pending one has failed since `failing_since`.
     pub fn count(
         &mut self,
         state: &str,
@@ -436,12 +440,11 @@ impl ChannelStats {
         }
     }
 
-    /// Adds what another outbox has for the same channel.
+    /// Adds the figures of another outbox for the same channel.
     pub fn add(&mut self, other: &Self) {
-        let first = |a: Option<Timestamp>, b: Option<Timestamp>| a.into_iter().chain(b).min();
         self.pending += other.pending;
-        self.oldest = first(self.oldest, other.oldest);
-        self.failing_since = first(self.failing_since, other.failing_since);
+        self.oldest = earlier(self.oldest, other.oldest);
+        self.failing_since = earlier(self.failing_since, other.failing_since);
         self.sent += other.sent;
         self.failed += other.failed;
         self.expired += other.expired;
@@ -456,7 +459,7 @@ impl ChannelStats {
         }
     }
 
-    /// Adds, for each channel, what `others` have.
+    /// Adds the figures of `others` by channel.
     pub fn join(all: &mut Vec<Self>, others: &[Self]) {
         for other in others {
             match all.iter_mut().find(|own| own.channel == other.channel) {
@@ -465,4 +468,8 @@ impl ChannelStats {
             }
         }
     }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }

@@ -12,16 +12,16 @@ use super::{Api, Attribution, EndpointName, Fault, Provider, Timestamp};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Right and in the usual time.
+    /// Correct, in the usual time.
     Ok,
-    /// Right, but slower than typical or than a configured limit.
+    /// Correct, but slower than typical or than a configured limit.
     Slow,
-    /// Not right; the sample has a fault.
+    /// Not correct; the sample has a fault.
     Failed,
 }
 
 impl Outcome {
-    /// The stable lower-case name.
+    /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -35,18 +35,18 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// Its turn on the endpoint's grid.
+    /// The endpoint's schedule.
     Schedule,
     /// The daemon has just started, or the endpoint is new.
     Startup,
-    /// A second look soon after something suspicious.
+    /// A recheck soon after something suspicious.
     Recheck,
-    /// A person asked (`llmwatch probe`).
+    /// A person requested it (`llmwatch probe`).
     Manual,
 }
 
 impl Trigger {
-    /// The stable lower-case name.
+    /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -57,18 +57,18 @@ impl Trigger {
     }
 }
 
-/// What is odd about an answer, good or bad: short codes, a closed set.
+/// An oddity of an answer, good or bad: a closed set of short codes.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
 pub enum Warning {
-    /// The stream ended by its terminal event without ever giving a finish reason.
+    /// The stream ended with its terminal event but had no finish reason.
     #[serde(rename = "finish_reason.missing")]
     FinishReasonMissing,
-    /// The body was compressed though that was not asked for.
+    /// The body was compressed although that was not requested.
     #[serde(rename = "encoding.unasked")]
     EncodingUnasked,
-    /// The provider counts more tokens than the bytes sent and received allow; the cost is that of the limit.
+    /// The provider reports more tokens than the bytes sent and received allow; the cost is limited.
     #[serde(rename = "usage.implausible")]
     UsageImplausible,
     /// The provider does not say how much credit the account has left: the key may not read it and has no limit of its own.
@@ -85,7 +85,7 @@ impl Warning {
         Self::CreditHidden,
     ];
 
-    /// The stable code.
+    /// Returns the stable code.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::FinishReasonMissing => "finish_reason.missing",
@@ -96,11 +96,11 @@ impl Warning {
     }
 }
 
-/// The record of one probe. Durations are milliseconds with microsecond resolution and `None` when the stage was not
-/// reached: a failed stage never has a latency.
+/// The record of one probe. Durations are in milliseconds with microsecond resolution, and `None` if the
+/// stage was not reached: a failed stage never has a latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
-    /// Time-ordered and unique (UUIDv7).
+    /// The ID; ordered by time and unique (UUIDv7).
     pub id: Uuid,
     /// The endpoint's name.
     pub endpoint: EndpointName,
@@ -108,13 +108,13 @@ pub struct Sample {
     pub provider: Provider,
     /// The API probed.
     pub api: Api,
-    /// The model asked for.
+    /// The requested model.
     pub model: Option<String>,
     /// Where the daemon probes from.
     pub location: String,
     /// When it was due.
     pub scheduled_at: Timestamp,
-    /// When it really began.
+    /// When it began.
     pub started_at: Timestamp,
     /// Why it was made.
     pub trigger: Trigger,
@@ -126,12 +126,12 @@ pub struct Sample {
     pub attribution: Option<Attribution>,
     /// The HTTP status, if headers arrived; the proxy's own when it opened no tunnel.
     pub http_status: Option<u16>,
-    /// The fetch of a token that stands for the key, when one was fetched; not part of any other time.
+    /// The time to fetch an access token, if one was fetched; not part of any other time.
     #[serde(default)]
     pub auth_ms: Option<f64>,
     /// Name resolution.
     pub dns_ms: Option<f64>,
-    /// From the start until the proxy has opened the way to the target; `None` without a proxy.
+    /// From the start until the proxy has opened the tunnel; `None` without a proxy.
     #[serde(default)]
     pub proxy_ms: Option<f64>,
     /// TCP connection.
@@ -156,25 +156,25 @@ pub struct Sample {
     pub schedule_lag_ms: f64,
     /// Events with data in the stream.
     pub events: Option<u32>,
-    /// Tokens of the prompt, as the provider counts.
+    /// Tokens of the prompt, as counted by the provider.
     pub input_tokens: Option<u32>,
-    /// Tokens of the answer, reasoning included, as the provider counts.
+    /// Tokens of the answer, including reasoning, as counted by the provider.
     pub output_tokens: Option<u32>,
-    /// Of these, spent on reasoning.
+    /// How many of these were spent on reasoning.
     pub reasoning_tokens: Option<u32>,
     /// What the probe cost, in USD.
     pub cost_usd: Option<f64>,
-    /// The provider's word for why the answer ended.
+    /// The provider's finish reason.
     pub finish_reason: Option<String>,
     /// The model that answered.
     pub response_model: Option<String>,
     /// The provider's fingerprint of the serving configuration.
     pub system_fingerprint: Option<String>,
-    /// The vendor's id of the request, for a support ticket.
+    /// The vendor's ID of the request, for a support ticket.
     pub request_id: Option<String>,
-    /// The provider's own processing time (`openai-processing-ms` and kin).
+    /// The provider's own processing time (`openai-processing-ms` and similar headers).
     pub server_ms: Option<f64>,
-    /// Where the request landed (the airport code of `cf-ray`, `x-ms-region`).
+    /// The region that served the request (the airport code of `cf-ray`, or `x-ms-region`).
     pub edge: Option<String>,
     /// Requests left in the rate limit's window.
     pub ratelimit_remaining_requests: Option<i64>,
@@ -189,38 +189,39 @@ pub struct Sample {
     /// When the server's certificate expires.
     #[serde(default)]
     pub tls_expires_at: Option<Timestamp>,
-    /// When the model will be shut down, when that was looked up with this probe.
+    /// When the model will be shut down, if this probe looked that up.
     #[serde(default)]
     pub model_retires_at: Option<Timestamp>,
-    /// The model that its vendor names as the successor, when that was looked up with this probe.
+    /// The successor that the vendor names, if this probe looked that up.
     #[serde(default)]
     pub model_successor: Option<String>,
-    /// The account's prepaid credit that is left, in `credit_currency`, when that was looked up with this probe.
+    /// The account's remaining prepaid credit in `credit_currency`, if this probe looked that up.
     #[serde(default)]
     pub credit_left: Option<f64>,
-    /// The currency of `credit_left` as the provider names it: `USD`, `CNY`.
+    /// The currency of `credit_left`, as the provider names it (`USD`, `CNY`).
     #[serde(default)]
     pub credit_currency: Option<String>,
     /// The smallest share of the account's own rate limits that is left, from 0 to 1.
     #[serde(default)]
     pub ratelimit_headroom: Option<f64>,
-    /// A fingerprint of the organization that the provider says the key belongs to; the name itself is not kept.
+    /// A fingerprint of the organization of the key, as the provider reports it; the name is not stored.
     #[serde(default)]
     pub organization: Option<String>,
     /// How long the server took to load the model before it began (Ollama).
     #[serde(default)]
     pub load_ms: Option<f64>,
-    /// What is odd about the answer.
+    /// Oddities of the answer.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// The provider's own words, redacted, at most 500 bytes.
+    /// The error message, redacted, at most 500 bytes.
     pub error: Option<String>,
-    /// The answer, at most 200 bytes, only when it was wrong.
+    /// The answer, at most 200 bytes; only if it was wrong.
     pub answer: Option<String>,
 }
 
 impl Sample {
-    /// A probe of `endpoint` at `at` of which nothing is measured: outcome `ok`, no model, no id, and not a single time.
+    /// Creates a sample of `endpoint` at `at` without measurements: outcome `ok`, no model, no ID, no
+    /// times.
     pub fn unmeasured(
         endpoint: &str,
         provider: Provider,
@@ -291,24 +292,24 @@ impl Sample {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
     }
 
-    /// Output tokens a second after the first.
+    /// Returns the output tokens per second after the first.
     pub fn tokens_per_second(&self) -> Option<f64> {
         self.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms)
     }
 }
 
-/// What the connectivity checks found: targets unrelated to any provider, asked when a probe fails below HTTP.
+/// The result of the connectivity checks, which run when a probe fails below HTTP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectivityCheckResult {
     /// Whether any of them answered.
     pub any: bool,
-    /// Whether names are resolved here. After a DNS failure: whether unrelated names resolved after it while the failing
-    /// name still did not.
+    /// Whether host names resolve here. After a DNS failure: whether unrelated names resolved after it
+    /// while the failing name still did not.
     pub by_name: bool,
 }
 
-/// The place in the one order in which results are folded: by the end of the probe, then by the endpoint's name. Which of
-/// two results of an instant arrived first decides nothing.
+/// Returns the sort key of the order in which results are folded: the end of the probe, then the
+/// endpoint's name. So it does not matter which of two simultaneous results arrives first.
 pub fn canonical_order(end: Timestamp, endpoint: &str) -> (Timestamp, &str) {
     (end, endpoint)
 }

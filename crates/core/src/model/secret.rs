@@ -1,9 +1,9 @@
-//! A string that never shows itself.
+//! A string that is never printed.
 
 use std::fmt;
 
-/// A key, password or URL with credentials. `Debug` and `Display` print `***`; the value is only ever given out by
-/// [`Secret::expose`], so that every use can be found by searching for that word.
+/// A key, a password or a URL with credentials. `Debug` and `Display` print `***`. Only
+/// [`Secret::expose`] returns the value, so that a search finds every use.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -13,13 +13,13 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself: only for the wire.
+    /// Returns the value, to send it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// `text` with every occurrence of this secret replaced by `***`. Secrets shorter than six bytes are left alone:
-    /// they would shred ordinary words.
+    /// Returns `text` with every occurrence of this secret replaced by `***`. Secrets shorter than six
+    /// bytes are skipped, because they may be part of ordinary words.
     pub fn redact(&self, text: &str) -> String {
         if self.0.len() < 6 {
             text.to_owned()

@@ -1,11 +1,11 @@
-//! What several endpoints of a group have in common, so that one failure may take all of them down.
+//! What several endpoints of a group share, so that one failure may take all of them down.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::EndpointName;
 
-/// What endpoints share.
+/// A part that endpoints share.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]

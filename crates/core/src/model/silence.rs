@@ -1,7 +1,7 @@
-//! Silences: for a while, nothing is notified about these endpoints. Pure.
+//! Silences: for a while, nothing is sent about some endpoints. Pure.
 //!
-//! Probing and detection continue. What began during a silence and is over before it ends was never notified and never will
-//! be; what is still open when the silence ends is notified then.
+//! Probing and detection continue. An incident that begins and ends during a silence is never
+//! notified; one that is still open at its end is notified then.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,16 +9,16 @@ use uuid::Uuid;
 
 use super::{EndpointName, Provider, Timestamp};
 
-/// One silence, as people ask for it and as it is kept. Without endpoints, providers and groups it holds for all.
+/// One silence. Without endpoints, providers and groups it applies to all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Silence {
-    /// Stable and unique; what is needed to end it early.
+    /// The ID; stable and unique. It is needed to end the silence early.
     pub id: Uuid,
-    /// When it was asked for.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub until: Timestamp,
-    /// Who asked for it, as they call themselves; empty when they did not say.
+    /// Who created it; empty if not given.
     #[serde(default)]
     pub by: String,
     /// Why.

@@ -1,5 +1,7 @@
-//! What is true now: one value that the pages, the API, the metrics, the service status and the alerts all read.
+//! The current state: one value that the pages, the API, the metrics, the service status and the alerts
+//! read.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -11,56 +13,56 @@ use super::{
     VendorPage,
 };
 
-/// How many sparklines a notice shows at most: a mail stays small.
+/// The maximum number of sparklines in a notice, to keep an email small.
 const STRIPS: usize = 4;
-/// From so many failed probes on an endpoint is named as failing as well.
+/// Consecutive failed probes from which an endpoint is named as failing too.
 const CONVINCING: u32 = 2;
-/// How many alternatives a notice names: an on-call engineer needs a few good ones.
+/// The maximum number of alternatives in a notice.
 const ALTERNATIVES: usize = 5;
-/// Smaller differences of availability do not decide between alternatives.
+/// Smaller differences of availability do not affect the order of alternatives.
 const AVAILABILITY_STEP: f64 = 0.005;
 
-/// The state of everything that is watched.
+/// The state of everything that is monitored.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// When this was true.
     pub at: Timestamp,
     /// Where the daemon probes from.
     pub location: String,
-    /// Since when the monitor's own network is gone.
+    /// Since when this machine has been offline.
     pub offline_since: Option<Timestamp>,
-    /// Whether the probing budget of the day is spent.
+    /// Whether the daily probing budget is exhausted.
     pub budget_spent: bool,
     /// What was spent on probes today, in US dollars.
     #[serde(default)]
     pub spent_today_usd: f64,
     /// When a sample was last recorded.
     pub last_recorded_at: Option<Timestamp>,
-    /// Why the store does not take samples at the moment.
+    /// Why the database cannot be written, if it cannot.
     pub store_error: Option<String>,
     /// Every endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointView>,
     /// The open incidents, oldest first.
     pub incidents: Vec<Incident>,
-    /// What deserves a word before it becomes a failure.
+    /// The open advice.
     #[serde(default)]
     pub advice: Vec<Advice>,
-    /// The silences that hold.
+    /// The active silences.
     #[serde(default)]
     pub silences: Vec<Silence>,
     /// The notes that belong to no incident, oldest first.
     #[serde(default)]
     pub annotations: Vec<Annotation>,
-    /// The maintenance windows that are open.
+    /// The active maintenance windows.
     #[serde(default)]
     pub maintenance: Vec<MaintenanceView>,
-    /// The state of delivery, per channel that was ever sent something.
+    /// The state of delivery by channel.
     #[serde(default)]
     pub outbox: Vec<ChannelStats>,
     /// The drills of the channels, and when each was last confirmed.
     #[serde(default)]
     pub drills: Drills,
-    /// What the vendors' own status pages say.
+    /// The vendors' status pages.
     #[serde(default)]
     pub official: Vec<VendorView>,
     /// What the endpoints of groups share, so that one failure may take several down.
@@ -69,16 +71,16 @@ pub struct Snapshot {
     /// The endpoint to use in each group (see the module `route`).
     #[serde(default)]
     pub leaders: BTreeMap<String, EndpointName>,
-    /// The locations whose daemons share the store; empty where this daemon has one of its own.
+    /// The locations whose daemons share the store; empty if this daemon has its own.
     #[serde(default)]
     pub locations: Vec<String>,
     /// The machines that probe from the same location as this one.
     #[serde(default)]
     pub partners: Vec<String>,
-    /// What the configurations of the daemons differ in.
+    /// The differences between the configurations of the daemons.
     #[serde(default)]
     pub differences: Vec<String>,
-    /// Since when the shared store cannot be reached.
+    /// Since when the shared store has been unreachable.
     #[serde(default)]
     pub alone_since: Option<Timestamp>,
     /// Samples that wait on this machine for the shared store.
@@ -86,26 +88,26 @@ pub struct Snapshot {
     pub spooled: i64,
 }
 
-/// One vendor's own status page as it was read last.
+/// A vendor's status page as of the last read.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VendorView {
-    /// Whose.
+    /// The provider.
     pub provider: Provider,
-    /// The vendor as people say it.
+    /// The vendor's display name.
     pub title: String,
-    /// What it says.
+    /// The page.
     #[serde(flatten)]
     pub page: VendorPage,
 }
 
-/// One endpoint as it is now.
+/// The current state of an endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EndpointView {
     /// Its name.
     pub name: EndpointName,
-    /// Its dialect.
+    /// Its provider.
     pub provider: Provider,
-    /// Its failure domain as people say it.
+    /// The display name of its failure domain.
     pub title: String,
     /// Its API.
     pub api: Api,
@@ -113,7 +115,7 @@ pub struct EndpointView {
     pub model: Option<String>,
     /// Its group.
     pub group: Option<String>,
-    /// How it is.
+    /// Its status.
     pub status: Status,
     /// Why it is not operational, in a few words.
     pub reason: Option<String>,
@@ -121,7 +123,7 @@ pub struct EndpointView {
     pub last_probe_at: Option<Timestamp>,
     /// How that probe ended.
     pub last_outcome: Option<Outcome>,
-    /// What went wrong in it.
+    /// The fault of that probe.
     pub last_fault: Option<Fault>,
     /// Median first token of the recent good probes, in milliseconds.
     pub first_token_ms_p50: Option<f64>,
@@ -137,16 +139,16 @@ pub struct EndpointView {
     /// Share of its last 20 probes that failed, 0 to 1; faults of this machine do not count.
     #[serde(default)]
     pub recent_error_rate: f64,
-    /// How many of its last probes failed one after the other, up to now.
+    /// The number of consecutive failed probes up to now.
     #[serde(default)]
     pub failed_in_a_row: u32,
     /// The last hour, minute by minute, as in [`Sparkline::minutes`].
     #[serde(default)]
     pub last_hour: String,
-    /// Whether there is an alert, or the evidence for one.
+    /// Its alert.
     #[serde(default)]
     pub alert: AlertView,
-    /// How it is from each location, where several daemons share a store.
+    /// Its state at each location, if several daemons share a store.
     #[serde(default)]
     pub locations: Vec<LocationView>,
     /// The locations from which it is degraded or down.
@@ -154,7 +156,7 @@ pub struct EndpointView {
     pub locations_down: Vec<String>,
 }
 
-/// The state of an endpoint's alert, named as Prometheus names it.
+/// The state of an endpoint's alert, with Prometheus's names.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -163,7 +165,7 @@ pub enum AlertState {
     /// Nothing is wrong.
     #[default]
     Inactive,
-    /// Probes were bad, and there is not enough evidence yet.
+    /// Probes were bad, but there is not enough evidence yet.
     Pending,
     /// The endpoint is in an open incident.
     Firing,
@@ -173,7 +175,7 @@ impl AlertState {
     /// Every state.
     pub const ALL: [Self; 3] = [Self::Inactive, Self::Pending, Self::Firing];
 
-    /// The stable lower-case name.
+    /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inactive => "inactive",
@@ -194,19 +196,19 @@ pub struct AlertView {
     pub probes: u32,
     /// When the first bad probe began.
     pub since: Option<Timestamp>,
-    /// No alert comes before this; only while it is pending.
+    /// The earliest time of an alert; only while it is pending.
     pub earliest_alert_at: Option<Timestamp>,
     /// Whether the bad probes were slow rather than failed.
     #[serde(default)]
     pub is_slow: bool,
 }
 
-/// An endpoint as one location sees it.
+/// The state of an endpoint at one location.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LocationView {
     /// The location.
     pub location: String,
-    /// How the endpoint is from there; unknown when that location has not probed for too long.
+    /// The status there; unknown if that location has not probed it recently.
     pub status: Status,
     /// When it was last probed from there.
     pub last_probe_at: Option<Timestamp>,
@@ -217,7 +219,7 @@ pub struct LocationView {
 }
 
 impl Snapshot {
-    /// Of nothing, at `at`.
+    /// Creates the state at `at` without any endpoint.
     pub fn empty(at: Timestamp) -> Self {
         Self {
             at,
@@ -246,41 +248,41 @@ impl Snapshot {
         }
     }
 
-    /// The [worst](Status::worse) status of all. What is in maintenance says nothing while there is something else.
+    /// Returns the [worst](Status::worse) status of all. Endpoints in maintenance count only if all are.
     pub fn overall(&self) -> Status {
-        let all = || self.endpoints.iter().map(|e| e.status);
-        let in_service = all()
+        let statuses = self.endpoints.iter().map(|e| e.status);
+        let in_service = statuses
             .filter(|s| *s != Status::Maintenance)
             .reduce(Status::worse);
-        in_service
-            .or_else(|| all().next())
-            .unwrap_or(Status::Unknown)
+        match in_service {
+            Some(status) => status,
+            None if self.endpoints.is_empty() => Status::Unknown,
+            None => Status::Maintenance,
+        }
     }
 
-    /// The last hour of the first few of these endpoints.
+    /// Returns the last hour of the first few of these endpoints.
     pub fn sparklines(&self, names: &[EndpointName]) -> Vec<Sparkline> {
-        let view = |name: &EndpointName| self.endpoints.iter().find(|e| e.name == *name);
-        let sparkline = |e: &EndpointView| Sparkline {
-            endpoint: e.name.clone(),
-            minutes: e.last_hour.clone(),
-            until: self.at,
-        };
         names
             .iter()
-            .filter_map(view)
+            .filter_map(|name| self.endpoints.iter().find(|e| e.name == *name))
             .take(STRIPS)
-            .map(sparkline)
+            .map(|e| Sparkline {
+                endpoint: e.name.clone(),
+                minutes: e.last_hour.clone(),
+                until: self.at,
+            })
             .collect()
     }
 
-    /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
-    /// of the same kind of API. Those of another vendor come first, then the more available in 24 hours, then the quicker
-    /// first token. One whose last probe failed is no alternative.
+    /// Returns the working alternatives of `affected`, best first: operational endpoints of the same group
+    /// if there is one, otherwise of the same kind of API. Those of another vendor come first, then the
+    /// more available in 24 hours, then the faster first token. An endpoint whose last probe failed is
+    /// left out.
     pub fn alternatives(&self, affected: &[EndpointName]) -> Vec<Alternative> {
-        let works = |e: &&EndpointView| e.status == Status::Operational && e.failed_in_a_row == 0;
         let mut found: Vec<_> = self
             .candidates(affected)
-            .filter(works)
+            .filter(|e| e.status == Status::Operational && e.failed_in_a_row == 0)
             .map(|e| Alternative {
                 endpoint: e.name.clone(),
                 provider: e.provider,
@@ -296,29 +298,21 @@ impl Snapshot {
             .filter(|e| affected.contains(&e.name))
             .map(|e| e.title.clone())
             .collect();
-        let is_related = |a: &Alternative| failing.contains(&a.title);
-        // A difference of a few probes says nothing: availability counts in steps.
-        let unavailable = |a: &Alternative| {
-            let share = 1.0 - a.availability_24h.unwrap_or(1.0);
-            (share / AVAILABILITY_STEP).floor()
-        };
-        let speed = |a: &Alternative| a.first_token_ms_p50.unwrap_or(f64::INFINITY);
         found.sort_by(|a, b| {
-            is_related(a)
-                .cmp(&is_related(b))
-                .then(unavailable(a).total_cmp(&unavailable(b)))
-                .then(speed(a).total_cmp(&speed(b)))
+            let is_related = failing.contains(&a.title).cmp(&failing.contains(&b.title));
+            is_related.then(by_availability(a, b)).then(by_speed(a, b))
         });
         found.truncate(ALTERNATIVES);
         found
     }
 
-    /// Whether another endpoint could stand in for `affected`, healthy or not.
+    /// Reports whether another endpoint could replace `affected`, healthy or not.
     pub fn monitors_alternative(&self, affected: &[EndpointName]) -> bool {
         self.candidates(affected).next().is_some()
     }
 
-    /// The vendors of the other open incidents in which a provider is at fault, and those whose probes have begun to fail.
+    /// Returns the vendors of the other open provider incidents, and those whose probes have begun to
+    /// fail.
     pub fn also_failing(&self, incident: &Incident, being_checked: &str) -> Vec<String> {
         let others = self
             .incidents
@@ -358,10 +352,16 @@ impl Snapshot {
         &'a self,
         affected: &'a [EndpointName],
     ) -> impl Iterator<Item = &'a EndpointView> {
-        let is_affected = |e: &&EndpointView| affected.contains(&e.name);
-        let of_affected = || self.endpoints.iter().filter(is_affected);
-        let groups: Vec<_> = of_affected().filter_map(|e| e.group.as_deref()).collect();
-        let kinds: Vec<_> = of_affected().map(|e| e.api == Api::Http).collect();
+        let of_affected: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| affected.contains(&e.name))
+            .collect();
+        let groups: Vec<_> = of_affected
+            .iter()
+            .filter_map(|e| e.group.as_deref())
+            .collect();
+        let kinds: Vec<_> = of_affected.iter().map(|e| e.api == Api::Http).collect();
         self.endpoints.iter().filter(move |e| {
             let fits = match e.group.as_deref() {
                 Some(group) if !groups.is_empty() => groups.contains(&group),
@@ -372,10 +372,26 @@ impl Snapshot {
     }
 }
 
-/// A window that is open, for people and programs.
+/// Compares in steps: a difference of a few probes means nothing.
+fn by_availability(a: &Alternative, b: &Alternative) -> Ordering {
+    unavailable_steps(a).total_cmp(&unavailable_steps(b))
+}
+
+fn unavailable_steps(alternative: &Alternative) -> f64 {
+    let share = 1.0 - alternative.availability_24h.unwrap_or(1.0);
+    (share / AVAILABILITY_STEP).floor()
+}
+
+fn by_speed(a: &Alternative, b: &Alternative) -> Ordering {
+    let a_ms = a.first_token_ms_p50.unwrap_or(f64::INFINITY);
+    let b_ms = b.first_token_ms_p50.unwrap_or(f64::INFINITY);
+    a_ms.total_cmp(&b_ms)
+}
+
+/// An active maintenance window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MaintenanceView {
-    /// What people call it.
+    /// Its name.
     pub name: String,
     /// When it began.
     pub since: Timestamp,

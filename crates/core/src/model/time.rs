@@ -1,4 +1,4 @@
-//! A moment of wall-clock time, in milliseconds.
+//! A point in wall-clock time, in milliseconds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,17 +18,17 @@ use utoipa::{PartialSchema, ToSchema};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The milliseconds from `earlier` to `self`; negative when `earlier` is later.
+    /// Returns the milliseconds from `earlier` to `self`; negative if `earlier` is later.
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0 - earlier.0
     }
 
-    /// The same moment as a chrono value; the epoch if it is out of chrono's range.
+    /// Returns the same time as a chrono value; the epoch if it is out of chrono's range.
     pub fn to_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
     }
 
-    /// Reads RFC 3339.
+    /// Parses RFC 3339.
     ///
     /// # Errors
     /// When `text` is not an RFC 3339 date and time.
@@ -67,24 +67,24 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Moments in milliseconds since the epoch are between these (the years 2001 to 5138).
+/// The range of plausible times in milliseconds since the epoch (the years 2001 to 5138).
 const MOMENTS_MS: std::ops::Range<i64> = 1_000_000_000_000..100_000_000_000_000;
 
-/// Whether a clock that reads `at` can be right: one at 1970 was never set.
+/// Reports whether a clock that reads `at` can be right: one at 1970 was never set.
 pub fn is_plausible(at: Timestamp) -> bool {
     MOMENTS_MS.contains(&at.0)
 }
 
-/// State that keeps its distance from now when the clock is set.
+/// State whose times keep their distance from now when the clock is set.
 ///
-/// An implementation takes its struct apart, so that a new field does not compile until somebody has decided whether it
-/// is a moment to be shifted, or a duration, a count or a time of the calendar, which stay.
+/// An implementation destructures its struct, so that a new field does not compile until somebody
+/// decides: a point in time is shifted; a duration, a count or a calendar time stays.
 pub trait ShiftClock {
-    /// Moves every moment by `by_ms` milliseconds, because the clock was set by so much.
+    /// Shifts every time by `by_ms` milliseconds, by which the clock was set.
     fn shift_clock(&mut self, by_ms: i64);
 }
 
-/// A moment in milliseconds since the epoch. What is no plausible moment (never, not yet) stays.
+/// A time in milliseconds since the epoch. An implausible value (never, not yet) stays.
 impl ShiftClock for i64 {
     fn shift_clock(&mut self, by_ms: i64) {
         if is_plausible(Timestamp(*self)) {

@@ -1,15 +1,15 @@
-//! What a vendor says about itself on its own status page.
+//! A vendor's status page.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Status, Timestamp};
 
-/// A vendor's status page at one moment, whatever platform it runs on. It is never evidence of health: a page is late,
-/// and sometimes wrong.
+/// The content of a vendor's status page, for any platform. It is never evidence of health, because
+/// pages are late and sometimes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VendorPage {
-    /// The worst of what the page says about the components that matter.
+    /// The worst status of the relevant components.
     pub status: Status,
     /// The open incidents, as the page lists them.
     pub incidents: Vec<VendorIncident>,
@@ -17,36 +17,36 @@ pub struct VendorPage {
     pub url: String,
 }
 
-/// An incident that a vendor has declared and not closed.
+/// An open incident on a status page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VendorIncident {
-    /// The platform's id.
+    /// The platform's ID.
     pub id: String,
     /// Its title.
     pub name: String,
-    /// How bad the vendor calls it.
+    /// Its severity according to the vendor.
     pub status: Status,
-    /// How far it is, in the vendor's word (`investigating`, `monitoring` …).
+    /// Its phase in the vendor's terms (`investigating`, `monitoring` …).
     pub phase: String,
-    /// When it appeared on the page. Its own start, which vendors date back, is not that moment. `None` when the page
+    /// When it appeared on the page, which is not its start: vendors backdate that. `None` if the page
     /// does not say.
     pub published_at: Option<Timestamp>,
     /// Its page for people.
     pub url: Option<String>,
-    /// The names of the components, products or regions that it concerns.
+    /// The names of the affected components, products or regions.
     pub components: Vec<String>,
 }
 
-/// What the vendor's page said about an incident of ours.
+/// What the vendor's status page says about an incident.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Official {
     /// The page's status; `None` when there is no page or it cannot be read.
     pub status: Option<Status>,
     /// The title of the vendor's own incident.
     pub incident: Option<String>,
-    /// From our opening to the vendor's publishing, in seconds: positive when we were first.
+    /// Seconds from our opening to the vendor's publication; positive if we were first.
     pub lead_s: Option<f64>,
-    /// The vendor's incident, or its page.
+    /// The URL of the vendor's incident, or of its page.
     pub url: Option<String>,
     /// When the vendor published its incident.
     #[serde(default)]
