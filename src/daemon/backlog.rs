@@ -214,7 +214,8 @@ impl Backlog {
         if is_recent {
             return;
         }
-        let (waiting, count) = (self.waiting.len(), std::mem::take(&mut self.failures));
+        let waiting = self.waiting.len();
+        let count = std::mem::take(&mut self.failures);
         self.failure_logged_at = Some(Instant::now());
         self.is_failure_logged = true;
         let times = match count {

@@ -4,7 +4,7 @@
 //! wakes the outbox, logs and publishes the snapshot, in this order. When the store fails, records
 //! wait in memory until it is writable again; probing, detection and notifying continue.
 
-pub mod joint;
+pub mod quorum;
 pub mod reporting;
 mod restore;
 
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::Level;
 use uuid::Uuid;
 
-use self::joint::Joint;
+use self::quorum::QuorumState;
 use self::reporting::PeriodicReport;
 pub use self::restore::{
     catch_up, complete_incidents, number_after, recover, restore, restore_notifications, resume,
@@ -98,7 +98,7 @@ pub struct Pipeline {
     /// Counts every sample.
     pub counters: Counters,
     /// The pipeline's side of a shared store, if one is configured.
-    pub joint: Option<Joint>,
+    pub quorum: Option<QuorumState>,
     /// Called about once a second to feed the service manager's watchdog. A failing store does not
     /// stop it, because a restart would lose the records in memory. A pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
@@ -136,7 +136,7 @@ impl Turns {
         Self {
             backlog: Backlog::new(pipeline.settings.log.all_samples),
             clock: ClockFollower {
-                lookout: ClockMonitor::new(pipeline.wall.clone(), pipeline.uptime.clone()),
+                clock: ClockMonitor::new(pipeline.wall.clone(), pipeline.uptime.clone()),
                 at_start: pipeline.core.set_back((pipeline.wall)()),
                 last_shift: None,
             },
@@ -176,7 +176,7 @@ impl Turns {
 
 /// Detects that the clock was set, and corrects earlier timestamps.
 struct ClockFollower {
-    lookout: ClockMonitor,
+    clock: ClockMonitor,
     /// A clock change while the daemon was down: from and to.
     at_start: Option<(Timestamp, Timestamp)>,
     /// The last clock change in milliseconds, and when it was detected.
@@ -186,9 +186,9 @@ struct ClockFollower {
 impl ClockFollower {
     /// Returns the time and, if the clock was set since the last reading, from when to when.
     fn read(&mut self) -> (Timestamp, Option<(Timestamp, Timestamp)>) {
-        let look = self.lookout.look();
-        let now = look.now;
-        let set_from = look
+        let reading = self.clock.read();
+        let now = reading.now;
+        let set_from = reading
             .set_from
             .filter(|from| is_plausible(*from) && is_plausible(now));
         let set = self.at_start.take().or(set_from.map(|from| (from, now)));
@@ -325,8 +325,8 @@ impl Pipeline {
         snapshot.last_recorded_at = turns.last_recorded_at;
         snapshot.store_error.clone_from(&turns.backlog.error);
         snapshot.outbox.clone_from(&turns.deliveries.tallies);
-        if let Some(joint) = &self.joint {
-            ChannelStats::join(&mut snapshot.outbox, &joint.view().outbox);
+        if let Some(quorum) = &self.quorum {
+            ChannelStats::join(&mut snapshot.outbox, &quorum.view().outbox);
         }
         self.show(snapshot);
         // Reply only now, so that the client finds its change in the snapshot.
@@ -587,8 +587,10 @@ impl Pipeline {
 
     /// Publishes the snapshot and feeds the watchdog.
     fn show(&mut self, mut snapshot: Snapshot) {
-        match &self.joint {
-            Some(joint) if !joint.is_alone() => joint.view().notifications.annotate(&mut snapshot),
+        match &self.quorum {
+            Some(quorum) if !quorum.is_alone() => {
+                quorum.view().notifications.annotate(&mut snapshot)
+            }
             _ => self.notifications.annotate(&mut snapshot),
         }
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);

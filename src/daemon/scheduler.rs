@@ -151,9 +151,9 @@ impl<P: Probe> Runner<P> {
             in_flight: JoinSet::new(),
             tasks: BTreeMap::new(),
         };
-        let mut lookout = ClockMonitor::new(self.wall.clone(), self.uptime.clone());
+        let mut clock = ClockMonitor::new(self.wall.clone(), self.uptime.clone());
         loop {
-            if let Some(slept) = state.notice(lookout.look()) {
+            if let Some(slept) = state.notice(clock.read()) {
                 self.report(slept).await;
             }
             state.start_due(&self.probe);
@@ -165,7 +165,7 @@ impl<P: Probe> Runner<P> {
                     None => break,
                 },
                 Some(ended) = state.in_flight.join_next_with_id() => {
-                    if let Some(slept) = state.notice(lookout.look()) {
+                    if let Some(slept) = state.notice(clock.read()) {
                         self.report(slept).await;
                     }
                     for report in state.take(ended) {
@@ -270,12 +270,10 @@ impl RunnerState {
             let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else {
                 continue;
             };
-            let (probe, slots, clock, name) = (
-                probe.clone(),
-                self.slots.clone(),
-                self.clock,
-                due.endpoint.clone(),
-            );
+            let probe = probe.clone();
+            let slots = self.slots.clone();
+            let clock = self.clock;
+            let name = due.endpoint.clone();
             let abort = self.in_flight.spawn(async move {
                 if !probe.claims(&endpoint, &due).await {
                     return None;
@@ -342,12 +340,12 @@ impl RunnerState {
     /// Detects that the machine was suspended, the process stopped, or the clock set. The loop
     /// wakes every second, so a much longer gap is a suspension. Results in flight are wrong then:
     /// they are discarded, and every endpoint returns to its schedule.
-    fn notice(&mut self, look: ClockReading) -> Option<Report> {
+    fn notice(&mut self, reading: ClockReading) -> Option<Report> {
         let ClockReading {
             now,
             passed,
             set_from,
-        } = look;
+        } = reading;
         let slept = passed > ASLEEP;
         if !slept && set_from.is_none() && self.clock.drift_ms(now).unsigned_abs() <= DRIFT_MS {
             return None;

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::Level;
 
 use super::coordinator::{self, Coordinator};
-use super::pipeline::joint::{Joint, OwnView};
+use super::pipeline::quorum::{OwnView, QuorumState};
 use super::pipeline::{self, Pipeline};
 use super::scheduler::{Runner, SchedulerCommand};
 use super::subscribers::Subscribers;
@@ -68,7 +68,8 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
     let (commands, pipeline_commands) = Commands::channel();
     let (config_out, config_in) = watch::channel(config.clone());
-    let (mut tasks, stop) = (Tasks::default(), Stops::default());
+    let mut tasks = Tasks::default();
+    let stop = Stops::default();
     let multiplier = budget::interval_multiplier(&config);
     let follow = SchedulerCommand::Follow(probed_endpoints(&config), multiplier);
     scheduler.send(follow).ok();
@@ -108,11 +109,11 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         stop,
         tasks,
     };
-    let joint = wiring
+    let quorum = wiring
         .spawn_coordinator(session, &core, &notifications)
         .await?;
     let pipeline = Pipeline {
-        joint,
+        quorum,
         settings: config,
         core,
         notifications,
@@ -227,7 +228,7 @@ impl Wiring {
         session: Option<Session>,
         core: &MonitorState,
         notifications: &NotificationScheduler,
-    ) -> anyhow::Result<Option<Joint>> {
+    ) -> anyhow::Result<Option<QuorumState>> {
         let Some(shared) = self.shared.clone() else {
             return Ok(None);
         };
@@ -263,7 +264,7 @@ impl Wiring {
             stop: self.stop.sharing.clone(),
         };
         self.tasks.spawn("the shared store", coordinator.run());
-        Ok(Some(Joint::new(own_out, asked, notifications, known)))
+        Ok(Some(QuorumState::new(own_out, asked, notifications, known)))
     }
 
     /// Spawns the tasks that make outgoing requests: status feeds, heartbeat, outbox, metrics

@@ -92,11 +92,13 @@ impl Waiting {
 
     /// Returns the number of waiting commits.
     pub(super) fn len(&self) -> usize {
-        let count = |entry: &Entry| match entry {
-            Entry::Commit(_) => 1,
-            Entry::Packed(packed) => packed.count,
-        };
-        self.entries.iter().map(count).sum()
+        self.entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Commit(_) => 1,
+                Entry::Packed(packed) => packed.count,
+            })
+            .sum()
     }
 
     /// Removes and returns the next batch to write.
@@ -168,13 +170,12 @@ impl Waiting {
 
     /// Drops checkpoints and alerting states that later ones replace.
     fn drop_replaced(&mut self) {
-        let (mut has_checkpoint, mut has_notification_state) = (false, false);
+        let mut has_checkpoint = false;
+        let mut has_notification_state = false;
         for entry in self.entries.iter_mut().rev() {
             if let Entry::Commit(commit) = entry {
-                let (checkpoint, notification_state) = (
-                    commit.checkpoint.is_some(),
-                    commit.notification_state.is_some(),
-                );
+                let checkpoint = commit.checkpoint.is_some();
+                let notification_state = commit.notification_state.is_some();
                 if has_checkpoint {
                     commit.checkpoint = None;
                 }

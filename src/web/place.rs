@@ -1,4 +1,4 @@
-//! `?location=fra1`: one location's view instead of the joint verdict.
+//! `?location=fra1`: one location's view instead of the verdict of the quorum.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use llmwatch_core::model::Snapshot;
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LocationQuery {
-    /// Only what this location sees; default: the joint verdict.
+    /// Only what this location sees; default: the verdict of the quorum.
     pub(super) location: Option<String>,
 }
 

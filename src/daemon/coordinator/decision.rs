@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Coordinator, Exchange, PULSE, SyncState, channel_set, pressing};
+use super::{Coordinator, PULSE, SyncInputs, SyncState, channel_set, pressing};
 use crate::command::Command;
 use crate::log::record::LogRecord;
 use crate::store::postgres::{Decision, Session, SharedError};
@@ -24,7 +24,7 @@ impl Coordinator {
         &mut self,
         session: &mut Session,
         state: &mut SyncState,
-        here: &Exchange,
+        here: &SyncInputs,
     ) -> Result<bool, SharedError> {
         let asked = self.take_asked();
         let pressing = pressing(&here.own);
@@ -70,7 +70,7 @@ impl Coordinator {
 }
 
 /// Decides what becomes of the incidents, from the evidence of all locations.
-fn decide_incidents(decision: &mut Decision<'_>, here: &Exchange, at: Timestamp) -> Vec<Decided> {
+fn decide_incidents(decision: &mut Decision<'_>, here: &SyncInputs, at: Timestamp) -> Vec<Decided> {
     let config = &here.settings.config;
     let evidence = LocationEvidence {
         now: decision.now,
@@ -92,7 +92,7 @@ fn decide_incidents(decision: &mut Decision<'_>, here: &Exchange, at: Timestamp)
 }
 
 /// Loads the alerting state, merged with that from the time this daemon was alone.
-fn schedulers(decision: &Decision<'_>, here: &Exchange, channels: &str) -> Schedulers {
+fn schedulers(decision: &Decision<'_>, here: &SyncInputs, channels: &str) -> Schedulers {
     let mut schedulers: Schedulers = decision
         .alerting
         .iter()
@@ -141,15 +141,15 @@ fn apply(
     replies
 }
 
-/// Returns `shared` with the acknowledgement and notes of `said`.
-fn annotated(shared: &SharedIncident, said: Incident) -> Decided {
+/// Returns `shared` with the acknowledgement and notes of `annotated`.
+fn annotated(shared: &SharedIncident, annotated: Incident) -> Decided {
     Decided {
         change: None,
         alerts: Vec::new(),
         shared: SharedIncident {
             incident: Incident {
-                acknowledged: said.acknowledged,
-                notes: said.notes,
+                acknowledged: annotated.acknowledged,
+                notes: annotated.notes,
                 ..shared.incident.clone()
             },
             ..shared.clone()
@@ -162,7 +162,7 @@ fn snapshot_of_all(
     decision: &Decision<'_>,
     decided: &[Decided],
     state: &SyncState,
-    here: &Exchange,
+    here: &SyncInputs,
 ) -> Snapshot {
     let is_decided =
         |incident: &Incident| decided.iter().any(|d| d.shared.incident.id == incident.id);
@@ -209,8 +209,10 @@ fn answer(command: Command, schedulers: &mut Schedulers) -> (Vec<Incident>, Comm
             let first = first_changed(schedulers, |d| d.unsilence(id));
             (Vec::new(), Box::new(move || reply.send(first)))
         }
-        Command::Acknowledge(number, word, reply) => {
-            let first = first_changed(schedulers, |d| d.acknowledge(number, word.clone()));
+        Command::Acknowledge(number, acknowledgement, reply) => {
+            let first = first_changed(schedulers, |d| {
+                d.acknowledge(number, acknowledgement.clone())
+            });
             (
                 first.clone().into_iter().collect(),
                 Box::new(move || reply.send(first)),

@@ -23,7 +23,7 @@ mod decision;
 mod position;
 
 use self::position::{REMEMBERED, SyncPosition, TakenSamples};
-use super::pipeline::joint::OwnView;
+use super::pipeline::quorum::OwnView;
 use crate::clock::WallClock;
 use crate::command::{Command, Commands};
 use crate::config::Settings;
@@ -64,7 +64,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest retry delay when the store stays unreachable.
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Time limit of one sync; after it the connection counts as hung.
-const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
+const SYNC_LIMIT: Duration = Duration::from_secs(20);
 /// Samples pushed at a time.
 const BATCH: usize = 1000;
 /// Samples pulled at a time.
@@ -192,7 +192,7 @@ impl<T> Polled<T> {
 }
 
 /// The inputs of one sync.
-struct Exchange {
+struct SyncInputs {
     settings: Arc<Settings>,
     own: Arc<OwnView>,
     /// How far the store's clock is ahead of this machine's, in milliseconds.
@@ -233,7 +233,7 @@ impl Coordinator {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep_until(next) => {}
             }
-            let done = tokio::time::timeout(EXCHANGE_LIMIT, self.exchange(&mut state)).await;
+            let done = tokio::time::timeout(SYNC_LIMIT, self.sync(&mut state)).await;
             let result = match done {
                 Ok(result) => result,
                 Err(_) => Err(SharedError::Unreachable {
@@ -268,11 +268,7 @@ impl Coordinator {
         // Push the effects of the last samples, then release the leases so that the others need not
         // wait.
         let last = async {
-            while self
-                .exchange(&mut state)
-                .await
-                .is_ok_and(|is_behind| is_behind)
-            {}
+            while self.sync(&mut state).await.is_ok_and(|is_behind| is_behind) {}
             if let Some(session) = &self.session {
                 let _ = session.leave().await;
             }
@@ -355,7 +351,7 @@ impl Coordinator {
     }
 
     /// Syncs once with the shared store. Returns whether there is more to transfer.
-    async fn exchange(&mut self, state: &mut SyncState) -> Result<bool, SharedError> {
+    async fn sync(&mut self, state: &mut SyncState) -> Result<bool, SharedError> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
             self.session = Some(self.shared.open().await?);
@@ -363,7 +359,7 @@ impl Coordinator {
         let Some(mut session) = self.session.take() else {
             return Ok(false);
         };
-        let result = self.exchange_over(&mut session, state).await;
+        let result = self.sync_over(&mut session, state).await;
         // A connection that failed is not reused.
         if matches!(result, Ok(_) | Err(SharedError::Busy { .. })) {
             self.session = Some(session);
@@ -371,7 +367,7 @@ impl Coordinator {
         result
     }
 
-    async fn exchange_over(
+    async fn sync_over(
         &mut self,
         session: &mut Session,
         state: &mut SyncState,
@@ -379,7 +375,7 @@ impl Coordinator {
         let store = session.identity().await?;
         self.recognize(store, state).await;
         let offset_ms = self.clock_offset(session).await?;
-        let here = Exchange {
+        let here = SyncInputs {
             settings: self.config.borrow().clone(),
             own: self.own.borrow_and_update().clone(),
             offset_ms,
@@ -443,7 +439,7 @@ impl Coordinator {
         &self,
         session: &mut Session,
         state: &mut SyncState,
-        here: &Exchange,
+        here: &SyncInputs,
     ) -> Result<bool, SharedError> {
         let settings = &here.settings;
         let (samples, last) = self.waiting_samples(state, settings).await;
@@ -485,7 +481,7 @@ impl Coordinator {
         &self,
         session: &Session,
         state: &mut SyncState,
-        here: &Exchange,
+        here: &SyncInputs,
     ) -> Result<Updates, SharedError> {
         let reread_every = state.reread_every(here.settings.monitor.probe);
         if state.reread_at.elapsed() >= reread_every || state.joined_at.elapsed() >= FRESH_FOR {
@@ -509,7 +505,8 @@ impl Coordinator {
 
     /// Returns the next samples of this location to push, and the number of the last sample read.
     async fn waiting_samples(&self, state: &SyncState, settings: &Settings) -> (Vec<Sample>, i64) {
-        let (after, location) = (state.place.pushed, settings.monitor.location.clone());
+        let after = state.place.pushed;
+        let location = settings.monitor.location.clone();
         self.local
             .run_blocking(move |store| {
                 let newest = store.last_seq().unwrap_or(after);
@@ -518,7 +515,8 @@ impl Coordinator {
                     after_seq: after,
                     ..SampleQuery::default()
                 };
-                let (mut samples, mut last) = (Vec::new(), after);
+                let mut samples = Vec::new();
+                let mut last = after;
                 if newest > after {
                     let _ = store.each_sample(query, |seq, sample| {
                         if samples.len() >= BATCH {
@@ -577,7 +575,7 @@ impl Coordinator {
         &self,
         state: &mut SyncState,
         updates: Updates,
-        here: &Exchange,
+        here: &SyncInputs,
     ) -> Vec<locations::SharedIncident> {
         let settings = &here.settings;
         let is_all = state.seen_until.is_none();
@@ -608,10 +606,9 @@ impl Coordinator {
             .filter(|d| updates.now.since_ms(d.seen_at) <= GONE_MS)
             .cloned()
             .collect();
-        let is_me = |d: &&DaemonRow| d.id == self.daemon.id;
         let partners: Vec<_> = live
             .iter()
-            .filter(|d| d.location == *location && d.probes && !is_me(d))
+            .filter(|d| d.location == *location && d.probes && d.id != self.daemon.id)
             .map(|d| d.host.clone())
             .collect();
         let warnings = differences(&live, settings, self.daemon.id);
@@ -791,8 +788,11 @@ fn samples_per_hour(settings: &Settings) -> u64 {
     if !settings.monitor.probe {
         return 0;
     }
-    let of = |interval: Duration| 3_600_000 / interval.as_millis().max(1) as u64;
-    settings.endpoints.iter().map(|e| of(e.interval)).sum()
+    settings
+        .endpoints
+        .iter()
+        .map(|e| 3_600_000 / e.interval.as_millis().max(1) as u64)
+        .sum()
 }
 
 /// Formats the parts of a verdict whose change the others need at once.
@@ -823,10 +823,10 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
         serde_json::from_str(&endpoints_of(settings)).unwrap_or_default();
     let mut warnings = Vec::new();
     for other in daemons.iter().filter(|d| d.id != me) {
-        let theirs: BTreeMap<String, u64> =
+        let others: BTreeMap<String, u64> =
             serde_json::from_str(&other.endpoints).unwrap_or_default();
         let place = format!("{} ({})", other.location, other.host);
-        for (name, hash) in &theirs {
+        for (name, hash) in &others {
             if mine.get(name).is_some_and(|own| own != hash) {
                 warnings.push(format!(
                     "`{name}` is probed differently from {place}: compare the two configurations"

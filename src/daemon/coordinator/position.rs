@@ -42,7 +42,8 @@ impl SyncPosition {
     }
 
     pub(super) fn save(&self, state_dir: &Path) -> std::io::Result<()> {
-        let (path, new) = (Self::path(state_dir), state_dir.join("shared.json.new"));
+        let path = Self::path(state_dir);
+        let new = state_dir.join("shared.json.new");
         std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
         std::fs::rename(new, path)
     }

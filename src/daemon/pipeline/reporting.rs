@@ -67,10 +67,9 @@ pub fn gather(
 /// # Errors
 /// When the store cannot be read.
 pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, StoreError> {
-    let resume = |(_, state): (i64, String)| {
+    let core = store.checkpoint()?.and_then(|(_, state)| {
         MonitorState::resume(config.clone(), 1.0, &state, Timestamp(0)).ok()
-    };
-    let core = store.checkpoint()?.and_then(resume);
+    });
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 
@@ -89,7 +88,8 @@ impl Pipeline {
         now: Timestamp,
     ) {
         let config = self.core.config().clone();
-        let (zone, locale) = (config.monitor.timezone, Locale::of(&config));
+        let zone = config.monitor.timezone;
+        let locale = Locale::of(&config);
         let Some(report) = &config.report else { return };
         let Some(span) = last_period(report, zone, now) else {
             return;
@@ -103,7 +103,8 @@ impl Pipeline {
         let Some(job) = periodic.0.take_if(|job| job.is_finished()) else {
             if periodic.0.is_none() && self.may_try_report(now) {
                 self.notifications.try_report(now);
-                let (store, standing) = (self.store.clone(), self.core.advice());
+                let store = self.store.clone();
+                let standing = self.core.advice();
                 let make = move || gather(&store.reader()?, &config, span, None, &standing);
                 periodic.0 = Some(tokio::task::spawn_blocking(make));
             }

@@ -237,8 +237,8 @@ impl Pipeline {
     /// rebuilt, or their endpoints were removed while the daemon was down. They are recorded and
     /// notified as usual.
     pub(in crate::daemon) fn settle(&mut self, now: Timestamp) -> Effects {
-        // One daemon must not close joint incidents.
-        let lost = if self.joint.is_some() {
+        // One daemon must not close shared incidents.
+        let lost = if self.quorum.is_some() {
             Vec::new()
         } else {
             let snapshot = self.core.snapshot(now);

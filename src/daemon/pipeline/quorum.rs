@@ -1,7 +1,7 @@
 //! The pipeline's side of a shared store: it passes its own conclusions to the coordinator, and
-//! gets the joint decisions back.
+//! gets the decisions of the quorum back.
 //!
-//! While the store is reachable, incidents from this daemon's own samples are only votes: the joint
+//! While the store is reachable, incidents from this daemon's own samples are only votes: the shared
 //! incidents are recorded, logged, shown and notified. A daemon that is alone acts on its own
 //! verdict, and says so.
 
@@ -44,14 +44,14 @@ pub struct OwnView {
 }
 
 /// The pipeline's side of a shared store.
-pub struct Joint {
+pub struct QuorumState {
     /// Sends conclusions to the coordinator.
     pub own: watch::Sender<Arc<OwnView>>,
     /// Sends user commands that apply to the alerting of all daemons.
     pub asked: mpsc::UnboundedSender<Command>,
     /// The last view that the coordinator sent.
     view: Arc<SharedView>,
-    /// The joint incidents as last logged.
+    /// The shared incidents as last logged.
     logged: BTreeMap<Uuid, Incident>,
     /// Each endpoint's status as last logged.
     statuses: BTreeMap<EndpointName, Status>,
@@ -63,7 +63,7 @@ pub struct Joint {
     handed_over: bool,
 }
 
-impl Joint {
+impl QuorumState {
     /// Starts without a view of the other daemons. `notifications` holds what was notified before a
     /// restart.
     pub fn new(
@@ -96,7 +96,7 @@ impl Joint {
         self.is_alone
     }
 
-    /// Returns an incident of this daemon under the ID and number of the joint incident that
+    /// Returns an incident of this daemon under the ID and number of the shared incident that
     /// contains it.
     fn as_known(&self, own: &Incident, locale: &Locale) -> Incident {
         let shared = self
@@ -123,18 +123,19 @@ impl Joint {
 impl Pipeline {
     /// Applies an update from the coordinator.
     pub(in crate::daemon) fn join(&mut self, update: Update, now: Timestamp) -> Vec<PipelineStep> {
-        let Some(joint) = &mut self.joint else {
+        let Some(quorum) = &mut self.quorum else {
             return Vec::new();
         };
         let mut steps = Vec::new();
-        joint.view = update.view;
-        let (usd, tokens) = joint.view.spent;
+        quorum.view = update.view;
+        let (usd, tokens) = quorum.view.spent;
         let here = self.settings.monitor.location.clone();
-        let mode = joint.view.mode;
-        let (was_alone, view) = (joint.is_alone, joint.view.clone());
-        joint.is_alone = match mode {
+        let mode = quorum.view.mode;
+        let was_alone = quorum.is_alone;
+        let view = quorum.view.clone();
+        quorum.is_alone = match mode {
             Mode::Joined => false,
-            Mode::Unreachable => joint.is_alone,
+            Mode::Unreachable => quorum.is_alone,
             Mode::Alone => true,
         };
         if mode == Mode::Joined && self.settings.budget.shared {
@@ -163,30 +164,30 @@ impl Pipeline {
             steps.push(step);
         }
         let locale = self.core.locale();
-        let Some(joint) = &mut self.joint else {
+        let Some(quorum) = &mut self.quorum else {
             return steps;
         };
         if mode == Mode::Joined {
             if was_alone {
                 // The others adopt what was notified while alone.
-                joint.handed_over = true;
-            } else if joint.handed_over {
-                joint.handed_over = false;
-                joint.alone.clear();
+                quorum.handed_over = true;
+            } else if quorum.handed_over {
+                quorum.handed_over = false;
+                quorum.alone.clear();
                 self.notifications.drop_incidents();
             }
             for shared in update.incidents {
-                steps.extend(joint.log(&shared.incident));
+                steps.extend(quorum.log(&shared.incident));
             }
-        } else if joint.is_alone && !was_alone {
+        } else if quorum.is_alone && !was_alone {
             // From now on this daemon decides alone; adopt what was notified already.
             self.notifications.adopt(&view.notifications);
             let own = self.core.snapshot(now).incidents;
             for incident in &own {
-                let known = joint.as_known(incident, &locale);
-                joint.alone.insert(incident.id, known.id);
+                let known = quorum.as_known(incident, &locale);
+                quorum.alone.insert(incident.id, known.id);
                 let known = self.notifications.record_change(Change::Opened, known, now);
-                let is_new = !joint.logged.contains_key(&known.id);
+                let is_new = !quorum.logged.contains_key(&known.id);
                 steps.push(PipelineStep {
                     incidents: vec![IncidentRow::of(&known)],
                     records: is_new
@@ -195,16 +196,18 @@ impl Pipeline {
                         .collect(),
                     ..PipelineStep::default()
                 });
-                joint.logged.insert(known.id, known);
+                quorum.logged.insert(known.id, known);
             }
         }
         steps
     }
 
-    /// Removes the effects of this daemon's own samples that only a joint decision may have.
+    /// Removes the effects of this daemon's own samples that only a decision of the quorum may have.
     pub(in crate::daemon) fn hold_back_opinions(&mut self, steps: &mut [PipelineStep]) {
         let locale = self.core.locale();
-        let Some(joint) = &mut self.joint else { return };
+        let Some(quorum) = &mut self.quorum else {
+            return;
+        };
         for step in steps {
             let effects = std::mem::take(&mut step.effects);
             let mut kept = Effects::default();
@@ -212,16 +215,16 @@ impl Pipeline {
                 match effect {
                     Effect::Incident(change, incident, at) => {
                         if change == Change::Resolved {
-                            joint.resolved.push((*incident).clone());
+                            quorum.resolved.push((*incident).clone());
                         }
-                        if joint.is_alone {
-                            let known = joint.as_known(&incident, &locale);
-                            joint.alone.insert(incident.id, known.id);
-                            joint.logged.insert(known.id, known.clone());
+                        if quorum.is_alone {
+                            let known = quorum.as_known(&incident, &locale);
+                            quorum.alone.insert(incident.id, known.id);
+                            quorum.logged.insert(known.id, known.clone());
                             kept.push(Effect::Incident(change, Box::new(known), at));
                         }
                     }
-                    Effect::Log(Fact::StatusChanged { .. }) if !joint.is_alone => {}
+                    Effect::Log(Fact::StatusChanged { .. }) if !quorum.is_alone => {}
                     effect => kept.push(effect),
                 }
             }
@@ -229,53 +232,58 @@ impl Pipeline {
         }
     }
 
-    /// Passes this daemon's conclusions to the coordinator, and overlays the joint verdicts on the
+    /// Passes this daemon's conclusions to the coordinator, and overlays the verdicts of the quorum on the
     /// snapshot.
     pub(in crate::daemon) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<PipelineStep> {
-        let Some(joint) = &mut self.joint else {
+        let Some(quorum) = &mut self.quorum else {
             return Vec::new();
         };
         let at = snapshot.at;
-        joint.resolved.retain(|i| {
+        quorum.resolved.retain(|i| {
             i.resolved_at
                 .is_some_and(|end| at.since_ms(end) <= KEEP_RESOLVED_MS)
         });
-        let excess = joint.resolved.len().saturating_sub(MOST_RESOLVED);
-        joint.resolved.drain(..excess);
+        let excess = quorum.resolved.len().saturating_sub(MOST_RESOLVED);
+        quorum.resolved.drain(..excess);
         let mut incidents: Vec<Incident> = snapshot.incidents.clone();
-        incidents.extend(joint.resolved.iter().cloned());
+        incidents.extend(quorum.resolved.iter().cloned());
         for incident in &mut incidents {
-            incident.alone = joint.alone.get(&incident.id) == Some(&incident.id);
+            incident.alone = quorum.alone.get(&incident.id) == Some(&incident.id);
             // The duration changes constantly; without it only real changes count.
             incident.duration_s = 0.0;
         }
-        joint.own.send_replace(Arc::new(OwnView {
+        quorum.own.send_replace(Arc::new(OwnView {
             snapshot: snapshot.clone(),
             incidents,
             interval_multiplier: self.core.interval_multiplier(),
-            alone_notifications: (joint.is_alone || joint.handed_over)
+            alone_notifications: (quorum.is_alone || quorum.handed_over)
                 .then(|| self.notifications.clone()),
         }));
-        snapshot.partners.clone_from(&joint.view.partners);
-        snapshot.locations.clone_from(&joint.view.locations);
-        snapshot.differences.clone_from(&joint.view.warnings);
-        if joint.view.mode != Mode::Joined {
-            snapshot.alone_since = Some(joint.view.since);
-            snapshot.spooled = joint.view.spooled;
+        snapshot.partners.clone_from(&quorum.view.partners);
+        snapshot.locations.clone_from(&quorum.view.locations);
+        snapshot.differences.clone_from(&quorum.view.warnings);
+        if quorum.view.mode != Mode::Joined {
+            snapshot.alone_since = Some(quorum.view.since);
+            snapshot.spooled = quorum.view.spooled;
         }
-        if joint.is_alone {
+        if quorum.is_alone {
             let locale = self.core.locale();
             for incident in &mut snapshot.incidents {
-                *incident = joint.as_known(incident, &locale);
+                *incident = quorum.as_known(incident, &locale);
             }
             return Vec::new();
         }
-        let incidents: Vec<_> = joint.view.open.iter().map(|s| s.incident.clone()).collect();
+        let incidents: Vec<_> = quorum
+            .view
+            .open
+            .iter()
+            .map(|s| s.incident.clone())
+            .collect();
         let config = self.core.config();
-        let store_now = Timestamp(at.0 + joint.view.offset_ms);
+        let store_now = Timestamp(at.0 + quorum.view.offset_ms);
         locations::overlay(
             snapshot,
-            &joint.view.verdicts,
+            &quorum.view.verdicts,
             &incidents,
             config.quorum.agree,
             store_now,
@@ -283,7 +291,7 @@ impl Pipeline {
         );
         let mut step = PipelineStep::default();
         for endpoint in &snapshot.endpoints {
-            let was = joint
+            let was = quorum
                 .statuses
                 .insert(endpoint.name.clone(), endpoint.status);
             if let Some(was) = was.filter(|was| *was != endpoint.status) {
@@ -312,17 +320,17 @@ impl Pipeline {
                 | Command::Acknowledge(..)
                 | Command::AddNote(..)
         );
-        match &self.joint {
-            Some(joint) if is_for_all && !joint.is_alone => {
-                joint.asked.send(command).err().map(|unsent| unsent.0)
+        match &self.quorum {
+            Some(quorum) if is_for_all && !quorum.is_alone => {
+                quorum.asked.send(command).err().map(|unsent| unsent.0)
             }
             _ => Some(command),
         }
     }
 }
 
-impl Joint {
-    /// Records and logs the change of a joint incident.
+impl QuorumState {
+    /// Records and logs the change of a shared incident.
     fn log(&mut self, incident: &Incident) -> Option<PipelineStep> {
         let change = match self.logged.get(&incident.id) {
             None if incident.resolved_at.is_none() => Some(Change::Opened),
