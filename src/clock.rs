@@ -85,8 +85,9 @@ impl ClockMonitor {
     }
 
     /// Takes the next reading.
-    pub fn look(&mut self) -> ClockReading {
-        let (now, uptime) = ((self.wall)(), (self.uptime)());
+    pub fn read(&mut self) -> ClockReading {
+        let now = (self.wall)();
+        let uptime = (self.uptime)();
         let (then, uptime_then) = std::mem::replace(&mut self.last, (now, uptime));
         let passed = uptime.saturating_sub(uptime_then);
         let expected = then + passed;

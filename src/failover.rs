@@ -136,16 +136,16 @@ pub fn of_incident(
     if incident.attribution != Attribution::Provider || !is_short {
         return Ok(None);
     }
-    let first_of = |group: &str| {
-        let mut members = config.endpoints.iter();
-        members
-            .find(|e| e.group.as_deref() == Some(group))
-            .map(|e| e.name.clone())
-    };
-    let groups = config.endpoints.iter().filter_map(|e| e.group.as_deref());
-    let concerned = groups
-        .filter(|g| first_of(g).is_some_and(|first| incident.affected().any(|e| *e == first)));
-    let Some(group) = concerned.map(str::to_owned).next() else {
+    // The first endpoint of each group.
+    let mut firsts = BTreeMap::new();
+    for endpoint in &config.endpoints {
+        if let Some(group) = &endpoint.group {
+            firsts.entry(group).or_insert(&endpoint.name);
+        }
+    }
+    let groups = config.endpoints.iter().filter_map(|e| e.group.as_ref());
+    let mut concerned = groups.filter(|group| incident.affected().any(|e| e == firsts[group]));
+    let Some(group) = concerned.next().cloned() else {
         return Ok(None);
     };
     let span = (incident.started_at, end);
@@ -310,9 +310,10 @@ impl Replay {
         let (first, others) = members.split_first()?;
         let mut replay = Self::of(group, &members, incidents)?;
         if others.len() > 1 {
-            let pair =
-                |other: &Arc<Endpoint>| Self::of(group, &[first.clone(), other.clone()], incidents);
-            replay.pairs = others.iter().filter_map(pair).collect();
+            replay.pairs = others
+                .iter()
+                .filter_map(|other| Self::of(group, &[first.clone(), other.clone()], incidents))
+                .collect();
         }
         Some(replay)
     }
@@ -508,8 +509,9 @@ impl Replay {
             })
             .collect();
         let n = measured.len() as u64;
-        let bad_of = |place: usize| measured.iter().filter(|(_, bad)| bad[place]).count() as u64;
-        let bad: Vec<u64> = (0..self.members.len()).map(bad_of).collect();
+        let bad: Vec<u64> = (0..self.members.len())
+            .map(|place| measured.iter().filter(|(_, bad)| bad[place]).count() as u64)
+            .collect();
         let fewest = bad.iter().min().copied().unwrap_or(0);
         if n < MINUTES || fewest < BAD_MINUTES {
             return None;
@@ -522,9 +524,11 @@ impl Replay {
         let expected = bad.iter().map(|b| *b as f64 / n as f64).product::<f64>() * n as f64;
         let ratio = together.len() as f64 / expected;
         // Minutes of one outage are not independent observations, so outages are counted.
-        let apart = |pair: &&[i64]| pair[1] - pair[0] > TROUBLE_MINUTES;
-        let troubles =
-            together.windows(2).filter(apart).count() + usize::from(!together.is_empty());
+        let gaps = together
+            .windows(2)
+            .filter(|pair| pair[1] - pair[0] > TROUBLE_MINUTES)
+            .count();
+        let troubles = gaps + usize::from(!together.is_empty());
         let (low, high) = match troubles {
             // The "rule of three" for zero events.
             0 => (0.0, 3.0 / expected),

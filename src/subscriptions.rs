@@ -59,7 +59,6 @@ pub fn address(text: &str) -> Option<String> {
     const MAX_LOCAL_BYTES: usize = 64;
     let text = text.trim();
     let (local, domain) = text.rsplit_once('@')?;
-    let fits_local = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+/=?^_`{|}~.-".contains(c);
     let is_dotted = !local.starts_with('.') && !local.ends_with('.') && !local.contains("..");
     let fits_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -69,7 +68,9 @@ pub fn address(text: &str) -> Option<String> {
     };
     let is_valid = text.len() <= MAX_BYTES
         && (1..=MAX_LOCAL_BYTES).contains(&local.len())
-        && local.chars().all(fits_local)
+        && local
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+/=?^_`{|}~.-".contains(c))
         && is_dotted
         && domain.contains('.')
         && domain.split('.').all(fits_label);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llmwatch_core::model::{DetectionPolicy, Sensitivity};
-use llmwatch_core::report::backtest::{Label, Replay, Score, ScoreFigures, WatchedTrace};
+use llmwatch_core::report::backtest::{Label, Replay, ReplayedTrace, Score, ScoreFigures};
 
 use self::rules::{Consecutive, Rule, Run, name};
 use self::weeks::Weeks;
@@ -133,7 +133,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
     );
     if habits.incidents {
         let replay = Replay {
-            watched: vec![WatchedTrace {
+            traces: vec![ReplayedTrace {
                 trace: String::new(),
                 interval_ms: habits.interval_ms,
                 days: habits.days as f64,
@@ -141,7 +141,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
                     .map(|e| (name(e).into(), format!("p{}", e / PER_PROVIDER).into()))
                     .collect(),
             }],
-            said: run.said.clone(),
+            events: run.said.clone(),
             blips: Vec::new(),
         };
         for kind in Score::new(&replay, &labels).kinds {
@@ -295,11 +295,11 @@ fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     done.into_iter().map(|(_, t)| t).collect()
 }
 
-fn watched(trace: &str, interval_ms: i64) -> WatchedTrace {
+fn watched(trace: &str, interval_ms: i64) -> ReplayedTrace {
     let endpoints = (0..ENDPOINTS)
         .map(|e| (name(e).into(), format!("p{}", e / PER_PROVIDER).into()))
         .collect();
-    WatchedTrace {
+    ReplayedTrace {
         trace: trace.to_owned(),
         interval_ms,
         days: (TROUBLED_DAYS - QUIET_DAYS) as f64,
@@ -376,15 +376,15 @@ const NOISE: [&str; 10] = [
 impl Row {
     fn new(
         title: &'static str,
-        seen: &[(WatchedTrace, Vec<Label>, Run)],
+        seen: &[(ReplayedTrace, Vec<Label>, Run)],
         quiet: &[(Vec<String>, f64)],
         noise: &[f64],
     ) -> Self {
         let mut replay = Replay::default();
         let mut labels = Vec::new();
         for (watched, own, run) in seen {
-            replay.watched.push(watched.clone());
-            replay.said.extend(run.said.iter().cloned());
+            replay.traces.push(watched.clone());
+            replay.events.extend(run.said.iter().cloned());
             labels.extend(own.iter().cloned());
         }
         let score = Score::new(&replay, &labels);

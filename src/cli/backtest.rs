@@ -52,15 +52,11 @@ pub(super) struct BacktestArgs {
 pub(super) async fn run(globals: &Globals, args: &BacktestArgs) -> Exit {
     let now = clock::now();
     let zone = optional_config(globals)?.map_or(chrono_tz::UTC, |c| c.monitor.timezone);
-    let moment = |text: &String| point_in_time(text, now, zone);
+    let since = args.since.as_deref();
+    let until = args.until.as_deref();
     let window = ReplayWindow {
-        since: args.since.as_ref().map(moment).transpose()?,
-        until: args.until.as_ref().map(moment).transpose()?,
-    };
-    let read = |path| config::load_rules(path, &Environment::from_process());
-    let bad = |e: config::ConfigError| Failure {
-        code: EX_CONFIG,
-        text: e.to_string().trim_end().to_owned(),
+        since: since.map(|t| point_in_time(t, now, zone)).transpose()?,
+        until: until.map(|t| point_in_time(t, now, zone)).transpose()?,
     };
     let sweep = args.sweep.as_deref().map(read_sweep).transpose()?;
     let rules: Vec<_> = match &sweep {
@@ -68,9 +64,12 @@ pub(super) async fn run(globals: &Globals, args: &BacktestArgs) -> Exit {
         None => args
             .rules
             .as_deref()
-            .map(read)
+            .map(|path| config::load_rules(path, &Environment::from_process()))
             .transpose()
-            .map_err(bad)?
+            .map_err(|e| Failure {
+                code: EX_CONFIG,
+                text: e.to_string().trim_end().to_owned(),
+            })?
             .into_iter()
             .collect(),
     };
@@ -167,31 +166,36 @@ struct Candidates {
 }
 
 fn read_sweep(text: &str) -> Result<Candidates, Failure> {
-    let bad = |text: String| Failure {
-        code: EX_CONFIG,
-        text,
-    };
     let Some((key, values)) = text.split_once('=') else {
-        return Err(bad(format!(
-            "llmwatch: expected `KEY=VALUE,VALUE` for --sweep, for example `alert_after=60s,90s`, got `{text}`"
-        )));
+        return Err(Failure {
+            code: EX_CONFIG,
+            text: format!(
+                "llmwatch: expected `KEY=VALUE,VALUE` for --sweep, for example `alert_after=60s,90s`, got `{text}`"
+            ),
+        });
     };
     let values: Vec<String> = values.split(',').map(|v| v.trim().to_owned()).collect();
-    let policy = |value: &String| {
-        let plain = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
-        let literal = if plain {
-            value.clone()
-        } else {
-            json!(value).to_string()
-        };
-        let text = format!("[detection]\n{} = {literal}\n", key.trim());
-        config::rules_from_text("--sweep", text, &Environment::from_process())
-            .map_err(|e| bad(e.to_string().trim_end().to_owned()))
-    };
+    let key = key.trim();
+    let policies: Result<Vec<_>, Failure> = values.iter().map(|v| policy_with(key, v)).collect();
     Ok(Candidates {
-        key: key.trim().to_owned(),
-        policies: values.iter().map(policy).collect::<Result<_, _>>()?,
+        key: key.to_owned(),
+        policies: policies?,
         values,
+    })
+}
+
+/// Returns the detection rules with one key set to a value of the sweep.
+fn policy_with(key: &str, value: &str) -> Result<DetectionPolicy, Failure> {
+    let is_plain = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
+    let literal = if is_plain {
+        value.to_owned()
+    } else {
+        json!(value).to_string()
+    };
+    let text = format!("[detection]\n{key} = {literal}\n");
+    config::rules_from_text("--sweep", text, &Environment::from_process()).map_err(|e| Failure {
+        code: EX_CONFIG,
+        text: e.to_string().trim_end().to_owned(),
     })
 }
 
@@ -241,14 +245,10 @@ fn replay_samples(mut samples: Samples, rules: &[DetectionPolicy]) -> Result<Rep
 }
 
 fn read_file(path: &Path, mut samples: Samples, window: ReplayWindow) -> Result<Samples, Failure> {
-    let failed = |source| ReplayError::Read {
-        path: path.to_owned(),
-        source,
-    };
     let plain: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
-        let file = files::open(path).map_err(failed)?;
+        let file = files::open(path).map_err(|e| cannot_read(path, e))?;
         if path.extension().is_some_and(|e| e == "gz") {
             Box::new(GzDecoder::new(file))
         } else {
@@ -256,17 +256,15 @@ fn read_file(path: &Path, mut samples: Samples, window: ReplayWindow) -> Result<
         }
     };
     for (index, line) in BufReader::new(plain).lines().enumerate() {
-        let line = line.map_err(failed)?;
+        let line = line.map_err(|e| cannot_read(path, e))?;
         if line.trim().is_empty() {
             continue;
         }
-        let bad = |what: String| ReplayError::Row {
+        let sample: Sample = serde_json::from_str(&line).map_err(|e| ReplayError::Row {
             path: path.to_owned(),
             line: index + 1,
-            what,
-        };
-        let sample: Sample = serde_json::from_str(&line)
-            .map_err(|e| bad(format!("not a sample as `llmwatch export` writes it: {e}")))?;
+            what: format!("not a sample as `llmwatch export` writes it: {e}"),
+        })?;
         let since = window.since.is_none_or(|t| sample.started_at >= t);
         if since && window.until.is_none_or(|t| sample.started_at < t) {
             samples.push(&sample);
@@ -279,25 +277,26 @@ fn read_file(path: &Path, mut samples: Samples, window: ReplayWindow) -> Result<
 const MAX_LABELS: u64 = 64 << 20;
 
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
-    let text = files::read_to_string(path, MAX_LABELS).map_err(|source| ReplayError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let read = |(index, line): (usize, &str)| {
-        let bad = |e: serde_json::Error| ReplayError::Row {
+    let text = files::read_to_string(path, MAX_LABELS).map_err(|e| cannot_read(path, e))?;
+    let mut labels = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        labels.push(serde_json::from_str(line).map_err(|e| ReplayError::Row {
             path: path.to_owned(),
             line: index + 1,
             what: format!("not a label: {e}"),
-        };
-        serde_json::from_str(line)
-            .map_err(bad)
-            .map_err(Failure::from)
-    };
-    text.lines()
-        .enumerate()
-        .filter(|(_, l)| !l.trim().is_empty())
-        .map(read)
-        .collect()
+        })?);
+    }
+    Ok(labels)
+}
+
+fn cannot_read(path: &Path, source: std::io::Error) -> ReplayError {
+    ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn write(
@@ -308,8 +307,8 @@ fn write(
 ) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     if as_json {
-        for said in &replay.said {
-            serde_json::to_writer(&mut out, said)?;
+        for event in &replay.events {
+            serde_json::to_writer(&mut out, event)?;
             out.write_all(b"\n")?;
         }
         if let Some(score) = score {

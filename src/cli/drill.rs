@@ -92,16 +92,12 @@ async fn drill_route(daemon: &Daemon, args: &DrillArgs, group: &str) -> Result<(
     let drill = daemon
         .call(Method::POST, "/api/v1/drills/route", Some(body))
         .await?;
-    let text = |key: &str| drill[key].as_str().unwrap_or_default();
+    let [endpoint, until, instead] =
+        ["endpoint", "until", "instead"].map(|key| drill[key].as_str().unwrap_or_default());
     print(&if args.json {
         drill.to_string()
     } else {
-        format!(
-            "{} counts as down until {}; {group} uses {}",
-            text("endpoint"),
-            text("until"),
-            text("instead")
-        )
+        format!("{endpoint} counts as down until {until}; {group} uses {instead}")
     });
     Ok(())
 }
@@ -135,20 +131,16 @@ fn receipts(drill: &Value, locale: &Locale) -> String {
     let head = ["channel", "sent", "accepted", "confirmed", "error"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(each(drill).map(|receipt| {
-        let time = |key: &str| {
-            let at = receipt[key]
-                .as_str()
-                .and_then(|at| Timestamp::parse(at).ok());
-            at.map_or(NONE.to_owned(), |at| locale.clock_time(at))
-        };
-        let text = |key: &str| receipt[key].as_str().unwrap_or_default().to_owned();
-        vec![
-            text("channel"),
-            time("sent_at"),
-            time("accepted_at"),
-            time("confirmed_at"),
-            text("error"),
-        ]
+        let [channel, error] =
+            ["channel", "error"].map(|key| receipt[key].as_str().unwrap_or_default().to_owned());
+        let [sent, accepted, confirmed] = ["sent_at", "accepted_at", "confirmed_at"].map(|key| {
+            let at = receipt[key].as_str().map(Timestamp::parse);
+            match at {
+                Some(Ok(at)) => locale.clock_time(at),
+                _ => NONE.to_owned(),
+            }
+        });
+        vec![channel, sent, accepted, confirmed, error]
     }));
     table(&rows)
 }

@@ -101,7 +101,8 @@ fn attribution(attribution: Attribution, locale: &Locale) -> &'static str {
 const NAME: usize = 11;
 
 fn story(i: &Incident, locale: &Locale) -> String {
-    let (number, title) = (i.number, &i.title);
+    let number = i.number;
+    let title = &i.title;
     let mut text = text!(locale, "incident {number}: {title}", number, title);
     text += &format!("\n{}\n\n", i.explanation);
     let mut fact = |name: &'static str, value: String| {
@@ -125,7 +126,8 @@ fn story(i: &Incident, locale: &Locale) -> String {
     }
     if i.locations.len() > 1 || i.scope == Scope::Location {
         let seen = i.locations.iter().map(|l| {
-            let (name, since) = (&l.location, locale.time(l.since));
+            let name = &l.location;
+            let since = locale.time(l.since);
             match l.state {
                 Status::Operational => {
                     text!(locale, "{name} since {since}, recovered", name, since)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, Exit, note};
@@ -55,10 +55,9 @@ fn describe(page: &mut String, verb: &Command, above: &str) {
         .get_about()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let own = |a: &&Arg| !a.is_hide_set() && !a.is_global_set() && a.get_id() != "help";
     let (operands, options): (Vec<_>, Vec<_>) = verb
         .get_arguments()
-        .filter(own)
+        .filter(|a| !a.is_hide_set() && !a.is_global_set() && a.get_id() != "help")
         .partition(|a| a.is_positional());
     *page += &format!(".TP\n\\fB{}\\fR", escape(&name));
     for operand in operands {

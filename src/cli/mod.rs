@@ -292,12 +292,11 @@ struct Globals {
 impl Globals {
     /// Returns the file named by `-c` or by the environment.
     fn named_config(&self) -> Option<PathBuf> {
-        let named = || {
+        self.config.clone().or_else(|| {
             std::env::var_os("LLMWATCH_CONFIG")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
-        };
-        self.config.clone().or_else(named)
+        })
     }
 
     /// Returns the file that `run` would read.
@@ -434,18 +433,18 @@ fn note(written: std::io::Result<()>) {
 }
 
 /// Colors `text` on a terminal that supports it.
-fn paint(text: &str, colour: u8) -> String {
+fn paint(text: &str, color: u8) -> String {
     let wanted = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     if wanted {
-        format!("\x1b[{colour}m{text}\x1b[0m")
+        format!("\x1b[{color}m{text}\x1b[0m")
     } else {
         text.to_owned()
     }
 }
 
 /// The color of a status.
-fn colour(status: Status) -> u8 {
+fn color(status: Status) -> u8 {
     match status {
         Status::Operational => 32,
         Status::Degraded => 33,

@@ -43,7 +43,7 @@ enum OutboxAction {
 pub(super) async fn run(globals: &Globals, args: &OutboxArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let shared = shared_store(&config)?;
-    let (ids, word): (_, &str) = match &args.action {
+    let (ids, action): (_, &str) = match &args.action {
         None | Some(OutboxAction::List) => {
             let rows = rows(&config, shared.as_ref(), args.all).await?;
             if args.json {
@@ -64,7 +64,7 @@ pub(super) async fn run(globals: &Globals, args: &OutboxArgs) -> Exit {
     let now = clock::now();
     let mut done = Vec::new();
     for row in chosen {
-        let changed = match (shared.as_ref().filter(|_| row.shared), word) {
+        let changed = match (shared.as_ref().filter(|_| row.shared), action) {
             (Some(shared), "retry") => shared.retry(row.id).await?,
             (Some(shared), _) => shared.drop_notification(row.id).await?,
             (None, "retry") => store.retry(row.id, now)?,
@@ -75,9 +75,9 @@ pub(super) async fn run(globals: &Globals, args: &OutboxArgs) -> Exit {
         }
     }
     if args.json {
-        print(&serde_json::json!({"action": word, "notifications": done}).to_string());
+        print(&serde_json::json!({"action": action, "notifications": done}).to_string());
     } else {
-        let past = if word == "retry" {
+        let past = if action == "retry" {
             "will be retried"
         } else {
             "dropped"

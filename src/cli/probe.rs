@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
+use super::{Exit, Failure, Globals, UNKNOWN, color, paint, plugin_code, print, table};
 use crate::clock;
 use crate::config::Settings;
 use crate::probe::{ConnectivityChecks, Due, Prober};
@@ -114,7 +114,9 @@ pub(super) async fn samples(
     let redactor = Redactor::new(config);
     let mut tasks = JoinSet::new();
     for (place, endpoint) in endpoints.iter().cloned().enumerate() {
-        let (prober, checks, count) = (prober.clone(), checks.clone(), count);
+        let prober = prober.clone();
+        let checks = checks.clone();
+        let count = count;
         let redactor = redactor.clone();
         tasks.spawn(async move {
             let mut samples = Vec::new();
@@ -148,8 +150,10 @@ pub(super) async fn samples(
 /// Derives the status from an endpoint's samples. It is unknown if only the account or this machine
 /// failed, because the provider was not measured.
 fn judge(samples: &[Sample]) -> Status {
-    let provider = |s: &&Sample| s.attribution == Some(Attribution::Provider);
-    let failed = samples.iter().filter(provider).count();
+    let failed = samples
+        .iter()
+        .filter(|s| s.attribution == Some(Attribution::Provider))
+        .count();
     let blocked = samples
         .iter()
         .filter(|s| s.outcome == Outcome::Failed)
@@ -225,10 +229,10 @@ fn render(all: &[Vec<Sample>]) -> String {
         .flatten()
         .filter(|s| s.outcome == Outcome::Failed)
     {
-        let words = s.fault.map_or("", |f| f.describe());
+        let fault = s.fault.map_or("", |f| f.describe());
         text += &format!(
             "\n{}",
-            paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage))
+            paint(&format!("{}: {fault}", s.endpoint), color(Status::Outage))
         );
         for (name, value) in [
             ("error", &s.error),
@@ -250,7 +254,7 @@ fn render(all: &[Vec<Sample>]) -> String {
 
 /// Formats one line with performance data, following the monitoring plugins' guidelines.
 fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
-    let word = match status {
+    let status = match status {
         Status::Operational | Status::Maintenance => "OK",
         Status::Degraded => "WARNING",
         Status::Outage => "CRITICAL",
@@ -299,7 +303,7 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
     }
     // A vertical bar separates the text from the data, so it may not appear in the text.
     format!(
-        "LLMWATCH {word} - {} | {}",
+        "LLMWATCH {status} - {} | {}",
         detail.replace('|', "/"),
         data.join(" ")
     )

@@ -62,22 +62,21 @@ enum ReportFormat {
 
 pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     let config = globals.load_without_secrets()?;
-    let (zone, now) = (config.monitor.timezone, clock::now());
-    let usage = |text: String| Failure {
-        code: EX_USAGE,
-        text: format!("llmwatch: {text}"),
-    };
-    let moment = |text: &str| point_in_time(text, now, zone);
+    let zone = config.monitor.timezone;
+    let now = clock::now();
     let span = match &args.month {
         Some(text) => report::month(text, zone)
-            .ok_or_else(|| usage(format!("invalid month `{text}`: write it as `2026-10`")))?,
-        None => (
-            moment(&args.since)?,
-            args.until.as_deref().map_or(Ok(now), moment)?,
-        ),
+            .ok_or_else(|| usage(&format!("invalid month `{text}`: write it as `2026-10`")))?,
+        None => {
+            let until = args.until.as_deref();
+            (
+                point_in_time(&args.since, now, zone)?,
+                until.map_or(Ok(now), |text| point_in_time(text, now, zone))?,
+            )
+        }
     };
     if span.1 <= span.0 {
-        return Err(usage("`--until` is not after `--since`".to_owned()));
+        return Err(usage("`--until` is not after `--since`"));
     }
     daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
@@ -94,7 +93,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
         let known = store.known_locations()?;
         if !known.iter().any(|l| l == location) {
             let known = known.join(", ");
-            return Err(usage(format!(
+            return Err(usage(&format!(
                 "nothing was recorded from `{location}`; the locations are {known}"
             )));
         }
@@ -137,6 +136,13 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     };
     print(text.trim_end());
     Ok(0)
+}
+
+fn usage(text: &str) -> Failure {
+    Failure {
+        code: EX_USAGE,
+        text: format!("llmwatch: {text}"),
+    }
 }
 
 /// Returns the charts of the page, with daily steps, or hourly ones for a period of a few days.
@@ -196,31 +202,11 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
         locale.say("both down"),
         locale.say("fail together"),
     ];
-    let row = |pair: &Pair| {
-        vec![
-            pair.with.to_string(),
-            pair.availability
-                .map_or(NONE.to_owned(), |a| locale.percent(a)),
-            locale.duration(pair.down_together_s),
-            match pair.independence {
-                None => locale.say("too little data").to_owned(),
-                Some(i) => {
-                    let figures = [i.ratio, i.low, i.high].map(|f| locale.decimal(f, 1));
-                    let [ratio, low, high] = figures;
-                    text!(
-                        locale,
-                        "{ratio}× chance ({low} to {high})",
-                        ratio,
-                        low,
-                        high
-                    )
-                }
-            },
-        ]
-    };
+
     let shared = failover.pairs.iter().filter_map(|pair| {
         let independence = pair.independence.filter(Independence::is_shared_fate)?;
-        let (first, with) = (&failover.first, &pair.with);
+        let first = &failover.first;
+        let with = &pair.with;
         let share = locale.percentage(independence.shared * 100.0, 0);
         Some(text!(
             locale,
@@ -233,7 +219,11 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     let shared: Vec<_> = shared.collect();
     let mut blocks = vec![Block::Table {
         head: head.map(str::to_owned).to_vec(),
-        rows: failover.pairs.iter().map(row).collect(),
+        rows: failover
+            .pairs
+            .iter()
+            .map(|pair| pair_row(pair, locale))
+            .collect(),
     }];
     if !shared.is_empty() {
         blocks.push(Block::List(shared));
@@ -241,16 +231,42 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     blocks
 }
 
+fn pair_row(pair: &Pair, locale: &Locale) -> Vec<String> {
+    let independence = match pair.independence {
+        None => locale.say("too little data").to_owned(),
+        Some(i) => {
+            let [ratio, low, high] = [i.ratio, i.low, i.high].map(|f| locale.decimal(f, 1));
+            text!(
+                locale,
+                "{ratio}× chance ({low} to {high})",
+                ratio,
+                low,
+                high
+            )
+        }
+    };
+    vec![
+        pair.with.to_string(),
+        percent(pair.availability, locale),
+        locale.duration(pair.down_together_s),
+        independence,
+    ]
+}
+
+fn percent(share: Option<f64>, locale: &Locale) -> String {
+    share.map_or(NONE.to_owned(), |s| locale.percent(s))
+}
+
 /// Formats the failover figures: "openai-chat alone 99.41%, with the group 99.93%; all down
 /// together for 38 min".
 fn failover_part(all: &[Failover], locale: &Locale) -> Vec<Block> {
-    let percent = |share: Option<f64>| share.map_or(NONE.to_owned(), |s| locale.percent(s));
     let mut blocks = Vec::new();
     for one in all {
         let alone = one.alone.iter().find(|a| a.name == one.first);
-        let (first, group) = (&one.first, &one.group);
-        let alone = percent(alone.and_then(|a| a.availability));
-        let with = percent(one.with_group.availability);
+        let first = &one.first;
+        let group = &one.group;
+        let alone = percent(alone.and_then(|a| a.availability), locale);
+        let with = percent(one.with_group.availability, locale);
         let down = locale.duration(one.down_together_s);
         let mut text = text!(
             locale,
@@ -269,7 +285,8 @@ fn failover_part(all: &[Failover], locale: &Locale) -> Vec<Block> {
                 .say(", too little data to judge independence.")
                 .to_owned(),
         };
-        let (n, switches) = (one.samples, one.switchovers.len());
+        let n = one.samples;
+        let switches = one.switchovers.len();
         let samples = locale.number(n);
         text += &text!(locale, n => " Based on {samples} sample", " Based on {samples} samples"; samples);
         text += &text!(locale, switches => ", {switches} switchover", ", {switches} switchovers"; switches);

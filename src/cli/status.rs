@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::{
-    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table,
+    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, color, paint, plugin_code, print, table,
 };
 use crate::clock;
 use crate::config::Settings;
@@ -64,7 +64,7 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     }
     let mut events = None;
     loop {
-        let (mut snapshot, note) = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
+        let (mut snapshot, note) = current(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if let Some(note) = note {
             eprintln!("{note}; this is what it recorded last");
         }
@@ -126,7 +126,7 @@ fn seen_from(snapshot: Snapshot, location: &str) -> Result<Snapshot, super::Fail
 }
 
 /// Reads the status, and why it may be outdated.
-pub(super) async fn look(
+pub(super) async fn current(
     config: &Settings,
 ) -> Result<(Snapshot, Option<&'static str>), super::Failure> {
     let why = match ask(config).await {
@@ -236,7 +236,7 @@ pub(super) fn mark(endpoint: &EndpointView) -> char {
 }
 
 /// The state of an endpoint in one word.
-pub(super) fn word(endpoint: &EndpointView, locale: &Locale) -> &'static str {
+pub(super) fn status_word(endpoint: &EndpointView, locale: &Locale) -> &'static str {
     match endpoint.alert.state {
         AlertState::Pending => locale.say("pending"),
         _ => locale.status(endpoint.status),
@@ -287,7 +287,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     rows.extend(endpoints.into_iter().map(|e| {
         vec![
             e.name.to_string(),
-            word(e, locale).to_owned(),
+            status_word(e, locale).to_owned(),
             e.first_token_ms_p50
                 .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
             e.availability_24h
@@ -295,14 +295,16 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
             reason(e, snapshot, locale),
         ]
     }));
-    let fits = |line: &str| match width() {
-        Some(width) => cut(line, width),
-        None => line.to_owned(),
-    };
-    let lines: Vec<_> = table(&rows).lines().map(fits).collect();
+    let lines: Vec<_> = table(&rows)
+        .lines()
+        .map(|line| match width() {
+            Some(width) => cut(line, width),
+            None => line.to_owned(),
+        })
+        .collect();
     let head = paint(
         &headline(snapshot, clock::now(), locale),
-        colour(snapshot.overall()),
+        color(snapshot.overall()),
     );
     format!(
         "{head}\n{}{}{}",
@@ -369,7 +371,8 @@ fn undelivered(outbox: &[ChannelStats], locale: &Locale) -> String {
             .map(|error| format!(": {error}"))
             .unwrap_or_default();
         if let Some(since) = tally.failing_since {
-            let (since, n) = (locale.time(since), locale.number(tally.pending));
+            let since = locale.time(since);
+            let n = locale.number(tally.pending);
             lines.push(text!(
                 locale,
                 "channel {name} has been failing since {since}, {n} pending{why}",

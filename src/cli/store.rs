@@ -240,7 +240,8 @@ async fn next_batch(
     most: usize,
 ) -> Result<(Vec<Sample>, i64), StoreError> {
     let read = store.run_blocking(move |store| {
-        let (mut batch, mut last) = (Vec::new(), after);
+        let mut batch = Vec::new();
+        let mut last = after;
         let query = SampleQuery {
             after_seq: after,
             ..SampleQuery::default()

@@ -35,8 +35,11 @@ pub(super) struct TestAlertArgs {
 struct Reasons(Vec<NoticeKind>);
 
 fn reasons(word: &str) -> Result<Reasons, String> {
-    let named = |t: &&NoticeKind| ["all", t.reason(), t.as_str(), t.filter_word()].contains(&word);
-    let found: Vec<_> = NoticeKind::ALL.iter().filter(named).copied().collect();
+    let found: Vec<_> = NoticeKind::ALL
+        .iter()
+        .filter(|t| ["all", t.reason(), t.as_str(), t.filter_word()].contains(&word))
+        .copied()
+        .collect();
     if found.is_empty() {
         let known: Vec<_> = NoticeKind::ALL.iter().map(|t| t.reason()).collect();
         return Err(format!("expected one of: all, {}", known.join(", ")));

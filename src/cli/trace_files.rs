@@ -49,9 +49,10 @@ pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>,
     } else {
         let rows = load(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let named = |t: &Trace| path.file_name().is_some_and(|name| name == t.file.as_str());
         let known = if folder.join(MANIFEST).exists() {
-            manifest(folder)?.into_iter().find(named)
+            manifest(folder)?
+                .into_iter()
+                .find(|t| path.file_name().is_some_and(|name| name == t.file.as_str()))
         } else {
             None
         };

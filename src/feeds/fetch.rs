@@ -24,15 +24,15 @@ const MAX_LOCATION: usize = 300;
 /// Why a document could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
-    pub(super) words: String,
+    pub(super) message: String,
     /// How long the server asks us to wait.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Trouble {
-    pub(super) fn new(words: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
-            words: words.into(),
+            message: message.into(),
             retry_after: None,
         }
     }
@@ -110,7 +110,7 @@ fn refusal(response: &Response) -> Trouble {
         .filter(|_| status.is_redirection())
         .and_then(|to| response.url().join(to).ok())
         .map(|to| shown(&to));
-    let words = match moved {
+    let message = match moved {
         Some(to) => format!(
             "HTTP {}: it redirects to {to}, which is not followed; change `url`",
             status.as_u16()
@@ -118,7 +118,7 @@ fn refusal(response: &Response) -> Trouble {
         None => format!("HTTP {}", status.as_u16()),
     };
     Trouble {
-        words,
+        message,
         retry_after: header("retry-after")
             .and_then(|seconds| seconds.parse().ok())
             .map(Duration::from_secs),

@@ -109,15 +109,15 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
                 Some(Some(page))
             }
             Err(mut trouble) => {
-                trouble.words = redactor.clean(&trouble.words);
+                trouble.message = redactor.clean(&trouble.message);
                 failures += 1;
                 asked = trouble.retry_after;
                 if failures == 1 {
                     let message = format!(
                         "cannot read the status page of {}: {}",
-                        feed.provider, trouble.words
+                        feed.provider, trouble.message
                     );
-                    let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.words});
+                    let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.message});
                     emit(Event::FeedFailed, Level::WARN, &message, &fields);
                 }
                 (failures == LOST_AFTER).then_some(None)
@@ -160,15 +160,10 @@ struct FeedDocuments {
 impl FeedDocuments {
     fn new(feed: &StatusFeed) -> Self {
         let max_bytes = status_page::max_bytes(feed.kind);
-        let list = |url: &Url| {
-            let path = url.path().strip_suffix("/summary.json")?;
-            let mut list = url.clone();
-            list.set_path(&format!("{path}/components.json"));
-            Some(list)
+        let components = match feed.kind {
+            FeedKind::IncidentIo => component_list(&feed.url),
+            _ => None,
         };
-        let components = (feed.kind == FeedKind::IncidentIo)
-            .then(|| list(&feed.url))
-            .flatten();
         Self {
             main: Document::at(feed.url.clone(), max_bytes),
             components: components.map(|url| Document::at(url, max_bytes)),
@@ -198,6 +193,14 @@ impl FeedDocuments {
     }
 }
 
+/// Returns the URL of the list of components beside a summary.
+fn component_list(summary: &Url) -> Option<Url> {
+    let path = summary.path().strip_suffix("/summary.json")?;
+    let mut list = summary.clone();
+    list.set_path(&format!("{path}/components.json"));
+    Some(list)
+}
+
 /// Parses a document on a blocking thread: a large one takes milliseconds, which would delay other
 /// tasks.
 async fn read(
@@ -205,9 +208,13 @@ async fn read(
     body: Arc<[u8]>,
     list: Option<Arc<[u8]>>,
 ) -> Result<VendorPage, Trouble> {
-    let (kind, wanted, address) = (feed.kind, feed.components.clone(), fetch::shown(&feed.url));
-    let work = move || status_page::read(kind, &body, list.as_deref(), &wanted, &address);
-    match tokio::task::spawn_blocking(work).await {
+    let kind = feed.kind;
+    let wanted = feed.components.clone();
+    let address = fetch::shown(&feed.url);
+    let reading = tokio::task::spawn_blocking(move || {
+        status_page::read(kind, &body, list.as_deref(), &wanted, &address)
+    });
+    match reading.await {
         Ok(page) => page.map_err(|why| Trouble::new(why.to_string())),
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

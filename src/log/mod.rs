@@ -139,19 +139,19 @@ fn rank(level: Level) -> u8 {
 
 enum Writer {
     Json,
-    Pretty { colour: bool },
+    Pretty { color: bool },
     Journal(Journal),
 }
 
 impl Writer {
     fn of(format: LogFormat) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let journal = || Journal::connect().map(Self::Journal);
         match format {
-            LogFormat::Pretty => Self::Pretty { colour },
+            LogFormat::Pretty => Self::Pretty { color },
             LogFormat::Auto if stderr_is_journal() => journal().unwrap_or(Self::Json),
-            LogFormat::Auto if terminal => Self::Pretty { colour },
+            LogFormat::Auto if terminal => Self::Pretty { color },
             LogFormat::Journald => journal().unwrap_or(Self::Json),
             LogFormat::Json | LogFormat::Auto => Self::Json,
         }
@@ -164,8 +164,8 @@ fn stderr_is_journal() -> bool {
     let Some((device, inode)) = wanted.split_once(':') else {
         return false;
     };
-    let same = |m: std::fs::Metadata| device == m.dev().to_string() && inode == m.ino().to_string();
-    std::fs::metadata("/proc/self/fd/2").is_ok_and(same)
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|m| device == m.dev().to_string() && inode == m.ino().to_string())
 }
 
 impl Writer {
@@ -173,7 +173,7 @@ impl Writer {
         let now = clock::now();
         let text = match self {
             Self::Json => render::json(now, level, event, message, fields),
-            Self::Pretty { colour } => render::pretty(now, level, event, message, fields, *colour),
+            Self::Pretty { color } => render::pretty(now, level, event, message, fields, *color),
             Self::Journal(journal) => return journal.send(level, event, message, fields),
         };
         // A failed log write must not stop monitoring.

@@ -210,9 +210,9 @@ impl LogRecord {
             ),
             None => match sample.first_token_ms {
                 Some(first) => {
-                    let word = sample.outcome.as_str();
+                    let outcome = sample.outcome.as_str();
                     format!(
-                        "{} {word}: first token {first:.0} ms, total {total:.0} ms",
+                        "{} {outcome}: first token {first:.0} ms, total {total:.0} ms",
                         sample.endpoint
                     )
                 }
@@ -349,8 +349,8 @@ impl LogRecord {
             name(diff.was)
         );
         let first = diff.published.first();
-        if let Some(theirs) = first {
-            message += &format!(": {}", theirs.name);
+        if let Some(incident) = first {
+            message += &format!(": {}", incident.name);
         }
         let fields = json!({
             "provider": provider, "status": name(diff.now), "was": name(diff.was), "url": diff.url,

@@ -34,20 +34,24 @@ pub(super) fn json(
     message: &str,
     fields: &FieldMap,
 ) -> String {
-    let text = |text: &str| Value::from(text).to_string();
     let level = level.as_str().to_ascii_lowercase();
     let mut line = format!(
         "{{\"ts\":\"{now}\",\"level\":\"{level}\",\"event\":{},\"message\":{}",
-        text(event),
-        text(message)
+        quoted(event),
+        quoted(message)
     );
     let of_line = ["ts", "level", "event", "message"];
     for (name, value) in fields {
         if !of_line.contains(&name.as_str()) {
-            line += &format!(",{}:{value}", text(name));
+            line += &format!(",{}:{value}", quoted(name));
         }
     }
     line + "}\n"
+}
+
+/// Returns a text as a JSON string.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// `09:20:11.088 WARN  probe.completed     openai-chat failed after 812 ms: server error  fault=http.5xx`
@@ -57,15 +61,8 @@ pub(super) fn pretty(
     event: &str,
     message: &str,
     fields: &FieldMap,
-    colour: bool,
+    color: bool,
 ) -> String {
-    let paint = |text: &str, code: u8| {
-        if colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    };
     let code = match level {
         Level::ERROR => 31,
         Level::WARN => 33,
@@ -78,9 +75,9 @@ pub(super) fn pretty(
     let mut columns = time.len() + " WARN  ".len() + event.len() + 2 + message.chars().count();
     let mut line = format!(
         "{} {} {}  {message}",
-        paint(&time, 90),
-        paint(&format!("{level:5}"), code),
-        paint(&event, 36),
+        paint(&time, 90, color),
+        paint(&format!("{level:5}"), code, color),
+        paint(&event, 36, color),
     );
     for name in SHOWN {
         let value = fields.get(name).map(plain).map(|value| tame(&value));
@@ -96,9 +93,18 @@ pub(super) fn pretty(
         } else {
             continue;
         }
-        line += &format!("{}{value}", paint(&format!("{name}="), 90));
+        line += &format!("{}{value}", paint(&format!("{name}="), 90, color));
     }
     line + "\n"
+}
+
+/// Adds the ANSI color of this code.
+fn paint(text: &str, code: u8, color: bool) -> String {
+    if color {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn plain(value: &Value) -> String {

@@ -126,8 +126,11 @@ pub async fn run(mut export: Export) {
 /// Builds the compressed request body. It runs on its own thread, because that of a large fleet
 /// takes a while.
 async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
-    let (snapshot, counted) = (export.snapshot.borrow().clone(), export.counters.read());
-    let (now, started_at, config) = ((export.wall)(), export.started_at, config.clone());
+    let snapshot = export.snapshot.borrow().clone();
+    let counted = export.counters.read();
+    let now = (export.wall)();
+    let started_at = export.started_at;
+    let config = config.clone();
     let work = move || {
         let process = ProcessStats::read(started_at);
         let source = ExportSource {

@@ -228,7 +228,9 @@ impl<W: Write> MetricWriter<'_, W> {
             .iter()
             .find(|m| m.0 == name)
             .map_or(("", ""), |m| (m.1, m.2));
-        let (name, unit, description) = (json!(name), json!(unit), json!(description));
+        let name = json!(name);
+        let unit = json!(unit);
+        let description = json!(description);
         write!(
             self.out,
             "{{\"name\":{name},\"unit\":{unit},\"description\":{description},\"{}\":{{",
@@ -267,19 +269,13 @@ fn write_endpoints<W: Write>(
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {
     let counted = source.counted;
-    let each = || counted.endpoints.iter();
-    let labels = |name: &str, e: &EndpointCounters| {
-        [
-            ("endpoint", name.into()),
-            ("provider", e.provider.as_str().into()),
-            ("model", e.model.as_str().into()),
-        ]
-    };
+    let each = counted.endpoints.iter();
     out.gauge(
         "llmwatch.probe.success",
-        each().map(|(n, e)| points.integer(&labels(n, e), u64::from(e.success))),
+        each.clone()
+            .map(|(n, e)| points.integer(&endpoint_labels(n, e), u64::from(e.success))),
     )?;
-    let probes = each().flat_map(|(name, e)| {
+    let probes = each.clone().flat_map(|(name, e)| {
         e.probes
             .iter()
             .map(move |((outcome, fault, attribution), count)| {
@@ -291,11 +287,12 @@ fn write_endpoints<W: Write>(
                         attribution.map_or("", Attribution::as_str).into(),
                     ),
                 ];
-                points.integer(&[labels(name, e).as_slice(), &how].concat(), *count)
+                let labels = endpoint_labels(name, e);
+                points.integer(&[labels.as_slice(), &how].concat(), *count)
             })
     });
     out.sum("llmwatch.probes", probes)?;
-    let stages = each().flat_map(|(name, e)| {
+    let stages = each.clone().flat_map(|(name, e)| {
         let reached = STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0);
         reached.map(move |(stage, h)| {
             points.histogram(
@@ -313,47 +310,61 @@ fn write_endpoints<W: Write>(
         "llmwatch.schedule.lag",
         [points.histogram(&[], &counted.schedule_lag, 0)],
     )?;
-    let of = |name: &str| [("endpoint", Value::from(name))];
-    let tokens = each().flat_map(|(name, e)| {
+    let tokens = each.clone().flat_map(|(name, e)| {
         [("input", e.input.sum), ("output", e.output.sum)].map(|(direction, count)| {
             let direction = [("direction", direction.into())];
-            points.integer(&[of(name), direction].concat(), count)
+            points.integer(&[endpoint_label(name), direction].concat(), count)
         })
     });
     out.sum("llmwatch.tokens", tokens)?;
     out.sum(
         "llmwatch.cost.usd",
-        each().map(|(name, e)| points.number(&of(name), e.cost_usd)),
+        each.clone()
+            .map(|(name, e)| points.number(&endpoint_label(name), e.cost_usd)),
     )?;
-    let left = each().flat_map(|(name, e)| {
+    let left = each.clone().flat_map(|(name, e)| {
         let kinds = [
             ("requests", e.ratelimit_requests),
             ("tokens", e.ratelimit_tokens),
         ];
         kinds.into_iter().filter_map(move |(kind, left)| {
-            let labels = [of(name), [("kind", kind.into())]].concat();
+            let labels = [endpoint_label(name), [("kind", kind.into())]].concat();
             Some(points.integer(&labels, left?.max(0).cast_unsigned()))
         })
     });
     out.gauge("llmwatch.ratelimit.remaining", left)?;
-    let days = |name: &str, end: Option<Timestamp>| {
-        let days = super::days_until(end?, source.snapshot);
-        Some(points.number(&of(name), days))
-    };
-    out.gauge(
-        "llmwatch.tls.expiry",
-        each().filter_map(|(name, e)| days(name, e.tls_expires_at)),
-    )?;
-    out.gauge(
-        "llmwatch.model.retirement",
-        each().filter_map(|(name, e)| days(name, e.model_retires_at)),
-    )?;
-    let credit = each().filter_map(|(name, e)| {
+    let expiries = each.clone().filter_map(|(name, e)| {
+        let days = super::days_until(e.tls_expires_at?, source.snapshot);
+        Some(points.number(&endpoint_label(name), days))
+    });
+    out.gauge("llmwatch.tls.expiry", expiries)?;
+    let retirements = each.clone().filter_map(|(name, e)| {
+        let days = super::days_until(e.model_retires_at?, source.snapshot);
+        Some(points.number(&endpoint_label(name), days))
+    });
+    out.gauge("llmwatch.model.retirement", retirements)?;
+    let credit = each.filter_map(|(name, e)| {
         let (left, currency) = e.credit.as_ref()?;
-        let labels = [of(name), [("currency", currency.as_str().into())]].concat();
+        let labels = [
+            endpoint_label(name),
+            [("currency", currency.as_str().into())],
+        ]
+        .concat();
         Some(points.number(&labels, *left))
     });
     out.gauge("llmwatch.credit.left", credit)
+}
+
+fn endpoint_label(name: &str) -> [(&'static str, Value); 1] {
+    [("endpoint", name.into())]
+}
+
+fn endpoint_labels(name: &str, e: &EndpointCounters) -> [(&'static str, Value); 3] {
+    [
+        ("endpoint", name.into()),
+        ("provider", e.provider.as_str().into()),
+        ("model", e.model.as_str().into()),
+    ]
 }
 
 /// Writes the current state.
@@ -462,13 +473,11 @@ fn write_operations<W: Write>(
     points: &Points,
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {
-    let each = || {
-        source.endpoints.iter().filter_map(|endpoint| {
-            let counted = source.counted.endpoints.get(&endpoint.name)?;
-            Some((endpoint, counted, operation_labels(endpoint)?))
-        })
-    };
-    let durations = each().flat_map(|(_, counted, labels)| {
+    let each = source.endpoints.iter().filter_map(|endpoint| {
+        let counted = source.counted.endpoints.get(&endpoint.name)?;
+        Some((endpoint, counted, operation_labels(endpoint)?))
+    });
+    let durations = each.clone().flat_map(|(_, counted, labels)| {
         let total = counted.stages.last().filter(|total| total.count > 0);
         let good = total.map(|total| points.histogram(&labels, total, FINER));
         let failed = counted.failures.iter().map(move |(fault, failed)| {
@@ -478,13 +487,13 @@ fn write_operations<W: Write>(
         good.into_iter().chain(failed)
     });
     out.histogram(OPERATION, durations)?;
-    let first_chunks = each().filter_map(|(endpoint, counted, labels)| {
+    let first_chunks = each.clone().filter_map(|(endpoint, counted, labels)| {
         let [.., first_token, _] = &counted.stages;
         let is_streamed = endpoint.stream && first_token.count > 0;
         is_streamed.then(|| points.histogram(&labels, first_token, FINER))
     });
     out.histogram(FIRST_CHUNK, first_chunks)?;
-    let usage = each().flat_map(|(_, counted, labels)| {
+    let usage = each.flat_map(|(_, counted, labels)| {
         [("input", &counted.input), ("output", &counted.output)]
             .into_iter()
             .filter(|(_, tokens)| tokens.count > 0)
@@ -606,11 +615,12 @@ impl Points {
 }
 
 fn attributes(of: &[(&str, Value)]) -> Vec<Value> {
-    let one = |(key, value): &(&str, Value)| match value {
-        Value::Number(number) => json!({"key": key, "value": {"intValue": number}}),
-        value => json!({"key": key, "value": {"stringValue": value}}),
-    };
-    of.iter().map(one).collect()
+    of.iter()
+        .map(|(key, value)| match value {
+            Value::Number(number) => json!({"key": key, "value": {"intValue": number}}),
+            value => json!({"key": key, "value": {"stringValue": value}}),
+        })
+        .collect()
 }
 
 fn nanos(at: Timestamp) -> String {

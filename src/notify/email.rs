@@ -112,11 +112,6 @@ impl Mailer {
     }
 
     fn message(&self, notice: &Notice, setting: Setting<'_>) -> Result<Message, String> {
-        let mailbox = |a: &str| {
-            a.parse::<Address>()
-                .map(|a| Mailbox::new(None, a))
-                .map_err(|e| e.to_string())
-        };
         let domain = self.email.from.rsplit('@').next().unwrap_or("localhost");
         let id = |id: Uuid| format!("<{id}@{domain}>");
         let decided = SystemTime::UNIX_EPOCH
@@ -129,15 +124,9 @@ impl Mailer {
             .date(decided)
             .message_id(Some(id(notice.id)))
             .header(AutoSubmitted("auto-generated".to_owned()));
-        let list = |addresses: &[String]| {
-            addresses
-                .iter()
-                .map(|a| mailbox(a))
-                .collect::<Result<Mailboxes, _>>()
-        };
-        builder = builder.mailbox(header::To::from(list(&self.email.to)?));
+        builder = builder.mailbox(header::To::from(mailboxes(&self.email.to)?));
         if !self.email.cc.is_empty() {
-            builder = builder.mailbox(header::Cc::from(list(&self.email.cc)?));
+            builder = builder.mailbox(header::Cc::from(mailboxes(&self.email.cc)?));
         }
         if let Some(reply_to) = &self.email.reply_to {
             builder = builder.reply_to(mailbox(reply_to)?);
@@ -154,6 +143,15 @@ impl Mailer {
         );
         builder.multipart(body).map_err(|e| e.to_string())
     }
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, String> {
+    let address = address.parse::<Address>().map_err(|e| e.to_string())?;
+    Ok(Mailbox::new(None, address))
+}
+
+fn mailboxes(addresses: &[String]) -> Result<Mailboxes, String> {
+    addresses.iter().map(|a| mailbox(a)).collect()
 }
 
 /// An attempt in progress.
@@ -228,10 +226,9 @@ impl Delivery<'_> {
         };
         let email = &self.mailer.email;
         let next = email.to.iter().chain(&email.cc).find(|recipient| {
-            let with = |(r, _): &(String, String)| r == *recipient;
+            let mut answered = self.progress.refused.iter().chain(&self.failures);
             !self.progress.delivered.contains(recipient)
-                && !self.progress.refused.iter().any(with)
-                && !self.failures.iter().any(with)
+                && !answered.any(|(address, _)| address == *recipient)
         });
         if let Some(recipient) = next {
             self.fail(recipient, &error);

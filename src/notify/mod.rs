@@ -138,13 +138,12 @@ impl Sender {
         let redactor = Redactor::new(config);
         let mut transports = BTreeMap::new();
         for channel in &config.channels {
-            let failed = |why: String| SenderSetupError {
-                channel: channel.name.clone(),
-                why,
-            };
             transports.insert(
                 channel.name.clone(),
-                Transport::new(channel, config, &redactor).map_err(failed)?,
+                Transport::new(channel, config, &redactor).map_err(|why| SenderSetupError {
+                    channel: channel.name.clone(),
+                    why,
+                })?,
             );
         }
         Ok(Self {
@@ -166,7 +165,8 @@ impl Sender {
 
     /// Returns the link that acknowledges the incident of `notice`, the same for every attempt.
     fn acknowledge_url(&self, notice: &Notice) -> Option<String> {
-        let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
+        let links = self.links.as_ref()?;
+        let public_url = self.public_url.as_deref()?;
         let incident = notice.incident.as_ref().filter(|_| !notice.test)?;
         Some(links.url(
             public_url,
@@ -178,7 +178,8 @@ impl Sender {
 
     /// Returns the link that confirms a drill, the same for every attempt.
     fn confirm_url(&self, notice: &Notice) -> Option<String> {
-        let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
+        let links = self.links.as_ref()?;
+        let public_url = self.public_url.as_deref()?;
         (notice.kind == NoticeKind::Drill && !notice.test).then(|| {
             let action = Action::ConfirmDrill;
             links.url(public_url, action, notice.id, notice.decided_at)

@@ -124,14 +124,12 @@ async fn links(context: &WorkerContext) -> Option<Links> {
 
 /// Dead-letters and logs the pending notifications of channels that are no longer configured.
 async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
-    let (known, now) = (
-        config
-            .channels
-            .iter()
-            .map(|c| c.name.clone())
-            .collect::<Vec<_>>(),
-        (context.wall)(),
-    );
+    let known = config
+        .channels
+        .iter()
+        .map(|c| c.name.clone())
+        .collect::<Vec<_>>();
+    let now = (context.wall)();
     match context
         .store
         .run_blocking(move |store| store.expire_all_except(&known, now))
@@ -233,7 +231,8 @@ impl Worker {
 
     /// Returns the next row to send, or when one will be due.
     async fn next(&self) -> Result<(Option<Pending>, Option<Timestamp>), StoreError> {
-        let (channel, now) = (self.channel.name.clone(), (self.context.wall)());
+        let channel = self.channel.name.clone();
+        let now = (self.context.wall)();
         self.context
             .store
             .run_blocking(move |store| {
@@ -274,9 +273,13 @@ impl Worker {
         if queued.is_err() {
             return false;
         }
-        let (id, now) = (pending.notice.id, (self.context.wall)());
-        let work = move |store: &Store| store.handed_over(id, now);
-        self.context.store.run_blocking(work).await.is_ok()
+        let id = pending.notice.id;
+        let now = (self.context.wall)();
+        self.context
+            .store
+            .run_blocking(move |store| store.handed_over(id, now))
+            .await
+            .is_ok()
     }
 
     /// Claims the next row of the shared outbox.

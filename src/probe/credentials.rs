@@ -155,10 +155,10 @@ pub(super) async fn obtain(
     let took = Some(began.elapsed());
     match fetched {
         Err(_) => {
-            let words = "no answer from the identity provider".to_owned();
-            (Err(End::Broken(Fault::TimeoutHeaders, words)), took)
+            let message = "no answer from the identity provider".to_owned();
+            (Err(End::Broken(Fault::TimeoutHeaders, message)), took)
         }
-        Ok(Err((fault, words))) => (Err(End::Broken(fault, words)), took),
+        Ok(Err((fault, message))) => (Err(End::Broken(fault, message)), took),
         Ok(Ok((held, life))) => {
             prober.credentials.keep(source, held.clone(), life).await;
             (Ok(held), took)
@@ -195,7 +195,7 @@ impl Fetch<'_> {
         let (status, body) = self
             .send(request, MetadataRoute::Usual)
             .await
-            .map_err(|(fault, words)| (fault, format!("the identity provider: {words}")))?;
+            .map_err(|(fault, message)| (fault, format!("the identity provider: {message}")))?;
         let (token, life) = entra_token::read(status, &body)?;
         Ok((Held::Token(token), life))
     }
@@ -211,7 +211,7 @@ impl Fetch<'_> {
             } => {
                 let unsigned = google_token::unsigned(client_email, key_id, token_url, self.now);
                 let signature = sign(private_key, &unsigned)
-                    .map_err(|words| (Fault::AccountAuth, words.to_owned()))?;
+                    .map_err(|message| (Fault::AccountAuth, message.to_owned()))?;
                 let assertion = format!("{unsigned}.{signature}");
                 self.token(&google_token::exchange(token_url, &assertion))
                     .await
@@ -230,12 +230,12 @@ impl Fetch<'_> {
                 let (status, body) = self
                     .send(&google_token::of_metadata(url), MetadataRoute::Metadata)
                     .await
-                    .map_err(|(_, words)| {
+                    .map_err(|(_, message)| {
                         (
                             Fault::AccountAuth,
                             format!(
                                 "no Google credentials: none are configured, and the metadata service of \
-                                 a machine at Google does not answer: {words}"
+                                 a machine at Google does not answer: {message}"
                             ),
                         )
                     })?;
@@ -251,8 +251,8 @@ impl Fetch<'_> {
             AwsSource::Keys(keys) => Ok((Held::Aws(keys.clone()), Duration::MAX)),
             AwsSource::Profile { file, profile } => {
                 let text = read_file(file).await?;
-                let keys = aws_credentials::of_profile(&text, profile).map_err(|words| {
-                    (Fault::AccountAuth, format!("{}: {words}", file.display()))
+                let keys = aws_credentials::of_profile(&text, profile).map_err(|message| {
+                    (Fault::AccountAuth, format!("{}: {message}", file.display()))
                 })?;
                 Ok((Held::Aws(keys), PROFILE_LIFE))
             }
@@ -267,9 +267,9 @@ impl Fetch<'_> {
                 let (status, body) = self
                     .send(&request, MetadataRoute::Usual)
                     .await
-                    .map_err(|(fault, words)| (fault, format!("AWS STS: {words}")))?;
+                    .map_err(|(fault, message)| (fault, format!("AWS STS: {message}")))?;
                 self.keys(aws_credentials::of_sts(status, &body, self.now))
-                    .map_err(|(fault, words)| (fault, token.redact(&words)))
+                    .map_err(|(fault, message)| (fault, token.redact(&message)))
             }
             AwsSource::Container {
                 url,
@@ -287,11 +287,11 @@ impl Fetch<'_> {
             AwsSource::Instance { url } => {
                 let (status, session) = self.metadata(&aws_credentials::session(url)).await?;
                 let session = aws_credentials::one_line(status, &session)
-                    .map_err(|words| (Fault::AccountAuth, words))?;
+                    .map_err(|message| (Fault::AccountAuth, message))?;
                 let request = aws_credentials::role(url, &session);
                 let (status, role) = self.metadata(&request).await?;
                 let role = aws_credentials::one_line(status, &role)
-                    .map_err(|words| (Fault::AccountAuth, words))?;
+                    .map_err(|message| (Fault::AccountAuth, message))?;
                 let request = aws_credentials::of_role(url, &session, &role);
                 let (status, body) = self.metadata(&request).await?;
                 self.keys(aws_credentials::of_json(status, &body, self.now))
@@ -304,19 +304,19 @@ impl Fetch<'_> {
         reason = "reads as the other steps of the fetch do"
     )]
     fn keys(&self, read: Result<(AwsKeys, Duration), String>) -> Fetched {
-        let (keys, life) = read.map_err(|words| (Fault::AccountAuth, words))?;
+        let (keys, life) = read.map_err(|message| (Fault::AccountAuth, message))?;
         Ok((Held::Aws(keys), life))
     }
 
     /// Asks a metadata service for AWS keys.
     async fn metadata(&self, request: &Request) -> Result<(u16, String), (Fault, String)> {
-        self.send(request, MetadataRoute::Metadata).await.map_err(|(_, words)| {
+        self.send(request, MetadataRoute::Metadata).await.map_err(|(_, message)| {
             let host = request.url.host_str().unwrap_or_default();
             (
                 Fault::AccountAuth,
                 format!(
                     "no AWS credentials: none are configured, and the metadata service at {host} does \
-                     not answer: {words}"
+                     not answer: {message}"
                 ),
             )
         })
@@ -349,7 +349,7 @@ impl Fetch<'_> {
             let deadline = Instant::now() + within;
             let connected = transport::connect(&request.url, route, tls, deadline, &mut stages)
                 .await
-                .map_err(|no| (no.fault, no.words))?;
+                .map_err(|no| (no.fault, no.message))?;
             let of_line =
                 |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
             let mut line = HttpConnection::begin(connected, stages.remote, None, false)

@@ -101,11 +101,11 @@ impl Run<'_> {
         if status.is_success() {
             Ok(())
         } else {
-            let words = format!(
+            let message = format!(
                 "HTTP {} to the notification that the session is ready",
                 status.as_u16()
             );
-            Err(End::Broken(Fault::HttpUnexpected, words))
+            Err(End::Broken(Fault::HttpUnexpected, message))
         }
     }
 }

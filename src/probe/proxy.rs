@@ -27,14 +27,14 @@ pub(super) struct Proxies {
 pub(super) struct NoTunnel {
     /// The status of its response, if any.
     pub(super) status: Option<u16>,
-    pub(super) words: String,
+    pub(super) message: String,
 }
 
 impl From<String> for NoTunnel {
-    fn from(words: String) -> Self {
+    fn from(message: String) -> Self {
         Self {
             status: None,
-            words,
+            message,
         }
     }
 }
@@ -121,7 +121,7 @@ impl Address {
             ProxyKind::Socks => self
                 .socks(stream, target, port)
                 .await
-                .map_err(|words| format!("the proxy {}: {words}", self.name()).into()),
+                .map_err(|message| format!("the proxy {}: {message}", self.name()).into()),
         }
     }
 
@@ -132,7 +132,6 @@ impl Address {
         target: &Url,
         port: u16,
     ) -> Result<(), String> {
-        let broken = |e: std::io::Error| format!("the connection broke: {e}");
         let without_user = self.user.is_empty();
         let greeting: &[u8] = if without_user {
             &[5, 1, NO_LOGIN]
@@ -190,7 +189,6 @@ impl Address {
         &self,
         stream: &mut S,
     ) -> Result<(), String> {
-        let broken = |e: std::io::Error| format!("the connection broke: {e}");
         let mut login = vec![1];
         login.extend(with_length(&self.user)?);
         login.extend(with_length(&self.password)?);
@@ -204,6 +202,10 @@ impl Address {
         }
     }
 
+    fn broke(&self, error: &std::io::Error) -> String {
+        format!("the connection to the proxy {} broke: {error}", self.name())
+    }
+
     /// Opens a tunnel through an HTTP proxy to `target`, a host and port.
     async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
@@ -214,19 +216,17 @@ impl Address {
         if let Some((name, value)) = self.authorization() {
             request += &format!("{name}: {value}\r\n");
         }
-        let failed =
-            |e: std::io::Error| format!("the connection to the proxy {} broke: {e}", self.name());
         stream
             .write_all(format!("{request}\r\n").as_bytes())
             .await
-            .map_err(failed)?;
+            .map_err(|e| self.broke(&e))?;
         let mut head = Vec::new();
         // Read byte by byte: data after the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == MOST_HEAD {
                 return Err(format!("the proxy {} sends an endless answer", self.name()).into());
             }
-            head.push(stream.read_u8().await.map_err(failed)?);
+            head.push(stream.read_u8().await.map_err(|e| self.broke(&e))?);
         }
         let head = String::from_utf8_lossy(&head);
         let status_line = head.lines().next().unwrap_or_default();
@@ -237,7 +237,7 @@ impl Address {
             let status = status.and_then(|status| status.parse().ok());
             Err(NoTunnel {
                 status,
-                words: format!("the proxy {} says: {status_line}", self.name()),
+                message: format!("the proxy {} says: {status_line}", self.name()),
             })
         }
     }
@@ -308,6 +308,11 @@ fn percent_decoded(text: &str) -> String {
         .next()
         .map(|(key, _)| key.into_owned())
         .unwrap_or_default()
+}
+
+/// Says that the connection to the proxy broke.
+fn broken(error: std::io::Error) -> String {
+    format!("the connection broke: {error}")
 }
 
 #[cfg(test)]

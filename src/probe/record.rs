@@ -59,23 +59,23 @@ impl Recorder<'_> {
         sample.remote_addr = remote.map(|a| a.to_string());
         sample.total_ms = Some(ms(self.total));
         let fault = match end {
-            End::Broken(fault, words) => Some((fault, Some(words).filter(|w| !w.is_empty()))),
+            End::Broken(fault, message) => Some((fault, Some(message).filter(|w| !w.is_empty()))),
             End::Answered(head, times, ended) => {
                 self.record_answer(sample, head, times, &ended);
                 ended.fault
             }
-            End::BrokenOff(head, times, ended, fault, words) => {
+            End::BrokenOff(head, times, ended, fault, message) => {
                 self.record_answer(sample, head, times, &ended);
                 // An error that arrived before the response broke off is valid; an incomplete body
                 // is not.
-                let said = ended.fault.filter(|(fault, words)| {
-                    words.is_some()
+                let from_stream = ended.fault.filter(|(fault, message)| {
+                    message.is_some()
                         && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
                 });
-                Some(said.unwrap_or((fault, Some(words).filter(|w| !w.is_empty()))))
+                Some(from_stream.unwrap_or((fault, Some(message).filter(|w| !w.is_empty()))))
             }
         };
-        let Some((fault, words)) = fault else {
+        let Some((fault, message)) = fault else {
             if self.endpoint.slow.exceeded_by(sample) == Some(true) {
                 sample.outcome = Outcome::Slow;
             }
@@ -84,7 +84,7 @@ impl Recorder<'_> {
         sample.outcome = Outcome::Failed;
         sample.fault = Some(fault);
         sample.attribution = Some(fault.attribution());
-        sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
+        sample.error = message.map(|w| self.presentable(&w, MOST_WORDS));
     }
 
     fn record_answer(
@@ -210,24 +210,29 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
 
 /// Masks anything that looks like an API key, ours or not.
 fn hide_keys(text: &str) -> String {
-    let is_key = |word: &str| {
-        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        bare.len() >= 12
-            && ["sk-", "sk_", "AIza", "whsec_"]
-                .iter()
-                .any(|p| bare.starts_with(p))
-    };
-    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=');
-    text.split_inclusive(ends)
-        .map(|word| {
-            let bare = word.trim_end_matches(ends);
+    text.split_inclusive(ends_token)
+        .map(|token| {
+            let bare = token.trim_end_matches(ends_token);
             if is_key(bare) {
-                format!("***{}", &word[bare.len()..])
+                format!("***{}", &token[bare.len()..])
             } else {
-                word.to_owned()
+                token.to_owned()
             }
         })
         .collect()
+}
+
+fn ends_token(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=')
+}
+
+/// Reports whether it has the form of an API key or a signing key.
+fn is_key(token: &str) -> bool {
+    let bare = token.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    bare.len() >= 12
+        && ["sk-", "sk_", "AIza", "whsec_"]
+            .iter()
+            .any(|p| bare.starts_with(p))
 }
 
 /// Milliseconds with microsecond resolution.

@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
             &mut self.stages,
         )
         .await
-        .map_err(|no| End::Broken(no.fault, no.words))?;
+        .map_err(|no| End::Broken(no.fault, no.message))?;
         let begin = HttpConnection::begin(
             connected,
             self.stages.remote,
@@ -290,7 +290,7 @@ impl<'a> Run<'a> {
                 self.end = Some(line.arrivals.last().max(self.start));
                 End::Answered(head, times, ended)
             }
-            Some((fault, words)) => End::BrokenOff(head, times, ended, fault, words),
+            Some((fault, message)) => End::BrokenOff(head, times, ended, fault, message),
         }
     }
 

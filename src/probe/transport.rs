@@ -70,7 +70,7 @@ pub(super) struct ProxyRoute<'a> {
 #[derive(Debug)]
 pub(super) struct NoConnection {
     pub(super) fault: Fault,
-    pub(super) words: String,
+    pub(super) message: String,
 }
 
 /// An open connection.
@@ -94,7 +94,7 @@ pub(super) async fn connect(
     let of_proxy = |proxy: &Address, no: NoConnection| {
         failed(
             Fault::LocalProxy,
-            &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words),
+            &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.message),
         )
     };
     let stream = open(proxy.map_or(url, |p| &p.url), route, deadline, stages)
@@ -129,7 +129,7 @@ pub(super) async fn connect(
                 });
             opened.map_err(|no| {
                 stages.refused_with = no.status;
-                failed(Fault::LocalProxy, &no.words)
+                failed(Fault::LocalProxy, &no.message)
             })?;
         }
         stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
@@ -323,10 +323,10 @@ async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<T
     Ok(stream)
 }
 
-fn failed(fault: Fault, words: &str) -> NoConnection {
+fn failed(fault: Fault, message: &str) -> NoConnection {
     NoConnection {
         fault,
-        words: words.to_owned(),
+        message: message.to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::end::{End, explain, message, of_hyper};
+use super::pool::HttpConnection;
 use super::record::ms;
 use super::run::{FairShare, MAX_FRAMES, REST, Run};
 use super::transport;
@@ -73,8 +75,8 @@ impl Run<'_> {
         }
         let accepted = response.headers().get("sec-websocket-accept");
         if accepted.is_none_or(|shown| shown.as_bytes() != accept(&key).as_bytes()) {
-            let words = "the server agrees to a WebSocket with a wrong `sec-websocket-accept`";
-            return Err(End::Broken(Fault::HttpUnexpected, words.to_owned()));
+            let message = "the server agrees to a WebSocket with a wrong `sec-websocket-accept`";
+            return Err(End::Broken(Fault::HttpUnexpected, message.to_owned()));
         }
         let upgrade = line.drive(hyper::upgrade::on(&mut response));
         let upgraded = tokio::time::timeout_at(deadline, upgrade)
@@ -89,61 +91,10 @@ impl Run<'_> {
 
         let mut reader =
             ResponseReader::new(self.endpoint, Dialect::of(self.endpoint), head.clone());
-        let mut first = Some(Message::text(
-            String::from_utf8_lossy(&request.body).into_owned(),
-        ));
-        let mut broken = None;
-        let mut share = FairShare::default();
-        while !reader.is_over() {
-            let (deadline, fault) = self.deadline(&reader, total);
-            let Ok(next) = tokio::time::timeout_at(deadline, socket.next()).await else {
-                broken = Some((fault, String::new()));
-                break;
-            };
-            let at = self.since_start(line.arrivals.last());
-            let size = match next {
-                None | Some(Err(Error::ConnectionClosed)) => {
-                    reader.end(at);
-                    0
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    reader.end(at);
-                    // The server's close reason explains an incomplete response.
-                    if let Some(frame) = frame.filter(|frame| !frame.reason.is_empty()) {
-                        broken = Some((Fault::StreamTruncated, frame.reason.to_string()));
-                    }
-                    0
-                }
-                Some(Ok(Message::Text(text))) => {
-                    reader.take_frame(&text, at);
-                    text.len()
-                }
-                Some(Ok(other)) => other.len(),
-                Some(Err(error)) => {
-                    broken = Some(of_websocket(&error));
-                    break;
-                }
-            };
-            if !reader.is_over()
-                && size > 0
-                && let Some(first) = first.take()
-            {
-                let sent = tokio::time::timeout_at(deadline, socket.send(first)).await;
-                match sent {
-                    Err(_) => broken = Some((fault, String::new())),
-                    Ok(Err(error)) => broken = Some(of_websocket(&error)),
-                    Ok(Ok(())) => {}
-                }
-                if broken.is_some() {
-                    break;
-                }
-            }
-            if !share.used(size).await {
-                let message = format!("more than {MAX_FRAMES} messages");
-                broken = Some((Fault::BodyTooLarge, message));
-                break;
-            }
-        }
+        let first = Message::text(String::from_utf8_lossy(&request.body).into_owned());
+        let broken = self
+            .exchange_messages(&mut socket, &mut reader, &line, first, total)
+            .await;
         let ended_at = line.arrivals.last().max(self.start);
         let _ = tokio::time::timeout(REST, socket.close(None)).await;
         let times = reader.times;
@@ -154,9 +105,65 @@ impl Run<'_> {
                     self.end = Some(ended_at);
                     End::Answered(head, times, ended)
                 }
-                Some((fault, words)) => End::BrokenOff(head, times, ended, fault, words),
+                Some((fault, message)) => End::BrokenOff(head, times, ended, fault, message),
             },
         )
+    }
+}
+
+impl Run<'_> {
+    /// Sends the request once the server has sent its first message, and reads until the response
+    /// is over. Returns what broke it off, with a message.
+    async fn exchange_messages(
+        &self,
+        socket: &mut WebSocketStream<TokioIo<Upgraded>>,
+        reader: &mut ResponseReader<'_>,
+        line: &HttpConnection,
+        first: Message,
+        total: Instant,
+    ) -> Option<(Fault, String)> {
+        let mut first = Some(first);
+        let mut share = FairShare::default();
+        while !reader.is_over() {
+            let (deadline, fault) = self.deadline(reader, total);
+            let Ok(next) = tokio::time::timeout_at(deadline, socket.next()).await else {
+                return Some((fault, String::new()));
+            };
+            let at = self.since_start(line.arrivals.last());
+            let size = match next {
+                None | Some(Err(Error::ConnectionClosed)) => {
+                    reader.end(at);
+                    return None;
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    reader.end(at);
+                    // The server's close reason explains an incomplete response.
+                    let frame = frame.filter(|frame| !frame.reason.is_empty())?;
+                    return Some((Fault::StreamTruncated, frame.reason.to_string()));
+                }
+                Some(Ok(Message::Text(text))) => {
+                    reader.take_frame(&text, at);
+                    text.len()
+                }
+                Some(Ok(other)) => other.len(),
+                Some(Err(error)) => return Some(of_websocket(&error)),
+            };
+            if !reader.is_over()
+                && size > 0
+                && let Some(first) = first.take()
+            {
+                match tokio::time::timeout_at(deadline, socket.send(first)).await {
+                    Err(_) => return Some((fault, String::new())),
+                    Ok(Err(error)) => return Some(of_websocket(&error)),
+                    Ok(Ok(())) => {}
+                }
+            }
+            if !share.used(size).await {
+                let message = format!("more than {MAX_FRAMES} messages");
+                return Some((Fault::BodyTooLarge, message));
+            }
+        }
+        None
     }
 }
 

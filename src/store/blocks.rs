@@ -253,8 +253,11 @@ impl Unsummed {
 
     /// Reports whether sums are due to be written.
     pub(super) fn is_due(&self) -> bool {
-        let waited = |s: &UnsummedSeries| s.since.elapsed() >= WRITE_AFTER;
-        self.samples > MOST_SAMPLES || self.series.values().any(waited)
+        self.samples > MOST_SAMPLES
+            || self
+                .series
+                .values()
+                .any(|s| s.since.elapsed() >= WRITE_AFTER)
     }
 
     /// Removes and returns the series to write now, those that have waited longest first.
@@ -318,9 +321,10 @@ impl Unsummed {
         let Some(series) = self.series.get(&series) else {
             return Vec::new();
         };
-        let is_wanted =
-            |r: &&(Resolution, Rollup)| r.0 == resolution && r.1.at >= since && r.1.at < until;
-        let wanted = series.rollups.iter().filter(is_wanted);
+        let wanted = series
+            .rollups
+            .iter()
+            .filter(|r| r.0 == resolution && r.1.at >= since && r.1.at < until);
         wanted.map(|(_, rollup)| rollup.clone()).collect()
     }
 }
@@ -392,7 +396,9 @@ fn steps(first: i64, seqs: &[i64]) -> Vec<u8> {
 
 fn numbers(first: i64, steps: &[u8]) -> Vec<i64> {
     let mut seqs = Vec::new();
-    let (mut seq, mut step, mut shift) = (first, 0_i64, 0);
+    let mut seq = first;
+    let mut step = 0_i64;
+    let mut shift = 0;
     for byte in steps {
         step |= i64::from(byte & 0x7f) << shift;
         shift = (shift + 7).min(56);
@@ -504,7 +510,9 @@ pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut rows = tx.prepare("SELECT seq, series, started_at FROM sample ORDER BY seq")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        let (seq, of, at) = (row.get(0)?, row.get(1)?, Timestamp(row.get(2)?));
+        let seq = row.get(0)?;
+        let of = row.get(1)?;
+        let at = Timestamp(row.get(2)?);
         let one = Span::one(seq, at);
         match &mut block {
             Some(block) => block.add(one),

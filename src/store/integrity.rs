@@ -82,18 +82,16 @@ impl Store {
         self.run(|c| {
             let mut check = c.prepare(&format!("PRAGMA integrity_check({PROBLEMS})"))?;
             // Damage may also abort the check itself.
-            let problem = |said: rusqlite::Result<String>| said.unwrap_or_else(|e| e.to_string());
-            let problems: Vec<String> = check.query_map([], |r| r.get(0))?.map(problem).collect();
-            let count = |sql: &str| {
-                c.query_row(sql, [], |r| r.get::<_, i64>(0))
-                    .map_or(0, i64::cast_unsigned)
-            };
+            let problems: Vec<String> = check
+                .query_map([], |r| r.get(0))?
+                .map(|problem| problem.unwrap_or_else(|e| e.to_string()))
+                .collect();
             Ok(Condition {
                 version: c.pragma_query_value(None, "user_version", |r| r.get(0))?,
                 bytes,
-                samples: count("SELECT count(*) FROM sample"),
-                incidents: count("SELECT count(*) FROM incident"),
-                waiting: count("SELECT count(*) FROM outbox WHERE state = 'pending'"),
+                samples: count(c, "SELECT count(*) FROM sample"),
+                incidents: count(c, "SELECT count(*) FROM incident"),
+                waiting: count(c, "SELECT count(*) FROM outbox WHERE state = 'pending'"),
                 problems: problems.into_iter().filter(|p| p != "ok").collect(),
             })
         })
@@ -168,13 +166,9 @@ pub fn repair(
     suffix: &str,
     on_row: &mut dyn FnMut(&str),
 ) -> Result<Repair, IntegrityError> {
-    let beside = |end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
     let owner = fs::metadata(path).map_err(io_at(path))?;
-    let (fresh, kept) = (beside(".repaired"), beside(suffix));
+    let fresh = with_suffix(path, ".repaired");
+    let kept = with_suffix(path, suffix);
     if kept.exists() {
         return Err(IntegrityError::Exists { path: kept });
     }
@@ -182,19 +176,15 @@ pub fn repair(
         // Left behind by an interrupted repair.
         fs::remove_file(&fresh).map_err(io_at(&fresh))?;
     }
-    let at = |at: &Path| {
-        let path = at.to_owned();
-        move |source| IntegrityError::Store(StoreError::Sqlite { path, source })
-    };
-    let damaged =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
+    let damaged = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .map_err(sqlite_at(path))?;
     // Lock the file exclusively, and never write to it or its log, not even on close.
     damaged
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(at(path))?;
+        .map_err(sqlite_at(path))?;
     damaged
         .pragma_update(None, "locking_mode", "exclusive")
-        .map_err(at(path))?;
+        .map_err(sqlite_at(path))?;
     match damaged.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
         Err(rusqlite::Error::SqliteFailure(failure, _))
             if matches!(
@@ -215,7 +205,7 @@ pub fn repair(
         .and_then(|v| usize::try_from(v).ok())
         .filter(|v| (1..=MIGRATIONS.len()).contains(v))
         .unwrap_or(MIGRATIONS.len());
-    let rescued = rescue(&damaged, &fresh, version, on_row).map_err(at(&fresh))?;
+    let rescued = rescue(&damaged, &fresh, version, on_row).map_err(sqlite_at(&fresh))?;
     drop(damaged);
     fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777))
         .map_err(io_at(&fresh))?;
@@ -223,10 +213,9 @@ pub fn repair(
     chown(&fresh, Some(owner.uid()), Some(owner.gid())).map_err(io_at(&fresh))?;
     fs::rename(path, &kept).map_err(io_at(path))?;
     for end in ["-wal", "-shm"] {
-        let (from, mut to) = (beside(end), kept.as_os_str().to_owned());
-        to.push(end);
+        let from = with_suffix(path, end);
         if from.exists() {
-            fs::rename(&from, &to).map_err(io_at(&from))?;
+            fs::rename(&from, with_suffix(&kept, end)).map_err(io_at(&from))?;
         }
     }
     fs::rename(&fresh, path).map_err(io_at(path))?;
@@ -234,6 +223,23 @@ pub fn repair(
         kept_as: kept,
         rescued,
     })
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn sqlite_at(path: &Path) -> impl FnOnce(rusqlite::Error) -> IntegrityError {
+    let path = path.to_owned();
+    move |source| IntegrityError::Store(StoreError::Sqlite { path, source })
+}
+
+/// Counts rows; 0 if the table cannot be read.
+fn count(c: &Connection, sql: &str) -> u64 {
+    c.query_row(sql, [], |r| r.get::<_, i64>(0))
+        .map_or(0, i64::cast_unsigned)
 }
 
 /// Copies every readable row of `damaged` into a new file of the same version.

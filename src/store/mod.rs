@@ -487,7 +487,8 @@ impl Store {
         store.read_only = true;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
         store.refuse_unknown()?;
-        let (found, known) = (store.refuse_newer(MIGRATIONS)?, MIGRATIONS.len());
+        let found = store.refuse_newer(MIGRATIONS)?;
+        let known = MIGRATIONS.len();
         if found < known {
             return Err(StoreError::TooOld {
                 path: path.to_owned(),

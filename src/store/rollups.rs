@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
-use super::sample_rows::word;
+use super::sample_rows::named;
 use super::{SharedState, Store, StoreError};
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
@@ -83,13 +83,6 @@ impl Store {
         location: Option<&str>,
     ) -> Result<BTreeMap<EndpointName, Rollup>, StoreError> {
         let mut sums: BTreeMap<EndpointName, Rollup> = BTreeMap::new();
-        let mut add = |endpoint: &str, rollup: Rollup| {
-            if let Some(sum) = sums.get_mut(endpoint) {
-                sum.merge(&rollup);
-            } else {
-                sums.insert(endpoint.into(), rollup);
-            }
-        };
         self.reading(|c, pending| {
             for (resolution, from, to) in pieces(since, until) {
                 let query = RollupQuery {
@@ -100,7 +93,13 @@ impl Store {
                     until: to,
                     detail: true,
                 };
-                each_rollup(c, pending, query, &mut add)?;
+                each_rollup(c, pending, query, &mut |endpoint, rollup| {
+                    if let Some(sum) = sums.get_mut(endpoint) {
+                        sum.merge(&rollup);
+                    } else {
+                        sums.insert(endpoint.into(), rollup);
+                    }
+                })?;
             }
             Ok(())
         })?;
@@ -167,7 +166,8 @@ impl Store {
 /// minutes at the edges, so that few rows are read however long it is.
 fn pieces(since: Timestamp, until: Timestamp) -> Vec<(Resolution, Timestamp, Timestamp)> {
     let mut pieces = Vec::new();
-    let (mut from, mut to) = (Resolution::FiveMinutes.begin(since), until);
+    let mut from = Resolution::FiveMinutes.begin(since);
+    let mut to = until;
     for (fine, coarse) in [
         (Resolution::FiveMinutes, Resolution::Hour),
         (Resolution::Hour, Resolution::Day),
@@ -271,7 +271,7 @@ fn next_fault(rows: &mut Rows<'_>) -> rusqlite::Result<Option<FaultRow>> {
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let key = (word(row, "fault")?, word(row, "attribution")?);
+    let key = (named(row, "fault")?, named(row, "attribution")?);
     Ok(Some((Timestamp(row.get(0)?), key, row.get(3)?)))
 }
 
@@ -354,14 +354,6 @@ pub(super) fn add(
 }
 
 fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
-    let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-    // An unreadable sketch is ignored: the counts are still valid.
-    let sketch = |column| -> rusqlite::Result<Sketch> {
-        Ok(
-            Sketch::from_bytes(row.get_ref(column)?.as_blob().unwrap_or_default())
-                .unwrap_or_default(),
-        )
-    };
     let mut rollup = Rollup {
         at: Timestamp(row.get(0)?),
         ok: row.get(1)?,
@@ -369,20 +361,30 @@ fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
         failed_provider: row.get(3)?,
         failed_account: row.get(4)?,
         failed_local: row.get(5)?,
-        input_tokens: count(6)?,
-        output_tokens: count(7)?,
+        input_tokens: count(row, 6)?,
+        output_tokens: count(row, 7)?,
         cost_usd: row.get(8)?,
         stages: StageSums {
-            dns_us: count(9)?,
-            tcp_us: count(10)?,
-            tls_us: count(11)?,
-            headers_us: count(12)?,
+            dns_us: count(row, 9)?,
+            tcp_us: count(row, 10)?,
+            tls_us: count(row, 11)?,
+            headers_us: count(row, 12)?,
         },
         ..Rollup::default()
     };
     if detail {
-        rollup.first_token = sketch(13)?;
-        rollup.total = sketch(14)?;
+        rollup.first_token = sketch(row, 13)?;
+        rollup.total = sketch(row, 14)?;
     }
     Ok(rollup)
+}
+
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+/// Reads a sketch. An unreadable one is ignored: the counts are still valid.
+fn sketch(row: &Row<'_>, column: usize) -> rusqlite::Result<Sketch> {
+    let bytes = row.get_ref(column)?.as_blob().unwrap_or_default();
+    Ok(Sketch::from_bytes(bytes).unwrap_or_default())
 }

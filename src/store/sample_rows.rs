@@ -415,8 +415,8 @@ impl SampleReader {
                 .query_row([id], |row| {
                     Ok(SeriesLabels {
                         endpoint: row.get::<_, String>(0)?.into(),
-                        provider: word(row, "provider")?,
-                        api: word(row, "api")?,
+                        provider: named(row, "provider")?,
+                        api: named(row, "api")?,
                         model: Some(row.get::<_, String>(3)?).filter(|m| !m.is_empty()),
                         location: row.get(4)?,
                     })
@@ -440,16 +440,16 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
     Ok(Sample {
         id: row.get("id")?,
         endpoint: row.get::<_, String>("endpoint")?.into(),
-        provider: word(row, "provider")?,
-        api: word(row, "api")?,
+        provider: named(row, "provider")?,
+        api: named(row, "api")?,
         model: Some(row.get::<_, String>("model")?).filter(|m| !m.is_empty()),
         location: row.get("location")?,
         scheduled_at: Timestamp(row.get("scheduled_at")?),
         started_at: Timestamp(row.get("started_at")?),
-        trigger: word(row, "cause")?,
-        outcome: word(row, "outcome")?,
-        fault: word(row, "fault")?,
-        attribution: word(row, "attribution")?,
+        trigger: named(row, "cause")?,
+        outcome: named(row, "outcome")?,
+        fault: named(row, "fault")?,
+        attribution: named(row, "attribution")?,
         http_status: row.get("http_status")?,
         auth_ms: us("auth_us")?,
         dns_ms: us("dns_us")?,
@@ -525,8 +525,8 @@ fn parse<T: DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
 }
 
 /// Reads a column that holds an enum value (or NULL), by its serde name.
-pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let word: Option<String> = row.get(column)?;
-    serde_json::from_value(word.map_or(serde_json::Value::Null, serde_json::Value::String))
+pub(super) fn named<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let name: Option<String> = row.get(column)?;
+    serde_json::from_value(name.map_or(serde_json::Value::Null, serde_json::Value::String))
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
 }

@@ -77,9 +77,9 @@ pub(super) async fn serve(
     } else if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
         if worst == Status::Operational && is_pending(&snapshot, &names) {
-            Badge::new(name, "checking", colour(Status::Degraded))
+            Badge::new(name, "checking", color(Status::Degraded))
         } else {
-            Badge::new(name, worst.as_str(), colour(worst))
+            Badge::new(name, worst.as_str(), color(worst))
         }
     } else {
         let now = (view.wall)();
@@ -109,10 +109,10 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<EndpointName> {
     if all.iter().any(|e| e.name == name) {
         return vec![name.into()];
     }
-    let belongs = |e: &&llmwatch_core::model::EndpointView| {
-        e.provider.as_str() == name || e.group.as_deref() == Some(name)
-    };
-    all.iter().filter(belongs).map(|e| e.name.clone()).collect()
+    all.iter()
+        .filter(|e| e.provider.as_str() == name || e.group.as_deref() == Some(name))
+        .map(|e| e.name.clone())
+        .collect()
 }
 
 /// Reports whether one of them has bad probes but not enough evidence for an alert yet.
@@ -185,12 +185,12 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
     let Some(share) = sum.availability() else {
         return Badge::new(&label, "no data", GREY);
     };
-    let colour = match share {
+    let color = match share {
         s if s >= 0.999 => GREEN,
         s if s >= 0.99 => AMBER,
         _ => RED,
     };
-    Badge::new(&label, &Locale::default().percent(share), colour)
+    Badge::new(&label, &Locale::default().percent(share), color)
 }
 
 /// Colors on which white text has enough contrast.
@@ -200,7 +200,7 @@ const RED: &str = "#b3261e";
 const GREY: &str = "#666f78";
 const BLUE: &str = "#0b5cad";
 
-fn colour(status: Status) -> &'static str {
+fn color(status: Status) -> &'static str {
     match status {
         Status::Operational => GREEN,
         Status::Degraded => AMBER,
@@ -227,7 +227,7 @@ fn parse_range(text: &str) -> Option<Duration> {
 struct Badge {
     label: String,
     value: String,
-    colour: &'static str,
+    color: &'static str,
     label_text: usize,
     value_text: usize,
     label_width: usize,
@@ -238,15 +238,17 @@ struct Badge {
 }
 
 impl Badge {
-    fn new(label: &str, value: &str, colour: &'static str) -> Self {
+    fn new(label: &str, value: &str, color: &'static str) -> Self {
         // Wide enough for any browser's font; the text is scaled to fit exactly.
         let wide = |text: &str| (text.chars().count() * 67).div_ceil(10);
-        let (label_text, value_text) = (wide(label), wide(value));
-        let (label_width, value_width) = (label_text + 12, value_text + 12);
+        let label_text = wide(label);
+        let value_text = wide(value);
+        let label_width = label_text + 12;
+        let value_width = value_text + 12;
         Self {
             label: clean(label),
             value: value.to_owned(),
-            colour,
+            color,
             label_text,
             value_text,
             label_width,

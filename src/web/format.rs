@@ -90,9 +90,8 @@ pub(crate) fn headline(snapshot: &Snapshot, locale: &Locale) -> Headline {
 
 /// "1 outage and 2 degradations.", worst first.
 fn several_incidents(many: &[Incident], locale: &Locale) -> String {
-    let with = |wanted: Kind| many.iter().filter(|i| Kind::of(i) == wanted).count();
     let counts = Kind::ALL.into_iter().filter_map(|kind| {
-        let n = with(kind);
+        let n = many.iter().filter(|i| Kind::of(i) == kind).count();
         (n > 0).then(|| kind.counted(n, locale))
     });
     format!("{}.", locale.list(&counts.collect::<Vec<_>>()))
@@ -184,24 +183,14 @@ fn one_incident(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> St
 /// Returns the headline when there is no incident.
 fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
     let all = snapshot.endpoints.len();
-    let with = |status| {
-        snapshot
-            .endpoints
-            .iter()
-            .filter(|e| e.status == status)
-            .count()
-    };
+    let statuses = snapshot.endpoints.iter().map(|e| e.status);
     let pending: Vec<_> = snapshot
         .endpoints
         .iter()
         .filter(|e| pending(e, locale).is_some())
         .collect();
-    let (unknown, paused) = (with(Status::Unknown), with(Status::Maintenance));
-    let others = |n: usize| match n {
-        0 => String::new(),
-        1 => locale.say("The other endpoint is operational.").to_owned(),
-        n => text!(locale, "The other {n} are operational.", n),
-    };
+    let unknown = statuses.clone().filter(|s| *s == Status::Unknown).count();
+    let paused = statuses.filter(|s| *s == Status::Maintenance).count();
     if snapshot.budget_spent {
         return (
             locale.say("Today’s probing budget is used up.").to_owned(),
@@ -219,7 +208,8 @@ fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
         );
     }
     if let [first, rest @ ..] = pending.as_slice() {
-        let (name, n) = (&first.name, pending.len());
+        let name = &first.name;
+        let n = pending.len();
         let sentence = if rest.is_empty() {
             text!(locale, "Checking {name}.", name)
         } else {
@@ -237,7 +227,7 @@ fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
             "{n} of {all} endpoints without a recent result.";
             n, all
         );
-        return (sentence, others(all - unknown - paused));
+        return (sentence, others(all - unknown - paused, locale));
     }
     if paused > 0 {
         let n = paused;
@@ -247,7 +237,7 @@ fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
             "{n} of {all} endpoints in maintenance.";
             n, all
         );
-        return (sentence, others(all - paused));
+        return (sentence, others(all - paused, locale));
     }
     let sentence = match snapshot.endpoints.as_slice() {
         [one] => {
@@ -259,6 +249,14 @@ fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
     };
     let advice = locale.say("Correct answers in the usual time.");
     (sentence, advice.to_owned())
+}
+
+fn others(n: usize, locale: &Locale) -> String {
+    match n {
+        0 => String::new(),
+        1 => locale.say("The other endpoint is operational.").to_owned(),
+        n => text!(locale, "The other {n} are operational.", n),
+    }
 }
 
 fn advice(snapshot: &Snapshot, locale: &Locale) -> String {
@@ -389,10 +387,8 @@ pub(crate) fn counts(incident: &Incident, locale: &Locale) -> String {
         return String::new();
     }
     let evidence = &incident.evidence;
-    let (failed, all) = (
-        locale.number(evidence.failed),
-        locale.number(evidence.probes),
-    );
+    let failed = locale.number(evidence.failed);
+    let all = locale.number(evidence.probes);
     if incident.cause.is_slow() {
         text!(
             locale,

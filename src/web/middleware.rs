@@ -121,7 +121,8 @@ pub(super) async fn check(
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
     let if_none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
     let takes_gzip = assets::takes_gzip(request.headers());
     let origin = allowed_origin(&middleware.view, &path, request.headers());
@@ -409,10 +410,8 @@ fn check_token(reading: bool, headers: &HeaderMap, token: &Secret) -> Result<(),
 
 /// Compares digests, so that the timing does not reveal where two tokens differ.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    let (a, b) = (
-        digest::digest(&digest::SHA256, a),
-        digest::digest(&digest::SHA256, b),
-    );
+    let a = digest::digest(&digest::SHA256, a);
+    let b = digest::digest(&digest::SHA256, b);
     a.as_ref()
         .iter()
         .zip(b.as_ref())

@@ -110,7 +110,8 @@ pub(super) async fn run_local(listener: UnixListener, router: Router, stop: Canc
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let router = router.clone();
+        let stop = stop.clone();
         tokio::spawn(async move {
             let service = service_fn(move |mut request: hyper::Request<Incoming>| {
                 request.extensions_mut().insert(LocalUser);

@@ -54,6 +54,12 @@ enum TrafficTarget {
     Drain,
 }
 
+impl TrafficTarget {
+    fn takes_no_traffic(&self) -> bool {
+        matches!(self, Self::Down(_) | Self::Drain)
+    }
+}
+
 /// The traffic state of one endpoint; persisted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct EndpointTraffic {
@@ -103,9 +109,7 @@ impl EndpointTraffic {
 
     /// Returns the next state, given the new `target`.
     fn followed_by(&self, target: TrafficTarget, now: Timestamp, ramp: Duration) -> Self {
-        let takes_none =
-            |t: &TrafficTarget| matches!(t, TrafficTarget::Down(_) | TrafficTarget::Drain);
-        let recovered_at = match (takes_none(&self.target), takes_none(&target)) {
+        let recovered_at = match (self.target.takes_no_traffic(), target.takes_no_traffic()) {
             (_, true) => None,
             (true, false) => Some(now),
             (false, false) => self
@@ -122,8 +126,11 @@ impl EndpointTraffic {
 /// Returns the first outage of each endpoint that has one.
 fn outages(snapshot: &Snapshot) -> HashMap<&str, &Incident> {
     let mut outages = HashMap::new();
-    let is_outage = |i: &&Incident| i.status == Status::Outage;
-    for incident in snapshot.incidents.iter().filter(is_outage) {
+    for incident in snapshot
+        .incidents
+        .iter()
+        .filter(|i| i.status == Status::Outage)
+    {
         for endpoint in &incident.endpoints {
             outages.entry(endpoint.as_str()).or_insert(incident);
         }
@@ -154,10 +161,9 @@ fn target(
 
 /// Sanitizes a cause, so that it cannot break the reply's line.
 fn one_word(cause: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     cause
         .chars()
-        .filter(|c| safe(*c))
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         .take(CAUSE_BYTES)
         .collect()
 }
@@ -204,7 +210,6 @@ impl RouteDrill {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let conflict = |why: String| Err(Problem::new(StatusCode::CONFLICT, why));
         let mut members = config
             .endpoints
             .iter()
@@ -216,30 +221,30 @@ impl RouteDrill {
             return Err(no_group(snapshot, group));
         };
         if members.next().is_none() {
-            return conflict(format!(
+            return Err(conflict(format!(
                 "the group `{group}` has one endpoint, `{}`: there is nothing to move traffic to",
                 first.name
-            ));
+            )));
         }
         if snapshot.offline_since.is_some() {
-            return conflict(
+            return Err(conflict(
                 "this machine is offline, so nothing is known about the endpoints".to_owned(),
-            );
+            ));
         }
         let is_usable = ranking
             .ranking
             .iter()
             .any(|r| r.endpoint == first.name && r.usable);
         if !is_usable {
-            return conflict(format!(
+            return Err(conflict(format!(
                 "the first choice of `{group}`, `{}`, is not healthy: a drill cannot run during a real incident",
                 first.name
-            ));
+            )));
         }
         let Some(instead) = instead_of(&first.name, ranking) else {
-            return conflict(format!(
+            return Err(conflict(format!(
                 "no other endpoint of `{group}` is healthy: a drill would leave none"
-            ));
+            )));
         };
         Ok(Self {
             group: group.to_owned(),
@@ -254,6 +259,10 @@ impl RouteDrill {
     fn is_active(&self, now: Timestamp) -> bool {
         self.started_at <= now && now < self.until
     }
+}
+
+fn conflict(why: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, why)
 }
 
 /// Returns the endpoint to use while `endpoint` is down.
@@ -403,8 +412,11 @@ impl Traffic {
         make: impl FnOnce() -> Option<RouteAnswer>,
     ) -> Option<Arc<RouteAnswer>> {
         let mut cache = lock(&self.cache);
-        let is_same = |s: &Arc<Snapshot>| Arc::ptr_eq(s, snapshot);
-        if !cache.snapshot.as_ref().is_some_and(is_same) {
+        if !cache
+            .snapshot
+            .as_ref()
+            .is_some_and(|s| Arc::ptr_eq(s, snapshot))
+        {
             cache.answers.clear();
             cache.snapshot = Some(snapshot.clone());
         }

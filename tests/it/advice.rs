@@ -251,11 +251,8 @@ fn shared(file: &str, edges: &[(&str, &str)]) -> (Vec<(SharedPart, String)>, Vec
             remote_addr: None,
             ..quiet(NOW + std::time::Duration::from_secs(n as u64))
         };
-        let members = |group: &str| {
-            let all = config.endpoints.iter().map(|e| &**e);
-            all.filter(|e| e.group.as_deref() == Some(group)).collect()
-        };
-        let given = advisor.consider_group(endpoint, &sample, members, &Locale::default());
+        let given =
+            advisor.consider_group(endpoint, &sample, &config.endpoints, &Locale::default());
         advice.extend(given.into_iter().map(|a| a.text));
     }
     let found = advisor.shared();

@@ -58,7 +58,7 @@ fn the_traces_give_the_golden_events() {
     let said = trace_files::replay(&folder, &[&DetectionPolicy::default()])
         .unwrap()
         .remove(0)
-        .said;
+        .events;
     let golden = std::fs::read_to_string(folder.join("golden_alerts_dev.jsonl")).unwrap();
     let golden: Vec<ReplayEvent> = golden
         .lines()

@@ -246,7 +246,7 @@ proptest! {
         let replay = |samples: &[Sample]| {
             let mut replayed = Samples::new("t", &configuration("").endpoints, true);
             samples.iter().filter(|s| alone.contains(&s.id)).for_each(|s| replayed.push(s));
-            replayed.replay(None).said
+            replayed.replay(None).events
         };
         prop_assert_eq!(replay(&samples), replay(&shuffled));
     }

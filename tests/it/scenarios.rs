@@ -715,7 +715,7 @@ fn packets_lost_on_the_way_to_all_vendors_are_nobodys_outage() {
         let theirs = |o: &&(ProviderName, Attribution, Timestamp)| o.1 == Attribution::Provider;
         let theirs: Vec<_> = opened.iter().filter(theirs).collect();
         assert!(theirs.is_empty(), "{share}: {theirs:?}");
-        let alerts: Vec<_> = replay.replay(None).said;
+        let alerts: Vec<_> = replay.replay(None).events;
         assert!(
             alerts.iter().all(|e| e.event != "open"),
             "{share}: {alerts:?}"

@@ -843,7 +843,7 @@ fn sorted(mut events: Vec<String>) -> Vec<String> {
     events
 }
 
-/// The joint incidents, decided by a single daemon with a shared store.
+/// The shared incidents, decided by a single daemon with a shared store.
 struct OneOfOne {
     session: Session,
     daemon: DaemonRow,

@@ -58,29 +58,34 @@ impl LocationVerdict {
         offset_ms: i64,
         patience_ms: impl Fn(&str) -> i64,
     ) -> Vec<Self> {
-        let verdict = |e: &EndpointView| {
-            let incident = snapshot
-                .incidents
-                .iter()
-                .find(|i| e.status != Status::Operational && i.endpoints.contains(&e.name));
-            let is_account = incident.is_some_and(|i| i.attribution == Attribution::Account);
-            let is_measured = matches!(
-                e.status,
-                Status::Operational | Status::Degraded | Status::Outage
-            );
-            Self {
-                endpoint: e.name.clone(),
-                location: snapshot.location.clone(),
-                status: e.status,
-                incident: incident.map(|i| i.id),
-                counts: snapshot.offline_since.is_none() && (is_measured || is_account),
-                pending: incident.is_none() && e.failed_in_a_row > 0,
-                probed_at: e.last_probe_at.map(|at| Timestamp(at.0 + offset_ms)),
-                patience_ms: patience_ms(&e.name),
-                view: e.clone(),
-            }
-        };
-        snapshot.endpoints.iter().map(verdict).collect()
+        snapshot
+            .endpoints
+            .iter()
+            .map(|e| Self::of_view(e, snapshot, offset_ms, patience_ms(&e.name)))
+            .collect()
+    }
+
+    fn of_view(e: &EndpointView, snapshot: &Snapshot, offset_ms: i64, patience_ms: i64) -> Self {
+        let incident = snapshot
+            .incidents
+            .iter()
+            .find(|i| e.status != Status::Operational && i.endpoints.contains(&e.name));
+        let is_account = incident.is_some_and(|i| i.attribution == Attribution::Account);
+        let is_measured = matches!(
+            e.status,
+            Status::Operational | Status::Degraded | Status::Outage
+        );
+        Self {
+            endpoint: e.name.clone(),
+            location: snapshot.location.clone(),
+            status: e.status,
+            incident: incident.map(|i| i.id),
+            counts: snapshot.offline_since.is_none() && (is_measured || is_account),
+            pending: incident.is_none() && e.failed_in_a_row > 0,
+            probed_at: e.last_probe_at.map(|at| Timestamp(at.0 + offset_ms)),
+            patience_ms,
+            view: e.clone(),
+        }
     }
 
     /// Reports whether the verdict counts at `now`.
@@ -166,17 +171,16 @@ impl LocationEvidence<'_> {
     /// remains of a resolved one.
     fn new_id(&self, own: &Incident) -> Option<Uuid> {
         let last_bad = own.evidence.samples.iter().map(|s| s.started_at).max();
-        let is_part = |s: &&SharedIncident| {
-            let over = &s.incident;
-            let is_same = over.provider == own.provider && over.attribution == own.attribution;
-            // A daemon that was down when it resolved may not have reported its part of it yet.
-            let is_left = is_same && last_bad.is_some() && last_bad <= over.resolved_at;
-            s.members.contains_key(&own.id) || over.id == own.id || is_left
-        };
         let over = self
             .closed
             .iter()
-            .filter(is_part)
+            .filter(|s| {
+                let over = &s.incident;
+                let is_same = over.provider == own.provider && over.attribution == own.attribution;
+                // A daemon that was down when it resolved may not have reported its part of it yet.
+                let is_left = is_same && last_bad.is_some() && last_bad <= over.resolved_at;
+                s.members.contains_key(&own.id) || over.id == own.id || is_left
+            })
             .max_by_key(|s| s.incident.resolved_at);
         let Some(over) = over else {
             return Some(own.id);
@@ -453,9 +457,10 @@ impl Draft {
         for name in open.iter().flat_map(|(_, own)| &own.endpoints) {
             let of_it = evidence.verdicts.iter().filter(|v| v.endpoint == *name);
             let live: Vec<_> = of_it.filter(|v| v.is_live(evidence.now)).collect();
-            let is_in =
-                |v: &&&LocationVerdict| v.incident.is_some_and(|id| members.contains_key(&id));
-            let down = live.iter().filter(is_in).count();
+            let down = live
+                .iter()
+                .filter(|v| v.incident.is_some_and(|id| members.contains_key(&id)))
+                .count();
             is_agreed |= down > 0 && down >= evidence.agree.needed(live.len());
             let good = live
                 .iter()
@@ -491,18 +496,13 @@ impl Draft {
         if incident.scope == Scope::All || incident.attribution == Attribution::Local {
             return true;
         }
-        let sees_it = |location: &String| {
-            incident
-                .locations
-                .iter()
-                .any(|l| l.location == *location && l.state != Status::Operational)
-        };
+        let affected = affected_locations(incident);
         let is_patient = evidence.now.since_ms(self.shared.opened_at) < PENDING_LIMIT_MS;
         evidence
             .verdicts
             .iter()
             .filter(|v| incident.endpoints.contains(&v.endpoint))
-            .filter(|v| v.is_live(evidence.now) && !sees_it(&v.location))
+            .filter(|v| v.is_live(evidence.now) && !affected.contains(&v.location.as_str()))
             .all(|v| {
                 let since = v.probed_at.is_some_and(|at| at >= self.shared.began_at);
                 since && !(v.pending && is_patient)
@@ -517,10 +517,10 @@ impl Draft {
         locale: &Locale,
     ) -> Option<Decided> {
         let was = &self.before;
-        let reporting =
-            |location: &String| evidence.reports.iter().any(|r| r.location == *location);
         let is_known = evidence.verdicts.iter().any(|v| {
-            was.endpoints.contains(&v.endpoint) && v.is_live(evidence.now) && reporting(&v.location)
+            was.endpoints.contains(&v.endpoint)
+                && v.is_live(evidence.now)
+                && evidence.reports.iter().any(|r| r.location == v.location)
         });
         // Incidents of endpoints that nobody configures any more are closed by the daemons that had
         // them.
@@ -637,15 +637,19 @@ pub fn change_between(was: &Incident, now: &Incident) -> Option<Change> {
     if grew {
         return Some(Change::Escalated);
     }
-    let seen = |i: &Incident| -> Vec<_> {
-        i.locations
-            .iter()
-            .filter(|l| l.state != Status::Operational)
-            .map(|l| l.location.clone())
-            .collect()
-    };
-    let extent = now.endpoints != was.endpoints || now.scope != was.scope || seen(now) != seen(was);
+    let extent = now.endpoints != was.endpoints
+        || now.scope != was.scope
+        || affected_locations(now) != affected_locations(was);
     extent.then_some(Change::Updated)
+}
+
+fn affected_locations(incident: &Incident) -> Vec<&str> {
+    incident
+        .locations
+        .iter()
+        .filter(|l| l.state != Status::Operational)
+        .map(|l| l.location.as_str())
+        .collect()
 }
 
 /// Returns a fingerprint of how an endpoint is probed, without revealing it. It is equal where two

@@ -116,13 +116,12 @@ const VENDORS: [(Provider, &[&str], Option<&str>); 17] = [
 
 /// Returns all endpoints that `vars` describe, and the incomplete ones.
 pub(super) fn candidates(vars: &HashMap<String, String>) -> (Vec<Candidate>, Vec<Missing>) {
-    let value = |name: &str| vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
     let mut found = Vec::new();
     for (provider, keys, address) in VENDORS {
-        let Some(key) = keys.iter().find(|name| value(name).is_some()) else {
+        let Some(key) = keys.iter().find(|name| value(vars, name).is_some()) else {
             continue;
         };
-        let base_url = address.and_then(|name| Some((name, value(name)?)));
+        let base_url = address.and_then(|name| Some((name, value(vars, name)?)));
         let source = base_url.map_or((*key).to_owned(), |(name, _)| format!("{key} and {name}"));
         let candidate = Candidate::new(source, provider).with("api_key", &format!("${{{key}}}"));
         found.push(
@@ -132,13 +131,13 @@ pub(super) fn candidates(vars: &HashMap<String, String>) -> (Vec<Candidate>, Vec
         );
     }
     let mut missing = Vec::new();
-    for vendor in [azure(&value), bedrock(&value)].into_iter().flatten() {
+    for vendor in [azure(vars), bedrock(vars)].into_iter().flatten() {
         match vendor {
             Ok(candidate) => found.push(candidate),
             Err(incomplete) => missing.push(incomplete),
         }
     }
-    found.extend(vertex(&value));
+    found.extend(vertex(vars));
     (found, missing)
 }
 
@@ -146,18 +145,33 @@ fn default_model(provider: Provider) -> Option<&'static str> {
     catalog::default_model(provider, catalog::default_api(provider))
 }
 
-/// Bedrock, by its API key or by credentials of AWS.
-fn bedrock<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candidate, Missing>> {
+/// Returns a variable that is set and not blank.
+fn value<'v>(vars: &'v HashMap<String, String>, name: &str) -> Option<&'v str> {
+    let value = vars.get(name)?.trim();
+    (!value.is_empty()).then_some(value)
+}
+
+/// Returns the first of these variables that is set, with its value.
+fn first<'v>(
+    vars: &'v HashMap<String, String>,
+    names: &[&'static str],
+) -> Option<(&'static str, &'v str)> {
+    names
+        .iter()
+        .find_map(|name| Some((*name, value(vars, name)?)))
+}
+
+/// Bedrock, by its API key or by AWS credentials.
+fn bedrock(vars: &HashMap<String, String>) -> Option<Result<Candidate, Missing>> {
     const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
-    let is_set = |name: &&&str| value(name).is_some();
     let keys = [
         API_KEY,
         "AWS_ACCESS_KEY_ID",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_PROFILE",
     ];
-    let found = *keys.iter().find(is_set)?;
-    let Some(region) = value("AWS_REGION").or_else(|| value("AWS_DEFAULT_REGION")) else {
+    let (found, _) = first(vars, &keys)?;
+    let Some((_, region)) = first(vars, &["AWS_REGION", "AWS_DEFAULT_REGION"]) else {
         return Some(Err(Missing {
             found: found.to_owned(),
             needed: "AWS_REGION".to_owned(),
@@ -167,7 +181,7 @@ fn bedrock<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candid
     let candidate = Candidate::new(found, Provider::Bedrock)
         .with_optional("api_key", key.as_deref())
         .with_table("aws", &[("region", Some(region))])
-        .with_optional("base_url", value("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"))
+        .with_optional("base_url", value(vars, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"))
         .with_optional("model", default_model(Provider::Bedrock));
     Some(Ok(Candidate {
         is_guess: key.is_none(),
@@ -176,17 +190,17 @@ fn bedrock<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candid
 }
 
 /// Vertex AI, by application default credentials or a project.
-fn vertex<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Candidate> {
+fn vertex(vars: &HashMap<String, String>) -> Option<Candidate> {
     let names = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"];
-    let found = names.into_iter().find(|name| value(name).is_some())?;
-    let project = ("project", value("GOOGLE_CLOUD_PROJECT"));
-    let location = ("location", value("GOOGLE_CLOUD_LOCATION"));
+    let (found, _) = first(vars, &names)?;
+    let project = ("project", value(vars, "GOOGLE_CLOUD_PROJECT"));
+    let location = ("location", value(vars, "GOOGLE_CLOUD_LOCATION"));
     let candidate = Candidate::new(found, Provider::Vertex)
         .with_table("google", &[project, location])
-        .with_optional("base_url", value("GOOGLE_VERTEX_BASE_URL"))
+        .with_optional("base_url", value(vars, "GOOGLE_VERTEX_BASE_URL"))
         .with_optional("model", default_model(Provider::Vertex));
     // The official client uses Vertex AI only where this says so.
-    let is_wanted = value("GOOGLE_GENAI_USE_VERTEXAI")
+    let is_wanted = value(vars, "GOOGLE_GENAI_USE_VERTEXAI")
         .is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"));
     Some(Candidate {
         is_guess: !is_wanted,
@@ -194,40 +208,36 @@ fn vertex<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Candidate> {
     })
 }
 
-fn azure<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candidate, Missing>> {
-    let first = |names: &[&'static str]| {
-        let mut all = names.iter().copied();
-        all.find_map(|name| value(name).map(|v| (name, v)))
-    };
-    let key = first(&["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"]);
-    let address = first(&["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_BASE_URL"]);
-    let deployment = first(&[
-        "AZURE_OPENAI_DEPLOYMENT",
-        "AZURE_OPENAI_DEPLOYMENT_NAME",
-        "AZURE_OPENAI_CHAT_DEPLOYMENT_NAME",
-        "AZURE_OPENAI_CHAT_DEPLOYMENT",
-    ]);
-    let version = first(&["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"]);
+fn azure(vars: &HashMap<String, String>) -> Option<Result<Candidate, Missing>> {
+    let key = first(vars, &["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"]);
+    let address = first(vars, &["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_BASE_URL"]);
+    let deployment = first(
+        vars,
+        &[
+            "AZURE_OPENAI_DEPLOYMENT",
+            "AZURE_OPENAI_DEPLOYMENT_NAME",
+            "AZURE_OPENAI_CHAT_DEPLOYMENT_NAME",
+            "AZURE_OPENAI_CHAT_DEPLOYMENT",
+        ],
+    );
+    let version = first(vars, &["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"]);
     let parts = [key, address, deployment];
     let names: Vec<_> = parts.iter().flatten().map(|(name, _)| *name).collect();
     if names.is_empty() {
         return None;
     }
     let found = names.join(", ");
-    let needed = |name: &str| {
-        Some(Err(Missing {
-            found: found.clone(),
-            needed: name.to_owned(),
-        }))
-    };
-    let Some((key, _)) = key else {
-        return needed("AZURE_OPENAI_API_KEY");
-    };
-    let Some((_, address)) = address else {
-        return needed("AZURE_OPENAI_ENDPOINT");
-    };
-    let Some((_, deployment)) = deployment else {
-        return needed("AZURE_OPENAI_DEPLOYMENT");
+    let (Some((key, _)), Some((_, address)), Some((_, deployment))) = (key, address, deployment)
+    else {
+        let needed = match (key, address) {
+            (None, _) => "AZURE_OPENAI_API_KEY",
+            (_, None) => "AZURE_OPENAI_ENDPOINT",
+            _ => "AZURE_OPENAI_DEPLOYMENT",
+        };
+        return Some(Err(Missing {
+            found,
+            needed: needed.to_owned(),
+        }));
     };
     let mut candidate = Candidate::new(found, Provider::AzureOpenAi)
         .with("api_key", &format!("${{{key}}}"))

@@ -216,10 +216,6 @@ enum Secrecy {
 /// Writes a file atomically; replaces an existing one only if `overwrite` is set.
 fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let failed = |error: std::io::Error| Failure {
-        code: 1,
-        text: format!("llmwatch: cannot write `{}`: {error}", path.display()),
-    };
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     if secrecy == Secrecy::Private {
@@ -244,7 +240,10 @@ fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Resul
             }
         });
     let _ = std::fs::remove_file(&fresh);
-    result.map_err(failed)
+    result.map_err(|error| Failure {
+        code: 1,
+        text: format!("llmwatch: cannot write `{}`: {error}", path.display()),
+    })
 }
 
 fn next_steps(path: &Path, probed: &[ProbedCandidate], channel: Option<&ChannelBlock>) {

@@ -68,7 +68,8 @@ impl Connector {
 
     async fn try_hosts(&self) -> Result<Client, SharedError> {
         let url = &self.url;
-        let (mut unreachable, mut refused) = (None, None);
+        let mut unreachable = None;
+        let mut refused = None;
         let mut read_only = 0;
         for (host, port) in &url.hosts {
             let tried = async {

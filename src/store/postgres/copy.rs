@@ -127,7 +127,8 @@ impl Session {
                 }
                 incident.place(location);
                 next = next.max(incident.number.cast_signed() + 1);
-                let (began_at, opened_at) = (incident.started_at, incident.opened_at);
+                let began_at = incident.started_at;
+                let opened_at = incident.opened_at;
                 let changed_at = incident.resolved_at.unwrap_or(opened_at);
                 let shared = SharedIncident {
                     members: BTreeMap::from([(incident.id, location.to_owned())]),

@@ -43,12 +43,13 @@ impl SharedError {
     }
 
     /// Creates an error about missing privileges of the role.
-    pub(super) fn lacks_rights(url: &PostgresUrl, words: &str) -> Self {
-        let (role, database) = (&url.user, &url.database);
+    pub(super) fn lacks_rights(url: &PostgresUrl, message: &str) -> Self {
+        let role = &url.user;
+        let database = &url.database;
         Self::refused(
             url,
             format!(
-                "role `{role}` lacks rights ({words}): make it the owner, `ALTER DATABASE {database} OWNER TO {role}` and \
+                "role `{role}` lacks rights ({message}): make it the owner, `ALTER DATABASE {database} OWNER TO {role}` and \
                  `ALTER SCHEMA public OWNER TO {role}`, and of tables that another role has made, `REASSIGN OWNED BY \
                  other_role TO {role}`"
             ),
@@ -69,23 +70,24 @@ impl SharedError {
             return Self::Busy { url: url.shown() };
         }
         if let Some(answer) = error.as_db_error() {
-            let words = answer.message();
-            let (role, database) = (&url.user, &url.database);
+            let message = answer.message();
+            let role = &url.user;
+            let database = &url.database;
             let code = answer.code();
             let why = if *code == SqlState::INVALID_PASSWORD {
                 format!(
                     "the server rejects the password of role `{role}`: set the right one in `[store] url`"
                 )
             } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-                && (words.contains("no encryption") || words.contains("SSL off"))
+                && (message.contains("no encryption") || message.contains("SSL off"))
             {
                 format!(
-                    "the server does not let role `{role}` in without TLS ({words}): write `?sslmode=verify-full`, or create \
+                    "the server does not let role `{role}` in without TLS ({message}): write `?sslmode=verify-full`, or create \
                      the role and allow it in pg_hba.conf"
                 )
             } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
                 format!(
-                    "the server refuses role `{role}` ({words}): create the role, or allow it in pg_hba.conf"
+                    "the server refuses role `{role}` ({message}): create the role, or allow it in pg_hba.conf"
                 )
             } else if *code == SqlState::INVALID_CATALOG_NAME {
                 format!(
@@ -93,14 +95,14 @@ impl SharedError {
                      --owner={role} {database}`"
                 )
             } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-                return Self::lacks_rights(url, words);
+                return Self::lacks_rights(url, message);
             } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
                 // A standby that was the primary until just now.
                 return Self::unreachable(url, "the server has become read-only");
             } else {
                 return Self::unreachable(
                     url,
-                    format!("the server answers {}: {words}", code.code()),
+                    format!("the server answers {}: {message}", code.code()),
                 );
             };
             return Self::refused(url, why);
@@ -175,9 +177,9 @@ fn causes(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text += &format!(": {words}");
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text += &format!(": {message}");
         }
         cause = error.source();
     }

@@ -29,7 +29,7 @@ pub use self::outbox::{LEASE, RENEW};
 use crate::config::PostgresUrl;
 use crate::store::{LINK_KEY_BYTES, derived_id};
 use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
-use llmwatch_core::model::{EndpointName, Incident, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{EndpointName, Outgoing, Sample, Timestamp};
 
 /// The server's clock in milliseconds.
 const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
@@ -197,10 +197,13 @@ impl SharedStore {
         limit: Duration,
         work: impl Future<Output = Result<T, SharedError>>,
     ) -> Result<T, SharedError> {
-        let late = || SharedError::unreachable(&self.connector.url, "no answer in time");
-        tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(late()))
+        match tokio::time::timeout(limit, work).await {
+            Ok(done) => done,
+            Err(_) => Err(SharedError::unreachable(
+                &self.connector.url,
+                "no answer in time",
+            )),
+        }
     }
 
     /// Runs `work`, repeating it after serialization conflicts; each attempt has `limit`.
@@ -383,8 +386,8 @@ impl Session {
         with_daemons: bool,
         day: &str,
     ) -> Result<Updates, tokio_postgres::Error> {
-        let back = |since: Option<Timestamp>| since.map_or(i64::MIN / 2, |at| at.0 - OVERLAP_MS);
-        let (verdicts_since, incidents_since) = (back(verdicts_since), back(incidents_since));
+        let [verdicts_since, incidents_since] = [verdicts_since, incidents_since]
+            .map(|since| since.map_or(i64::MIN / 2, |at| at.0 - OVERLAP_MS));
         let client = &self.client;
         let now = client
             .query_typed_one(&format!("SELECT {NOW}"), &[])
@@ -529,9 +532,8 @@ impl Session {
     fn read_samples(&self, rows: &[Row]) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
         let mut samples = Vec::with_capacity(rows.len());
         for row in rows {
-            let read =
-                || Ok::<(i64, &str), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
-            let (recorded_at, data) = read().map_err(|e| self.error(&e))?;
+            let recorded_at: i64 = row.try_get(0).map_err(|e| self.error(&e))?;
+            let data: &str = row.try_get(1).map_err(|e| self.error(&e))?;
             // Another release may have written a format that this one cannot read.
             if let Ok(sample) = serde_json::from_str(data) {
                 samples.push((Timestamp(recorded_at), sample));
@@ -625,9 +627,9 @@ pub struct Decision<'a> {
     pub verdicts: Vec<LocationVerdict>,
     /// The locations' own incidents.
     pub reports: Vec<LocationReport>,
-    /// The open joint incidents.
+    /// The open shared incidents.
     pub open: Vec<SharedIncident>,
-    /// Joint incidents resolved in the last day, loaded if a location still has an unknown one
+    /// Shared incidents resolved in the last day, loaded if a location still has an unknown one
     /// open.
     pub closed: Vec<SharedIncident>,
     /// The alerting state of each set of channels.
@@ -655,13 +657,15 @@ impl Decision<'_> {
         self.reports = read_json(&reports)?;
         self.open = read_json(&open)?;
         self.alerting = read_pairs(&alerting)?;
-        let of = |i: &Incident| i.endpoints.clone();
-        let reported = self.reports.iter().flat_map(|r| &r.incidents).flat_map(of);
-        let shared = self.open.iter().flat_map(|s| of(&s.incident));
-        let endpoints: BTreeSet<EndpointName> = reported.chain(shared).collect();
-        let is_known = |i: &&Incident| self.open.iter().any(|s| s.members.contains_key(&i.id));
-        let mut held = self.reports.iter().flat_map(|r| &r.incidents);
-        if held.any(|i| i.resolved_at.is_none() && !is_known(&i)) {
+        let reported = self.reports.iter().flat_map(|r| &r.incidents);
+        let shared = self.open.iter().map(|s| &s.incident);
+        let endpoints: BTreeSet<EndpointName> = reported
+            .clone()
+            .chain(shared)
+            .flat_map(|i| i.endpoints.iter().cloned())
+            .collect();
+        let mut unresolved = reported.filter(|i| i.resolved_at.is_none());
+        if unresolved.any(|i| !self.open.iter().any(|s| s.members.contains_key(&i.id))) {
             let day_ago = self.now.0 - 86_400_000;
             let closed = self
                 .tx
@@ -710,13 +714,12 @@ impl Decision<'_> {
         outgoing: &[Outgoing],
         offset_ms: i64,
     ) -> Result<(), tokio_postgres::Error> {
-        let (tx, now) = (&self.tx, self.now.0);
+        let tx = &self.tx;
+        let now = self.now.0;
         for Decided { shared, .. } in decided {
             let incident = &shared.incident;
-            let (number, open) = (
-                incident.number.cast_signed(),
-                incident.resolved_at.is_none(),
-            );
+            let number = incident.number.cast_signed();
+            let open = incident.resolved_at.is_none();
             let data = json(shared);
             tx.execute_typed(
                 "INSERT INTO llmwatch_incident (id, number, open, started_at, changed_at, data)
@@ -788,11 +791,9 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     };
     let inserted = insert_samples(&tx, &rows).await?;
     if !push.verdicts.is_empty() {
-        let column = |of: fn(&LocationVerdict) -> &str| -> Vec<&str> {
-            push.verdicts.iter().map(|(v, _)| of(v)).collect()
-        };
-        let (endpoints, locations) = (column(|v| &v.endpoint), column(|v| &v.location));
         let verdicts = push.verdicts.iter();
+        let endpoints: Vec<&str> = verdicts.clone().map(|(v, _)| v.endpoint.as_str()).collect();
+        let locations: Vec<&str> = verdicts.clone().map(|(v, _)| v.location.as_str()).collect();
         let data: Vec<_> = verdicts.clone().map(|(v, _)| json(v)).collect();
         let probed: Vec<_> = verdicts
             .clone()
@@ -858,7 +859,8 @@ async fn insert_samples(
     tx: &Transaction<'_>,
     rows: &SampleRows<'_>,
 ) -> Result<u64, tokio_postgres::Error> {
-    let (daemon, samples) = (rows.daemon, rows.samples);
+    let daemon = rows.daemon;
+    let samples = rows.samples;
     if samples.is_empty() {
         return Ok(0);
     }

@@ -1,6 +1,6 @@
 //! The shared outbox: a daemon claims each notification with a lease and delivers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio_postgres::types::Type;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{LIMIT, NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
-use llmwatch_core::alerting::{advice_in, keep_advice};
+use llmwatch_core::alerting::{advice_of, with_advice};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
@@ -262,12 +262,11 @@ impl SharedStore {
         let mut beside = self.beside().await?;
         let add = async {
             let tx = begin(&mut beside.client).await?;
+            let advice = advice_of(&outgoing.notice);
             // In one order, so that no two daemons wait for each other.
-            let mut known = BTreeMap::new();
-            for (endpoint, kind) in advice_in(&outgoing.notice) {
-                known.insert((endpoint, kind), false);
-            }
-            for ((endpoint, kind), is_new) in &mut known {
+            let keys: BTreeSet<_> = advice.iter().map(|a| (&a.endpoint, a.kind)).collect();
+            let mut claimed = BTreeSet::new();
+            for (endpoint, kind) in keys {
                 let taken = tx
                     .execute_typed(
                         &format!(
@@ -279,25 +278,29 @@ impl SharedStore {
                         ),
                         &[
                             (&outgoing.channel.as_str(), Type::TEXT),
-                            (endpoint, Type::TEXT),
-                            (kind, Type::TEXT),
+                            (&endpoint.as_str(), Type::TEXT),
+                            (&kind.as_str(), Type::TEXT),
                             (&self.owner, Type::UUID),
                             (&ADVICE_MS, Type::INT8),
                         ],
                     )
                     .await?;
-                *is_new = taken > 0;
+                if taken > 0 {
+                    claimed.insert((endpoint.clone(), kind));
+                }
             }
-            let is_new = |endpoint: &str, kind: &str| {
-                let key = (endpoint.to_owned(), kind.to_owned());
-                known.get(&key).copied().unwrap_or(true)
-            };
-            if let Some(notice) = keep_advice(&outgoing.notice, is_new, locale) {
+            let kept: Vec<_> = advice
+                .iter()
+                .filter(|a| claimed.contains(&(a.endpoint.clone(), a.kind)))
+                .cloned()
+                .collect();
+            let is_complete = kept.len() == advice.len();
+            if is_complete || !kept.is_empty() {
                 let now = tx.query_typed_one(&format!("SELECT {NOW}"), &[]).await?;
-                let outgoing = Outgoing {
-                    notice,
-                    ..outgoing.clone()
-                };
+                let mut outgoing = outgoing.clone();
+                if !is_complete {
+                    outgoing.notice = with_advice(&outgoing.notice, kept, locale);
+                }
                 insert(&tx, &[outgoing], Timestamp(now.try_get(0)?), 0).await?;
             }
             tx.commit().await
@@ -320,8 +323,11 @@ impl SharedStore {
              WHERE o.channel = $1 AND o.state = 'sent' ORDER BY o.incident, o.seq DESC",
             &params,
         );
-        let read = |row: &Row| serde_json::from_str(row.try_get(0).ok()?).ok();
-        Ok(rows.await?.iter().filter_map(read).collect())
+        Ok(rows
+            .await?
+            .iter()
+            .filter_map(|row| serde_json::from_str(row.try_get(0).ok()?).ok())
+            .collect())
     }
 
     /// Returns pending and given-up notifications, oldest first; with `all` also delivered and
@@ -398,10 +404,6 @@ impl Session {
     }
 
     async fn read_stats(&self, offset_ms: i64) -> Result<Vec<ChannelStats>, tokio_postgres::Error> {
-        let moment = |row: &Row, column: usize| {
-            let at: Option<i64> = row.try_get(column)?;
-            Ok::<_, tokio_postgres::Error>(at.map(|at| Timestamp(at - offset_ms)))
-        };
         let client = &self.client;
         let counts = client
             .query_typed(
@@ -418,7 +420,11 @@ impl Session {
             let count: i64 = row.try_get(2)?;
             let of_channel = all.entry(channel.clone()).or_default();
             of_channel.channel = channel;
-            let times = (moment(row, 3)?, moment(row, 4)?, moment(row, 5)?);
+            let times = (
+                moment(row, 3, offset_ms)?,
+                moment(row, 4, offset_ms)?,
+                moment(row, 5, offset_ms)?,
+            );
             of_channel.count(state, count.unsigned_abs(), times);
         }
         let errors = client
@@ -446,12 +452,22 @@ impl Session {
         for row in &partly {
             let channel: &str = row.try_get(0)?;
             if let Some(stats) = all.get_mut(channel) {
-                stats.last_refused_at = moment(row, 1)?;
+                stats.last_refused_at = moment(row, 1, offset_ms)?;
                 stats.refused = row.try_get(2)?;
             }
         }
         Ok(all.into_values().collect())
     }
+}
+
+/// Reads a time of the database as a time of this machine's clock.
+fn moment(
+    row: &Row,
+    column: usize,
+    offset_ms: i64,
+) -> Result<Option<Timestamp>, tokio_postgres::Error> {
+    let at: Option<i64> = row.try_get(column)?;
+    Ok(at.map(|at| Timestamp(at - offset_ms)))
 }
 
 fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {

@@ -140,17 +140,10 @@ pub(super) async fn one(
             .map(|mut found| found.remove(wanted.as_str()).unwrap_or_default())
     });
     let days = days.await?;
-    let over = |n: u32| {
-        let mut all = Rollup::default();
-        days.iter()
-            .filter(|d| d.at >= today - Resolution::Day.length() * (n - 1))
-            .for_each(|d| all.merge(d));
-        all.availability()
-    };
     let availability = Availability {
-        week: over(7),
-        month: over(30),
-        quarter: over(90),
+        week: availability_of_last(7, &days, today),
+        month: availability_of_last(30, &days, today),
+        quarter: availability_of_last(90, &days, today),
     };
     if !reader.sees_all() {
         let mut shown = summary::endpoint_json(&now, &snapshot);
@@ -168,6 +161,15 @@ pub(super) async fn one(
         availability,
     })
     .into_response())
+}
+
+fn availability_of_last(n: u32, days: &[Rollup], today: Timestamp) -> Option<f64> {
+    let since = today - Resolution::Day.length() * (n - 1);
+    let mut all = Rollup::default();
+    for day in days.iter().filter(|day| day.at >= since) {
+        all.merge(day);
+    }
+    all.availability()
 }
 
 fn no_endpoint(name: &str) -> Problem {
@@ -343,12 +345,11 @@ struct Stages {
 
 impl From<&Sketch> for Latency {
     fn from(sketch: &Sketch) -> Self {
-        let q = |q| sketch.quantile(q);
         Self {
-            p50: q(0.5),
-            p90: q(0.9),
-            p95: q(0.95),
-            p99: q(0.99),
+            p50: sketch.quantile(0.5),
+            p90: sketch.quantile(0.9),
+            p95: sketch.quantile(0.95),
+            p99: sketch.quantile(0.99),
             mean: sketch.mean(),
         }
     }
@@ -356,7 +357,13 @@ impl From<&Sketch> for Latency {
 
 impl From<&Rollup> for Point {
     fn from(r: &Rollup) -> Self {
-        let mean = |us: u64| us as f64 / f64::from(r.good()) / 1000.0;
+        let [dns, tcp, tls, headers] = [
+            r.stages.dns_us,
+            r.stages.tcp_us,
+            r.stages.tls_us,
+            r.stages.headers_us,
+        ]
+        .map(|us| us as f64 / f64::from(r.good()) / 1000.0);
         let faults = r
             .faults
             .iter()
@@ -377,10 +384,10 @@ impl From<&Rollup> for Point {
             first_token_ms: (&r.first_token).into(),
             total_ms: (&r.total).into(),
             stages_ms: (r.good() > 0).then(|| Stages {
-                dns: mean(r.stages.dns_us),
-                tcp: mean(r.stages.tcp_us),
-                tls: mean(r.stages.tls_us),
-                headers: mean(r.stages.headers_us),
+                dns,
+                tcp,
+                tls,
+                headers,
             }),
             input_tokens: r.input_tokens,
             output_tokens: r.output_tokens,
@@ -397,20 +404,15 @@ pub(super) async fn series(
     Path(Named { name }): Path<Named>,
     Query(ask): Query<SeriesQuery>,
 ) -> Result<Json<Series>, Problem> {
-    let length = |key: &str, text: &str| {
-        let wrong =
-            |why: String| Problem::bad_request(format!("`{key}` is not a valid duration: {why}"));
-        duration(text).map_err(|why| wrong(why.to_string()))
-    };
     let range = ask
         .range
         .as_deref()
-        .map_or(Ok(Duration::from_hours(24)), |t| length("range", t))?;
+        .map_or(Ok(Duration::from_hours(24)), |t| duration_of("range", t))?;
     if range < SHORTEST_STEP || range > LONGEST {
         return Err(Problem::bad_request("`range` must be from 5m to 1000d"));
     }
     let step = match &ask.step {
-        Some(text) => length("step", text)?,
+        Some(text) => duration_of("step", text)?,
         None => round_step(range, USUAL_POINTS),
     };
     if step < SHORTEST_STEP || !step.as_millis().is_multiple_of(SHORTEST_STEP.as_millis()) {
@@ -441,13 +443,17 @@ pub(super) async fn series(
     }))
 }
 
+fn duration_of(key: &str, text: &str) -> Result<Duration, Problem> {
+    duration(text)
+        .map_err(|why| Problem::bad_request(format!("`{key}` is not a valid duration: {why}")))
+}
+
 /// Returns the shortest round step that makes at most `points`.
 fn round_step(range: Duration, points: u128) -> Duration {
     let minutes = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map(Duration::from_mins);
-    let fits = |step: &Duration| range.as_millis() / step.as_millis() <= points;
     minutes
         .into_iter()
-        .find(fits)
+        .find(|step| range.as_millis() / step.as_millis() <= points)
         .unwrap_or(Duration::from_hours(24 * 7))
 }
 

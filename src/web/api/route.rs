@@ -40,7 +40,7 @@ pub(super) struct RouteQuery {
     format: Option<RouteFormat>,
     /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
     wait: Option<String>,
-    /// Rank the endpoints as this location sees them; default: the joint verdict.
+    /// Rank the endpoints as this location sees them; default: the verdict of the quorum.
     location: Option<String>,
 }
 
@@ -257,11 +257,14 @@ pub(super) async fn health(
         .iter()
         .map(|r| r.endpoint.as_str())
         .collect();
-    let concerns = |name: &EndpointName| members.contains(&name.as_str());
     let incident = snapshot
         .incidents
         .iter()
-        .filter(|i| i.endpoints.iter().any(concerns))
+        .filter(|i| {
+            i.endpoints
+                .iter()
+                .any(|name| members.contains(&name.as_str()))
+        })
         .min_by_key(|i| {
             (
                 i.attribution != Attribution::Provider,

@@ -238,17 +238,13 @@ impl Site {
     }
 
     fn url(&self) -> String {
-        let listen = || {
-            self.config
-                .process
-                .listen
-                .map_or(String::new(), |l| format!("http://{l}"))
-        };
-        self.config
-            .monitor
-            .public_url
-            .clone()
-            .unwrap_or_else(listen)
+        if let Some(url) = &self.config.monitor.public_url {
+            return url.clone();
+        }
+        match self.config.process.listen {
+            Some(address) => format!("http://{address}"),
+            None => String::new(),
+        }
     }
 
     fn page(&self) -> Page {
@@ -304,42 +300,23 @@ impl Site {
 
     fn incident(&self, i: &Incident) -> PageIncident {
         let components = self.components_of(&i.endpoints);
-        let changed = |old_status, new_status| -> Vec<_> {
-            let one = |c: &Component| AffectedComponent {
-                code: c.id.clone(),
-                name: c.name.clone(),
-                old_status,
-                new_status,
-            };
-            components.iter().map(one).collect()
-        };
         let broken = component_status(i.status);
-        let update = |status, at: Timestamp, body: &str, affected_components| IncidentUpdate {
-            id: short_id(&["update", &i.id.to_string(), status]),
-            status,
-            body: body.to_owned(),
-            incident_id: i.id.to_string(),
-            created_at: at,
-            updated_at: at,
-            display_at: at,
-            affected_components,
-            deliver_notifications: true,
-            custom_tweet: None,
-            tweet_id: None,
+        let opened = IncidentUpdate {
+            affected_components: changed(&components, "operational", broken),
+            ..update(i, "investigating", i.opened_at, &i.explanation)
         };
-        let opened = changed("operational", broken);
-        let mut incident_updates =
-            vec![update("investigating", i.opened_at, &i.explanation, opened)];
+        let mut incident_updates = vec![opened];
         if let Some(at) = i.resolved_at {
             let body = if i.is_new_normal() {
                 "Probes are as slow as before. After so long this is the new normal."
             } else {
                 "Probes are answered correctly and in time again."
             };
-            incident_updates.insert(
-                0,
-                update("resolved", at, body, changed(broken, "operational")),
-            );
+            let resolved = IncidentUpdate {
+                affected_components: changed(&components, broken, "operational"),
+                ..update(i, "resolved", at, body)
+            };
+            incident_updates.insert(0, resolved);
         }
         PageIncident {
             id: i.id.to_string(),
@@ -395,15 +372,13 @@ impl Site {
     }
 
     fn indicator(&self) -> Indicator {
-        let is = |status| {
-            self.snapshot
-                .endpoints
-                .iter()
-                .filter(|e| shown(e) == status)
-                .count()
-        };
-        let (indicator, description) = match (is(Status::Outage), is(Status::Degraded)) {
-            (0, 0) if is(Status::Maintenance) > 0 => ("maintenance", "Service Under Maintenance"),
+        let statuses: Vec<_> = self.snapshot.endpoints.iter().map(shown).collect();
+        let down = statuses.iter().filter(|s| **s == Status::Outage).count();
+        let degraded = statuses.iter().filter(|s| **s == Status::Degraded).count();
+        let (indicator, description) = match (down, degraded) {
+            (0, 0) if statuses.contains(&Status::Maintenance) => {
+                ("maintenance", "Service Under Maintenance")
+            }
             (0, 0) => ("none", "All Systems Operational"),
             (0, _) => ("minor", "Partially Degraded Service"),
             (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major Service Outage"),
@@ -413,6 +388,39 @@ impl Site {
             indicator,
             description,
         }
+    }
+}
+
+fn changed(
+    components: &[Component],
+    old_status: &'static str,
+    new_status: &'static str,
+) -> Vec<AffectedComponent> {
+    components
+        .iter()
+        .map(|c| AffectedComponent {
+            code: c.id.clone(),
+            name: c.name.clone(),
+            old_status,
+            new_status,
+        })
+        .collect()
+}
+
+/// Returns an update of an incident, without the affected components.
+fn update(incident: &Incident, status: &'static str, at: Timestamp, body: &str) -> IncidentUpdate {
+    IncidentUpdate {
+        id: short_id(&["update", &incident.id.to_string(), status]),
+        status,
+        body: body.to_owned(),
+        incident_id: incident.id.to_string(),
+        created_at: at,
+        updated_at: at,
+        display_at: at,
+        affected_components: Vec::new(),
+        deliver_notifications: true,
+        custom_tweet: None,
+        tweet_id: None,
     }
 }
 

@@ -88,7 +88,9 @@ pub(crate) fn bars(days: &[Day], first: Timestamp, count: usize) -> Bars {
         } else {
             (&mut bars.none, 4)
         };
-        let (x, width, top) = (start * BAR, run * BAR, BAR_HEIGHT - height);
+        let x = start * BAR;
+        let width = run * BAR;
+        let top = BAR_HEIGHT - height;
         let _ = write!(path, "M{x} {top}h{width}v{height}h-{width}z");
         start += run;
     }
@@ -127,6 +129,26 @@ pub(crate) struct TrendLine {
     pub(crate) band: String,
 }
 
+/// The scale of a line in a chart.
+struct Plot {
+    width: f64,
+    height: f64,
+    /// The place at the right edge.
+    last: f64,
+    /// The value at the upper edge.
+    top: f64,
+}
+
+impl Plot {
+    fn x(&self, place: usize) -> i64 {
+        (place as f64 / self.last * self.width).round() as i64
+    }
+
+    fn y(&self, value: f64) -> i64 {
+        ((1.0 - (value / self.top).clamp(0.0, 1.0)) * self.height).round() as i64
+    }
+}
+
 /// Draws `points` at the given size; `top` is the value at the upper edge. Missing points interrupt
 /// the line.
 pub(crate) fn course(
@@ -135,24 +157,29 @@ pub(crate) fn course(
     top: f64,
 ) -> TrendLine {
     let mut course = TrendLine::default();
-    let last = points.len().saturating_sub(1).max(1) as f64;
-    let x = |place: usize| (place as f64 / last * width as f64).round() as i64;
-    let y = |value: f64| ((1.0 - (value / top).clamp(0.0, 1.0)) * height as f64).round() as i64;
+    let plot = Plot {
+        width: width as f64,
+        height: height as f64,
+        last: points.len().saturating_sub(1).max(1) as f64,
+        top,
+    };
     let mut place = 0;
     while place < points.len() {
         let run: Vec<_> = points[place..].iter().map_while(|p| *p).collect();
         if let [only] = run.as_slice() {
             // Draws an isolated point as a short dash.
-            let _ = write!(course.line, "M{} {}h2", (x(place) - 1).max(0), y(only.p50));
+            let x = (plot.x(place) - 1).max(0);
+            let _ = write!(course.line, "M{x} {}h2", plot.y(only.p50));
         } else if !run.is_empty() {
             let mut upper = String::new();
             for (n, spread) in run.iter().enumerate() {
                 let letter = if n == 0 { "M" } else { " " };
-                let _ = write!(course.line, "{letter}{} {}", x(place + n), y(spread.p50));
-                let _ = write!(upper, "{letter}{} {}", x(place + n), y(spread.p95));
+                let x = plot.x(place + n);
+                let _ = write!(course.line, "{letter}{x} {}", plot.y(spread.p50));
+                let _ = write!(upper, "{letter}{x} {}", plot.y(spread.p95));
             }
             for (n, spread) in run.iter().enumerate().rev() {
-                let _ = write!(upper, " {} {}", x(place + n), y(spread.p50));
+                let _ = write!(upper, " {} {}", plot.x(place + n), plot.y(spread.p50));
             }
             course.band += &upper;
             course.band.push('z');
@@ -172,8 +199,10 @@ pub(crate) fn stacked(
     let mut paths = vec![String::new(); layers];
     let step = width as f64 / columns.len().max(1) as f64;
     for (place, column) in columns.iter().enumerate() {
-        let (left, right) = (place as f64 * step, (place as f64 + 1.0) * step);
-        let (left, right) = (left.round() as i64, (right - step * 0.18).round() as i64);
+        let left = place as f64 * step;
+        let right = (place as f64 + 1.0) * step;
+        let left = left.round() as i64;
+        let right = (right - step * 0.18).round() as i64;
         let mut base = height as i64;
         let mut sum = 0.0;
         for (layer, value) in column.iter().enumerate().take(layers) {
@@ -212,49 +241,47 @@ pub(crate) fn ticks(
 ) -> Ticks {
     let length = until.since_ms(since);
     let zone = locale.timezone;
-    let local = |at: Timestamp| at.to_datetime().with_timezone(&zone);
+    let local_since = since.to_datetime().with_timezone(&zone);
+    let local_until = until.to_datetime().with_timezone(&zone);
     let moments: Vec<Timestamp> = if length <= DAY_MS {
         let step = if length <= HOUR_MS {
             HOUR_MS / 4
         } else {
             (length / 6 / HOUR_MS).max(1) * HOUR_MS
         };
-        let offset = local(since).naive_local().and_utc().timestamp_millis() - since.0;
+        let offset = local_since.naive_local().and_utc().timestamp_millis() - since.0;
         let first = (since.0 + offset).div_euclid(step) * step - offset;
         std::iter::successors(Some(Timestamp(first)), |at| Some(Timestamp(at.0 + step)))
             .take_while(|at| *at <= until)
             .collect()
     } else {
-        let is_round = |day: &chrono::NaiveDate| match length / DAY_MS {
-            ..8 => true,
-            8..=30 => day.weekday() == Weekday::Mon,
-            _ => matches!(day.day(), 1 | 15),
-        };
-        let days = (0..).map_while(|n| local(since).date_naive().checked_add_days(Days::new(n)));
+        let days = (0..).map_while(|n| local_since.date_naive().checked_add_days(Days::new(n)));
         let days = days
-            .take_while(|day| *day <= local(until).date_naive())
-            .filter(is_round);
-        let midnight = |day: chrono::NaiveDate| {
+            .take_while(|day| *day <= local_until.date_naive())
+            .filter(|day| match length / DAY_MS {
+                ..8 => true,
+                8..=30 => day.weekday() == Weekday::Mon,
+                _ => matches!(day.day(), 1 | 15),
+            });
+        days.filter_map(|day| {
             zone.from_local_datetime(&day.and_time(NaiveTime::MIN))
                 .earliest()
-        };
-        days.filter_map(midnight)
-            .map(|at| Timestamp(at.timestamp_millis()))
-            .collect()
+        })
+        .map(|at| Timestamp(at.timestamp_millis()))
+        .collect()
     };
-    let label = |at: Timestamp| match length {
-        ..=DAY_MS => locale.clock_tick(at),
-        ms if ms <= 7 * DAY_MS => locale.weekday_tick(at),
-        _ => locale.day_tick(at),
-    };
+
     let mut ticks = Ticks::default();
     for at in moments {
         let place = at.since_ms(since) as f64 / length as f64;
         // A label near an edge would overflow.
         if (0.02..=0.98).contains(&place) {
-            ticks
-                .marks
-                .push((format!("{:.2}", place * 100.0), label(at)));
+            let label = match length {
+                ..=DAY_MS => locale.clock_tick(at),
+                ms if ms <= 7 * DAY_MS => locale.weekday_tick(at),
+                _ => locale.day_tick(at),
+            };
+            ticks.marks.push((format!("{:.2}", place * 100.0), label));
             let _ = write!(ticks.lines, "M{:.0} 0v{height}", place * width as f64);
         }
     }

@@ -22,7 +22,7 @@ use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::format::{self, counts, pending, severity, whose};
 use crate::web::reader::Reader;
 use crate::web::summary;
-use llmwatch_core::message::values::Locale;
+use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{
     Annotation, Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
     UsualHours,
@@ -303,30 +303,29 @@ pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> 
     let Ok((days, hours)) = read.await else {
         return axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let plain = |all: &[Rollup], step: i64| -> BTreeMap<i64, [u32; 4]> {
-        let counts = |r: &Rollup| {
-            [
-                r.ok,
-                r.slow,
-                r.failed_provider,
-                r.failed_account + r.failed_local,
-            ]
-        };
-        all.iter()
-            .map(|r| ((r.at.0 - first.0) / step, counts(r)))
-            .collect()
-    };
-    Json(json!({"first": first, "days": plain(&days, DAY_MS), "hours": plain(&hours, HOUR_MS)}))
-        .into_response()
+    let days = counts_by_step(&days, first, DAY_MS);
+    let hours = counts_by_step(&hours, first, HOUR_MS);
+    Json(json!({"first": first, "days": days, "hours": hours})).into_response()
+}
+
+/// Returns the good, slow and failed probes (of the provider, and others) of each step since
+/// `first`.
+fn counts_by_step(all: &[Rollup], first: Timestamp, step_ms: i64) -> BTreeMap<i64, [u32; 4]> {
+    let mut counts = BTreeMap::new();
+    for r in all {
+        let others = r.failed_account + r.failed_local;
+        counts.insert(
+            (r.at.0 - first.0) / step_ms,
+            [r.ok, r.slow, r.failed_provider, others],
+        );
+    }
+    counts
 }
 
 /// Returns the requested window, and whether it ends before now.
 fn window_of(asked: &EndpointQuery, now: Timestamp) -> (ChartWindow, bool) {
-    let parse = |text: &Option<String>| {
-        let at = text.as_deref().and_then(|t| Timestamp::parse(t).ok());
-        at.filter(|at| *at < now)
-    };
-    let (since, until) = (parse(&asked.since), parse(&asked.until));
+    let since = past_time(asked.since.as_deref(), now);
+    let until = past_time(asked.until.as_deref(), now);
     let named = RANGES
         .into_iter()
         .find(|r| Some(r.name) == asked.range.as_deref());
@@ -405,7 +404,8 @@ fn steps(store: &Store, endpoint: &str, window: ChartWindow) -> Result<Vec<Rollu
     if step >= Resolution::FiveMinutes.length() {
         return store.series(endpoint, None, window.since, window.until, step);
     }
-    let (since, until) = (Some(window.since), Some(window.until));
+    let since = Some(window.since);
+    let until = Some(window.until);
     let page = SamplePage {
         location: None,
         endpoint,
@@ -449,6 +449,24 @@ struct ChartWindow {
 }
 
 impl ChartWindow {
+    /// Returns the horizontal place of a time in a chart.
+    fn x(self, at: Timestamp) -> i64 {
+        let length = self.until.since_ms(self.since) as f64;
+        let share = at.since_ms(self.since) as f64 / length;
+        (share.clamp(0.0, 1.0) * CHART.0 as f64).round() as i64
+    }
+
+    /// Returns the link to a window of this length that ends at `until`.
+    fn link_to(self, path: &str, until: Timestamp) -> String {
+        match self.range.name {
+            "" => {
+                let since = Timestamp(until.0 - self.range.length_ms + self.range.step_ms);
+                format!("{path}?since={since}&until={until}")
+            }
+            name => format!("{path}?range={name}&until={until}"),
+        }
+    }
+
     fn columns(self) -> usize {
         (self.range.length_ms / self.range.step_ms) as usize
     }
@@ -482,20 +500,10 @@ fn render(
     let all = total(&read.steps);
     let first_day = first_day(frame.now);
     let path = format!("{}/endpoints/{}", frame.root, view.name);
-    let link = |until: i64| {
-        let until = Timestamp(until);
-        match window.range.name {
-            "" => {
-                let since = Timestamp(until.0 - window.range.length_ms + window.range.step_ms);
-                format!("{path}?since={since}&until={until}")
-            }
-            name => format!("{path}?range={name}&until={until}"),
-        }
-    };
     let later = window.until.0 + window.range.length_ms;
     let later = is_past.then(|| match window.range.name {
         name if later >= frame.now.0 && !name.is_empty() => format!("{path}?range={name}"),
-        _ => link(later.min(frame.now.0) - 1),
+        _ => window.link_to(&path, Timestamp(later.min(frame.now.0) - 1)),
     });
     let noted = noted(&read.incidents, &read.annotations, window);
     let days: Vec<Day> = read.days.iter().map(Day::of).collect();
@@ -530,7 +538,7 @@ fn render(
             frame.moment(&window.since),
             frame.moment(&window.until.min(frame.now))
         ),
-        earlier: link(window.since.0 - 1),
+        earlier: window.link_to(&path, Timestamp(window.since.0 - 1)),
         later,
         figures: figures(&view, endpoint, &all, &locale),
         first_token,
@@ -578,7 +586,6 @@ fn figures(
     all: &Rollup,
     locale: &Locale,
 ) -> Vec<(&'static str, String, String)> {
-    let none = || "–".to_owned();
     let availability = all.availability();
     let slo = locale.percentage(endpoint.slo, 4);
     let kept = match availability {
@@ -593,24 +600,22 @@ fn figures(
             text!(locale, "typically {ms}", ms)
         }
     };
-    let (first_token, total) = (
-        MedianAndP95::of(&all.first_token),
-        MedianAndP95::of(&all.total),
-    );
-    let p50 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| locale.latency(s.p50));
-    let p95 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| locale.latency(s.p95));
+    let first_token = MedianAndP95::of(&all.first_token);
+    let total = MedianAndP95::of(&all.total);
+    let total_p95 = latency_or_dash(total.map(|s| s.p95), locale);
     let cost = if endpoint.price.is_some() {
         locale.money(all.cost_usd)
     } else {
-        none()
+        NONE.to_owned()
     };
-    let (failed, slow) = (locale.number(all.failed()), locale.number(all.slow));
+    let failed = locale.number(all.failed());
+    let slow = locale.number(all.slow);
     let n = all.input_tokens + all.output_tokens;
     let tokens = locale.number(n);
     vec![
         (
             locale.say("Availability"),
-            availability.map_or_else(none, |a| locale.percent(a)),
+            availability.map_or(NONE.to_owned(), |a| locale.percent(a)),
             kept,
         ),
         (
@@ -618,16 +623,20 @@ fn figures(
             locale.number(all.probes()),
             text!(locale, "{failed} failed, {slow} slow", failed, slow),
         ),
-        (locale.say("First token"), p50(first_token), typical),
+        (
+            locale.say("First token"),
+            latency_or_dash(first_token.map(|s| s.p50), locale),
+            typical,
+        ),
         (
             locale.say("First token, p95"),
-            p95(first_token),
+            latency_or_dash(first_token.map(|s| s.p95), locale),
             locale.say("1 in 20 is slower").to_owned(),
         ),
         (
             locale.say("Total"),
-            p50(total),
-            format!("p95 {}", p95(total)),
+            latency_or_dash(total.map(|s| s.p50), locale),
+            format!("p95 {total_p95}"),
         ),
         (
             locale.say("Cost"),
@@ -650,7 +659,8 @@ fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> St
     }
     let known = incident.filter(|i| !format::is_summary(i));
     if let Some(incident) = known {
-        let (cause, counts) = (format::cause(incident, locale), counts(incident, locale));
+        let cause = format::cause(incident, locale);
+        let counts = counts(incident, locale);
         let since = frame.moment(&incident.started_at);
         return text!(
             locale,
@@ -667,14 +677,9 @@ fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> St
 
 /// Draws the incidents as areas of the charts, at least two units wide.
 fn marks(incidents: &[Incident], window: ChartWindow, now: Timestamp) -> String {
-    let length = window.until.since_ms(window.since) as f64;
-    let x = |at: Timestamp| {
-        let share = at.since_ms(window.since) as f64 / length;
-        (share.clamp(0.0, 1.0) * CHART.0 as f64).round() as i64
-    };
     let areas = incidents.iter().map(|incident| {
-        let left = x(incident.started_at);
-        let right = x(incident.end().unwrap_or(now)).max(left + 2);
+        let left = window.x(incident.started_at);
+        let right = window.x(incident.end().unwrap_or(now)).max(left + 2);
         format!("M{left} 0H{right}V{}H{left}z", CHART.1)
     });
     areas.collect()
@@ -727,8 +732,11 @@ impl Usual<'_> {
     fn at(&self, window: ChartWindow, place: usize) -> f64 {
         let from = window.since.0 + place as i64 * window.range.step_ms;
         let hours = (window.range.step_ms / HOUR_MS).max(1);
-        let factor = |hour: i64| self.hours.factor(Timestamp(from + hour * HOUR_MS));
-        self.typical_ms * (0..hours).map(factor).sum::<f64>() / hours as f64
+        self.typical_ms
+            * (0..hours)
+                .map(|hour| self.hours.factor(Timestamp(from + hour * HOUR_MS)))
+                .sum::<f64>()
+            / hours as f64
     }
 
     fn highest(&self, window: ChartWindow) -> f64 {
@@ -738,23 +746,24 @@ impl Usual<'_> {
     }
 
     fn draw(&self, window: ChartWindow, top: f64) -> Learned {
-        let y = |ms: f64| ((1.0 - (ms / top).min(1.0)) * CHART.1 as f64).round() as i64;
         let width = CHART.0;
         if self.hours.is_flat() {
-            let (y, slow) = (y(self.typical_ms), y(self.typical_ms * self.slow_factor));
+            let y = y_of(self.typical_ms, top);
+            let slow = y_of(self.typical_ms * self.slow_factor, top);
             return Learned {
                 line: format!("M0 {y}h{width}"),
                 band: format!("M0 {slow}H{width}V{y}H0z"),
             };
         }
         let last = window.columns().saturating_sub(1).max(1);
-        let point = |place: usize, factor: f64| {
+        let mut line = Vec::new();
+        let mut slow = Vec::new();
+        for place in 0..window.columns() {
             let x = (place as f64 / last as f64 * width as f64).round() as i64;
-            format!("{x} {}", y(self.at(window, place) * factor))
-        };
-        let places = 0..window.columns();
-        let line: Vec<_> = places.clone().map(|place| point(place, 1.0)).collect();
-        let slow: Vec<_> = places.map(|place| point(place, self.slow_factor)).collect();
+            let usual_ms = self.at(window, place);
+            line.push(format!("{x} {}", y_of(usual_ms, top)));
+            slow.push(format!("{x} {}", y_of(usual_ms * self.slow_factor, top)));
+        }
         let back: Vec<_> = line.iter().rev().map(String::as_str).collect();
         Learned {
             line: format!("M{}", line.join(" ")),
@@ -798,17 +807,9 @@ fn line_chart(
 /// are combined.
 fn errors(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart {
     const MOST: usize = 5;
-    let class_of = |fault: Fault| {
-        fault
-            .as_str()
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
     let mut sums: BTreeMap<String, u32> = BTreeMap::new();
     for ((fault, _), n) in steps.iter().flat_map(|s| &s.faults) {
-        *sums.entry(class_of(*fault)).or_default() += n;
+        *sums.entry(fault_class(*fault).to_owned()).or_default() += n;
     }
     let mut names: Vec<_> = sums.iter().map(|(name, n)| (name.clone(), *n)).collect();
     names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -825,10 +826,9 @@ fn errors(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart 
             continue;
         };
         for ((fault, _), n) in &step.faults {
-            let of = class_of(*fault);
             let layer = names
                 .iter()
-                .position(|(name, _)| *name == of)
+                .position(|(name, _)| *name == fault_class(*fault))
                 .unwrap_or(names.len() - 1);
             columns[place][layer] += f64::from(*n);
         }
@@ -865,14 +865,14 @@ fn stages(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart 
         let (Some(place), Some(total)) = (window.place(step.at), step.total.quantile(0.5)) else {
             continue;
         };
-        let mean = |us: u64| us as f64 / 1000.0 / f64::from(step.good().max(1));
         let StageSums {
             dns_us,
             tcp_us,
             tls_us,
             headers_us,
         } = step.stages;
-        let connection = [dns_us, tcp_us, tls_us, headers_us].map(mean);
+        let connection = [dns_us, tcp_us, tls_us, headers_us]
+            .map(|us| us as f64 / 1000.0 / f64::from(step.good().max(1)));
         let first = step.first_token.quantile(0.5).unwrap_or(total);
         let before: f64 = connection.iter().sum();
         columns[place] = connection.to_vec();
@@ -885,17 +885,13 @@ fn stages(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart 
     let top = chart::round_up(highest);
     let paths = chart::stacked(&columns, names.len(), CHART, top);
     let measured: Vec<_> = columns.iter().filter(|c| !c.is_empty()).collect();
-    let typical = |layer: usize| {
-        let mut values: Vec<f64> = measured.iter().map(|c| c[layer]).collect();
-        values.sort_by(f64::total_cmp);
-        values
-            .get(values.len() / 2)
-            .map_or("–".to_owned(), |ms| locale.latency(*ms))
-    };
     let layers = names.iter().zip(paths).enumerate();
     StackChart {
         layers: layers
-            .map(|(n, (name, path))| ((*name).to_owned(), format!("c{}", n + 1), path, typical(n)))
+            .map(|(n, (name, path))| {
+                let typical = latency_or_dash(median(measured.iter().map(|c| c[n])), locale);
+                ((*name).to_owned(), format!("c{}", n + 1), path, typical)
+            })
             .collect(),
         top: locale.latency_tick(top),
         middle: locale.latency_tick(top / 2.0),
@@ -904,11 +900,6 @@ fn stages(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart 
 
 fn line(step: &Rollup, window: ChartWindow, locale: &Locale) -> HistoryRow {
     let day = locale.day_tick(step.at);
-    let spread = |sketch: &Sketch| {
-        MedianAndP95::of(sketch).map_or("–".to_owned(), |s| {
-            format!("{} / {}", locale.latency(s.p50), locale.latency(s.p95))
-        })
-    };
     let faults: Vec<_> = step
         .faults
         .iter()
@@ -924,9 +915,41 @@ fn line(step: &Rollup, window: ChartWindow, locale: &Locale) -> HistoryRow {
         probes: step.probes(),
         failed: step.failed(),
         faults: faults.join(", "),
-        first_token: spread(&step.first_token),
-        total: spread(&step.total),
+        first_token: median_and_p95(&step.first_token, locale),
+        total: median_and_p95(&step.total, locale),
     }
+}
+
+fn median_and_p95(sketch: &Sketch, locale: &Locale) -> String {
+    MedianAndP95::of(sketch).map_or(NONE.to_owned(), |s| {
+        format!("{} / {}", locale.latency(s.p50), locale.latency(s.p95))
+    })
+}
+
+fn latency_or_dash(ms: Option<f64>, locale: &Locale) -> String {
+    ms.map_or(NONE.to_owned(), |ms| locale.latency(ms))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// Returns the part of a fault's name before the dot.
+fn fault_class(fault: Fault) -> &'static str {
+    fault.as_str().split('.').next().unwrap_or_default()
+}
+
+/// Returns the height of a latency in a chart that ends at `top_ms`.
+fn y_of(ms: f64, top_ms: f64) -> i64 {
+    ((1.0 - (ms / top_ms).min(1.0)) * CHART.1 as f64).round() as i64
+}
+
+/// Returns a time of the query, if it is valid and in the past.
+fn past_time(text: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    let at = Timestamp::parse(text?).ok()?;
+    (at < now).then_some(at)
 }
 
 fn bad_probe(sample: Sample, locale: &Locale) -> BadProbe {
@@ -981,7 +1004,8 @@ fn facts(
     good: Option<&Sample>,
     locale: &Locale,
 ) -> Vec<(&'static str, String)> {
-    let (title, api) = (endpoint.domain_title(), endpoint.api);
+    let title = endpoint.domain_title();
+    let api = endpoint.api;
     let mut facts = vec![
         (
             locale.say("Provider"),
@@ -1020,10 +1044,8 @@ fn facts(
         },
     ));
     if let Some(price) = endpoint.price {
-        let (input, output) = (
-            locale.decimal(price.input, 4),
-            locale.decimal(price.output, 4),
-        );
+        let input = locale.decimal(price.input, 4);
+        let output = locale.decimal(price.output, 4);
         facts.push((
             locale.say("Price"),
             text!(

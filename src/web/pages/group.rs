@@ -172,11 +172,11 @@ fn render(
         .iter()
         .find(|e| e.group.as_deref() == Some(group))
         .map(|e| e.name.clone());
-    let view_of = |name: &str| snapshot.endpoints.iter().find(|e| e.name == name);
+
     let ranks = ranking.iter().flat_map(|r| &r.ranking);
     let members = ranks.filter_map(|r| {
         let is_chosen = chosen.as_ref() == Some(&r.endpoint);
-        let view = view_of(&r.endpoint)?;
+        let view = snapshot.endpoints.iter().find(|e| e.name == r.endpoint)?;
         Some(member(
             view,
             is_chosen,
@@ -232,10 +232,15 @@ fn why(view: &EndpointView, place: &Rank, snapshot: &Snapshot, locale: &Locale) 
     }
     let first = "";
     let first_token = text!(locale, "first token {first}", first);
-    let shown = |reason: &&String| {
-        !reason.starts_with(locale.status(view.status)) && !reason.starts_with(first_token.trim())
-    };
-    let rest: Vec<_> = place.reasons.iter().filter(shown).cloned().collect();
+    let rest: Vec<_> = place
+        .reasons
+        .iter()
+        .filter(|reason| {
+            !reason.starts_with(locale.status(view.status))
+                && !reason.starts_with(first_token.trim())
+        })
+        .cloned()
+        .collect();
     rest.join(", ")
 }
 
@@ -264,7 +269,6 @@ fn member(
 }
 
 fn saved(failover: &Failover, locale: &Locale) -> Saved {
-    let percent = |share: Option<f64>| share.map_or(NONE.to_owned(), |s| locale.percent(s));
     let alone = failover.alone.iter().find(|a| a.name == failover.first);
     let first = &failover.first;
     let switches = failover.switchovers.len();
@@ -272,12 +276,12 @@ fn saved(failover: &Failover, locale: &Locale) -> Saved {
     let mut figures = vec![
         (
             locale.say("First choice alone"),
-            percent(alone.and_then(|a| a.availability)),
+            percent(alone.and_then(|a| a.availability), locale),
             first.to_string(),
         ),
         (
             locale.say("With the group"),
-            percent(failover.with_group.availability),
+            percent(failover.with_group.availability, locale),
             text!(locale, switches => "{switches} switchover", "{switches} switchovers"; switches),
         ),
         (
@@ -314,6 +318,10 @@ fn saved(failover: &Failover, locale: &Locale) -> Saved {
     }
 }
 
+fn percent(share: Option<f64>, locale: &Locale) -> String {
+    share.map_or(NONE.to_owned(), |s| locale.percent(s))
+}
+
 fn pair_line(pair: &Pair, locale: &Locale) -> PairLine {
     PairLine {
         with: pair.with.to_string(),
@@ -331,11 +339,9 @@ pub(crate) fn together(independence: Option<Independence>, locale: &Locale) -> S
     let Some(i) = independence else {
         return locale.say("too little data").to_owned();
     };
-    let (ratio, low, high) = (
-        locale.decimal(i.ratio, 1),
-        locale.decimal(i.low, 1),
-        locale.decimal(i.high, 1),
-    );
+    let ratio = locale.decimal(i.ratio, 1);
+    let low = locale.decimal(i.low, 1);
+    let high = locale.decimal(i.high, 1);
     let text = text!(
         locale,
         "{ratio}× chance ({low} to {high})",

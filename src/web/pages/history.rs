@@ -97,13 +97,11 @@ impl HistoryCache {
         now: Timestamp,
     ) -> Result<Arc<History>, StoreError> {
         let known = self.lock().clone();
-        let younger_than = |history: &History, limit: Duration| {
-            (0..limit.as_millis() as i64).contains(&now.since_ms(history.read_at))
-        };
-        if younger_than(&known, FRESH) {
+        let age_ms = now.since_ms(known.read_at);
+        if (0..FRESH.as_millis() as i64).contains(&age_ms) {
             return Ok(known);
         }
-        let good_enough = younger_than(&known, STALE);
+        let good_enough = (0..STALE.as_millis() as i64).contains(&age_ms);
         let turn = if good_enough {
             let Ok(turn) = self.turn.clone().try_lock_owned() else {
                 return Ok(known);
@@ -117,7 +115,8 @@ impl HistoryCache {
         if now.since_ms(newest.read_at).abs() < FRESH.as_millis() as i64 {
             return Ok(newest);
         }
-        let (memory, store) = (self.clone(), store.clone());
+        let memory = self.clone();
+        let store = store.clone();
         // A separate task finishes even if the client disconnects.
         let reading = tokio::spawn(async move {
             let read = store
@@ -167,20 +166,19 @@ pub(crate) struct Pace {
 
 impl Pace {
     fn of(hours: &[Rollup]) -> Self {
-        let merged = |sketch: fn(&Rollup) -> &Sketch| {
-            let mut all = Sketch::default();
-            for hour in hours {
-                all.merge(sketch(hour));
-            }
-            MedianAndP95::of(&all)
-        };
+        let mut first_token = Sketch::default();
+        let mut total = Sketch::default();
+        for hour in hours {
+            first_token.merge(&hour.first_token);
+            total.merge(&hour.total);
+        }
         Self {
             hours: hours
                 .iter()
                 .filter_map(|hour| Some((hour.at, MedianAndP95::of(&hour.first_token)?)))
                 .collect(),
-            first_token: merged(|r| &r.first_token),
-            total: merged(|r| &r.total),
+            first_token: MedianAndP95::of(&first_token),
+            total: MedianAndP95::of(&total),
         }
     }
 }

@@ -514,7 +514,8 @@ fn delivery(
     reader: Reader,
 ) -> (&'static str, String, String) {
     let kind = one.kind.rsplit('.').next().unwrap_or_default();
-    let (channel, locale) = (&one.channel, &frame.locale);
+    let channel = &one.channel;
+    let locale = &frame.locale;
     let (class, what) = match one.state.as_str() {
         "sent" => (
             "ok",
@@ -554,7 +555,8 @@ fn recipients(channel: &str, frame: &Frame) -> Option<String> {
                 .chain(&email.cc)
                 .map(ToString::to_string)
                 .collect();
-            let (locale, all) = (&frame.locale, listed(&all, 5, &frame.locale));
+            let locale = &frame.locale;
+            let all = listed(&all, 5, &frame.locale);
             Some(text!(locale, "to {all}", all))
         }
         ChannelKind::Webhook(_) => None,

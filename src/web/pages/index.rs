@@ -356,18 +356,19 @@ fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
         *sizes.entry(group).or_default() += 1;
     }
     sizes.retain(|_, n| *n > 1);
-    let line = |(group, n): (&str, usize)| {
+    let mut lines = Vec::new();
+    for (group, n) in sizes {
         let endpoints = format::endpoints(n, locale);
         let chosen = rank(snapshot, Some(group), locale).and_then(|r| r.endpoint);
-        GroupLine {
+        lines.push(GroupLine {
             name: group.to_owned(),
             detail: match chosen {
                 Some(name) => text!(locale, "{endpoints}, now {name}", endpoints, name),
                 None => text!(locale, "{endpoints}, none is healthy", endpoints),
             },
-        }
-    };
-    sizes.into_iter().map(line).collect()
+        });
+    }
+    lines
 }
 
 /// Days are in UTC, regardless of the reader's time zone.
@@ -385,19 +386,27 @@ struct MatrixRow {
 }
 
 fn places(snapshot: &Snapshot, chosen: Option<&str>) -> Vec<(String, bool)> {
-    let is_chosen = |name: &String| chosen == Some(name.as_str());
     let names = snapshot.locations.iter();
-    names.map(|name| (name.clone(), is_chosen(name))).collect()
+    names
+        .map(|name| (name.clone(), chosen == Some(name.as_str())))
+        .collect()
 }
 
 fn matrix(snapshot: &Snapshot, locale: &Locale) -> Vec<MatrixRow> {
     if snapshot.locations.len() < 2 {
         return Vec::new();
     }
-    let row = |endpoint: &EndpointView| MatrixRow {
+    snapshot
+        .endpoints
+        .iter()
+        .map(|endpoint| matrix_row(endpoint, &snapshot.locations, locale))
+        .collect()
+}
+
+fn matrix_row(endpoint: &EndpointView, locations: &[String], locale: &Locale) -> MatrixRow {
+    MatrixRow {
         name: endpoint.name.to_string(),
-        cells: snapshot
-            .locations
+        cells: locations
             .iter()
             .map(|location| {
                 let own = endpoint.locations.iter().find(|l| l.location == *location);
@@ -406,8 +415,7 @@ fn matrix(snapshot: &Snapshot, locale: &Locale) -> Vec<MatrixRow> {
                 })
             })
             .collect(),
-    };
-    snapshot.endpoints.iter().map(row).collect()
+    }
 }
 
 fn problem_line(problem: format::CurrentProblem, root: &str, locale: &Locale) -> ProblemLine {
@@ -415,7 +423,8 @@ fn problem_line(problem: format::CurrentProblem, root: &str, locale: &Locale) ->
         Some(number) => format!("{root}/incidents/{number}"),
         None => format!("{root}/endpoints/{}", problem.endpoint),
     };
-    let (so_far, counts) = (problem.so_far, problem.counts);
+    let so_far = problem.so_far;
+    let counts = problem.counts;
     let detail = match (so_far.is_empty(), counts.is_empty()) {
         (true, _) if problem.since.is_some() => format!("· {counts}"),
         (true, _) => counts,
@@ -722,7 +731,8 @@ pub(super) fn bars_text(days: &[Day], locale: &Locale) -> String {
             .map_or("–".to_owned(), |a| locale.percent(a));
         format!("{date} {share}")
     });
-    let (n, last) = (bad.len(), last.collect::<Vec<_>>().join(", "));
+    let n = bad.len();
+    let last = last.collect::<Vec<_>>().join(", ");
     let end = if n > DAYS_IN_TEXT {
         locale.say(" and earlier ones.")
     } else {

@@ -79,7 +79,8 @@ async fn show_incident(view: &View, id: Uuid, locale: &Locale) -> Answer {
         Err(_) => Answer::unavailable(locale),
         Ok(None) => Answer::refused(LinkError::Invalid, locale),
         Ok(Some(incident)) => described(&incident, locale).unwrap_or_else(|| {
-            let (number, title) = (incident.number, &incident.title);
+            let number = incident.number;
+            let title = &incident.title;
             Answer {
                 status: StatusCode::OK,
                 class: class(incident.status),
@@ -93,7 +94,8 @@ async fn show_incident(view: &View, id: Uuid, locale: &Locale) -> Answer {
 
 /// Returns the answer for an incident that can no longer be acknowledged.
 fn described(incident: &Incident, locale: &Locale) -> Option<Answer> {
-    let (number, title) = (incident.number, &incident.title);
+    let number = incident.number;
+    let title = &incident.title;
     if let Some(done) = &incident.acknowledged {
         let detail = match done.by.as_str() {
             "" | BY_LINK => text!(locale, "It was acknowledged: {title}.", title),

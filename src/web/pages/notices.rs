@@ -29,7 +29,8 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
         } else {
             listed(&m.endpoints, NAMES, locale)
         };
-        let (name, until) = (&m.name, frame.moment(&m.until));
+        let name = &m.name;
+        let until = frame.moment(&m.until);
         notices.push((
             "rest",
             text!(
@@ -62,8 +63,10 @@ pub(super) fn advice(snapshot: &Snapshot) -> Vec<AdviceGroup> {
     let mut groups: Vec<AdviceGroup> = Vec::new();
     for advice in &snapshot.advice {
         let text = sentence(&capitalized(without_name(&advice.text, &advice.endpoint)));
-        let same = |g: &&mut AdviceGroup| g.kind == advice.kind && g.text == text;
-        match groups.iter_mut().find(same) {
+        match groups
+            .iter_mut()
+            .find(|g| g.kind == advice.kind && g.text == text)
+        {
             Some(group) => group.endpoints.push(advice.endpoint.clone()),
             None => groups.push(AdviceGroup {
                 kind: advice.kind,
@@ -151,7 +154,8 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             .last_dead_at
             .filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS)
         {
-            let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
+            let dead = tally.failed + tally.expired;
+            let last = frame.moment(&at);
             let channel = &tally.channel;
             notices.push((
                 "bad",

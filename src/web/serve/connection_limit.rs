@@ -123,9 +123,9 @@ impl Open {
         }
         let mine = held.get(&newcomer).copied().unwrap_or(0);
         let may_leave = |s: &Connection| {
-            let theirs = held[&s.client_prefix];
-            theirs >= mine
-                && (!s.has_asked || now.duration_since(s.at) >= BUSY || theirs > mine + 1)
+            let others = held[&s.client_prefix];
+            others >= mine
+                && (!s.has_asked || now.duration_since(s.at) >= BUSY || others > mine + 1)
         };
         let rank = |s: &Connection| {
             (

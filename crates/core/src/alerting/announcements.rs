@@ -25,6 +25,7 @@ impl NotificationScheduler {
             only,
             except,
             condition,
+            advice,
         } = announcement;
         self.announced += 1;
         // Daemons that share a store produce the same report; it must have the same id on each.
@@ -40,11 +41,11 @@ impl NotificationScheduler {
             if !is_asked || except.as_ref() == Some(&channel.name) {
                 continue;
             }
-            if *kind == NoticeKind::Advice {
+            if let Some(advice) = advice {
                 self.advice_batches
                     .entry(channel.name.clone())
                     .or_default()
-                    .add(announcement);
+                    .add(advice.clone(), *at);
                 continue;
             }
             let id = stable_id(&[&channel.name, kind.as_str(), &count, &at.to_string()]);

@@ -106,11 +106,6 @@ impl ChannelState {
     /// Records a change to notify. A worse or final change replaces a pending one. A channel that
     /// was not notified yet gets the incident's latest state in its first message.
     pub(super) fn set_pending(&mut self, kind: NoticeKind, at: Timestamp) {
-        let weight = |kind: NoticeKind| match kind {
-            NoticeKind::Resolved => 2,
-            NoticeKind::Escalated => 1,
-            _ => 0,
-        };
         let replaces = self
             .pending
             .is_none_or(|(pending, _)| weight(pending) <= weight(kind));
@@ -294,5 +289,14 @@ impl ShiftClock for ChannelState {
         if let Some((_, at)) = pending {
             at.shift_clock(by_ms);
         }
+    }
+}
+
+/// Returns which of two pending kinds survives: the one with the greater weight, else the later.
+fn weight(kind: NoticeKind) -> u8 {
+    match kind {
+        NoticeKind::Resolved => 2,
+        NoticeKind::Escalated => 1,
+        _ => 0,
     }
 }

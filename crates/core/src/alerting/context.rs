@@ -11,9 +11,7 @@ use crate::config::{Channel, Config, Filters};
 use crate::message::values::Locale;
 use crate::model::Silence;
 use crate::model::Snapshot;
-use crate::model::{
-    Attribution, Endpoint, EndpointName, Incident, Notice, NoticeKind, Status, Timestamp,
-};
+use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeKind, Status, Timestamp};
 
 /// Context of one tick.
 pub(super) struct TickContext<'a> {
@@ -49,14 +47,16 @@ impl TickContext<'_> {
         incident: &Incident,
     ) -> Suppressions {
         let endpoints = &incident.endpoints;
-        let is_silenced =
-            |name: &EndpointName| silences.iter().any(|s| s.covers(name, self.config));
-        let is_maintained =
-            |name: &EndpointName| maintenance::covers(&self.windows, name, self.config);
+        let is_silenced = endpoints
+            .iter()
+            .all(|name| silences.iter().any(|s| s.covers(name, self.config)));
+        let is_maintained = endpoints
+            .iter()
+            .all(|name| maintenance::covers(&self.windows, name, self.config));
         let is_urgent = incident.status == Status::Outage && !filters.quiet_hours_all;
         Suppressions {
-            silence: !silences.is_empty() && endpoints.iter().all(is_silenced),
-            maintenance: !self.windows.is_empty() && endpoints.iter().all(is_maintained),
+            silence: is_silenced && !silences.is_empty(),
+            maintenance: is_maintained && !self.windows.is_empty(),
             quiet_hours: !is_urgent && quiet_until(filters, self.config, self.now).is_some(),
         }
     }

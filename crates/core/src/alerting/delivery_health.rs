@@ -25,10 +25,7 @@ impl NotificationScheduler {
     ) {
         let location = config.monitor.location.as_str();
         let locale = Locale::of(config);
-        for tally in outbox
-            .iter()
-            .filter(|t| config.channels.iter().any(|c| c.name == t.channel))
-        {
+        for tally in outbox.iter().filter(|t| config.has_channel(&t.channel)) {
             let name = &tally.channel;
             let in_vain = tally
                 .failing_since
@@ -40,12 +37,10 @@ impl NotificationScheduler {
                 self.changed = true;
                 self.dead.insert(name.clone(), at);
             }
-            let fresh = |at: &Timestamp| {
-                self.refused
-                    .get(name)
-                    .is_none_or(|announced| at.since_ms(*announced) >= REFUSED.as_millis() as i64)
-            };
-            if let (Some(at), Some(who)) = (tally.last_refused_at.filter(fresh), &tally.refused) {
+            let announced = self.refused.get(name);
+            if let (Some(at), Some(who)) = (tally.last_refused_at, &tally.refused)
+                && announced.is_none_or(|last| at.since_ms(*last) >= REFUSED.as_millis() as i64)
+            {
                 self.refused.insert(name.clone(), at);
                 let notice = MonitorNotice::RecipientsRejected { channel: name, who };
                 let title = monitor_notice::title(&notice, location, &locale);
@@ -81,9 +76,7 @@ impl NotificationScheduler {
                 ..Announcement::new(NoticeKind::Delivery, title, now)
             });
         }
-        self.failing
-            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
-        self.refused
-            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+        self.failing.retain(|name, _| config.has_channel(name));
+        self.refused.retain(|name, _| config.has_channel(name));
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::channel_state::{ChannelState, Company, Decision, Delivery};
 use super::context::TickContext;
 use super::rate_limiter::{Digest, RateLimiter};
-use super::{Case, NotificationScheduler, stable_id};
+use super::{IncidentRecord, NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{
     concerns, is_stateful_receiver, requires_explicit_resolve, wants_type,
@@ -61,17 +61,17 @@ impl NotificationScheduler {
     /// the channel knew of them are left out.
     fn route(&mut self, channel: &Channel, context: &TickContext<'_>) -> Vec<Uuid> {
         let mut concerned: Vec<(u64, Uuid)> = Vec::new();
-        for (id, case) in &mut self.cases {
-            if !case.threads.contains_key(&channel.name) {
-                let is_over = case.incident.state == IncidentState::Resolved;
-                if is_over || !concerns(&channel.filters, &case.incident, context.config) {
+        for (id, record) in &mut self.records {
+            if !record.threads.contains_key(&channel.name) {
+                let is_over = record.incident.state == IncidentState::Resolved;
+                if is_over || !concerns(&channel.filters, &record.incident, context.config) {
                     continue;
                 }
-                let state = ChannelState::new(case.changed_at);
-                case.threads.insert(channel.name.clone(), state);
+                let state = ChannelState::new(record.changed_at);
+                record.threads.insert(channel.name.clone(), state);
                 self.changed = true;
             }
-            concerned.push((case.incident.number, *id));
+            concerned.push((record.incident.number, *id));
         }
         concerned.sort_unstable();
         concerned.into_iter().map(|(_, id)| id).collect()
@@ -85,8 +85,8 @@ impl NotificationScheduler {
         }
         let mut due = 0;
         let mut waiting = 0;
-        for case in concerned.iter().filter_map(|id| self.cases.get(id)) {
-            match self.decide(case, channel, context, false) {
+        for record in concerned.iter().filter_map(|id| self.records.get(id)) {
+            match self.decide(record, channel, context, false) {
                 Some(Decision::Notify(NoticeKind::Opened, _)) => due += 1,
                 Some(Decision::Group) => waiting += 1,
                 _ => {}
@@ -97,49 +97,55 @@ impl NotificationScheduler {
 
     fn decide(
         &self,
-        case: &Case,
+        record: &IncidentRecord,
         channel: &Channel,
         context: &TickContext<'_>,
         is_storm: bool,
     ) -> Option<Decision> {
         let filters = &channel.filters;
-        let suppressions = context.suppressions(&self.silences, filters, &case.incident);
-        let state = case.threads.get(&channel.name)?;
+        let suppressions = context.suppressions(&self.silences, filters, &record.incident);
+        let state = record.threads.get(&channel.name)?;
         let company = if is_storm {
             Company::Storm
-        } else if context.may_grow(&case.incident) {
+        } else if context.may_grow(&record.incident) {
             Company::Expected
         } else {
             Company::Complete
         };
-        Some(state.decide(context.now, &case.incident, filters, suppressions, company))
+        Some(state.decide(
+            context.now,
+            &record.incident,
+            filters,
+            suppressions,
+            company,
+        ))
     }
 
     /// Sends everything that is due about one incident; a recovery may follow the opening at once.
     fn notify(&mut self, id: Uuid, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
         loop {
             let decision = self
-                .cases
+                .records
                 .get(&id)
-                .and_then(|case| self.decide(case, turn.channel, turn.context, turn.is_storm));
-            let (Some(decision), Some(case)) = (decision, self.cases.get_mut(&id)) else {
+                .and_then(|record| self.decide(record, turn.channel, turn.context, turn.is_storm));
+            let (Some(decision), Some(record)) = (decision, self.records.get_mut(&id)) else {
                 return;
             };
             match decision {
                 Decision::Idle | Decision::Group => return,
                 Decision::Suppress(_) => {
-                    let state = case.threads.get_mut(&turn.channel.name);
+                    let state = record.threads.get_mut(&turn.channel.name);
                     self.changed |= state.is_some_and(ChannelState::suppress);
                     return;
                 }
                 Decision::Done if turn.limiter.holds(id) => return,
                 Decision::Done => {
-                    case.threads.remove(&turn.channel.name);
+                    record.threads.remove(&turn.channel.name);
                     self.changed = true;
                     return;
                 }
                 Decision::Notify(kind, at) => {
-                    turn.send(case, kind, at, outgoing);
+                    turn.send(record, kind, at, outgoing);
                     self.changed = true;
                 }
             }
@@ -173,26 +179,26 @@ impl NotificationScheduler {
     /// Returns an ordinary message for a digest of only one incident.
     fn single(&mut self, digest: &Digest, id: Uuid, turn: &Turn<'_>) -> Option<Notice> {
         let (incident, kind) = digest.only?;
-        let case = self.cases.get_mut(&incident)?;
-        let state = case.threads.get_mut(&turn.channel.name)?;
+        let record = self.records.get_mut(&incident)?;
+        let state = record.threads.get_mut(&turn.channel.name)?;
         let context = turn.context;
-        let notice = context.notice(id, kind, context.now, &case.incident, state.first());
+        let notice = context.notice(id, kind, context.now, &record.incident, state.first());
         state.promote_from_digest(id);
         Some(notice)
     }
 }
 
 impl Turn<'_> {
-    /// Sends one message about `case`, or adds it to the digest, and records it.
+    /// Sends one message about `record`, or adds it to the digest, and records it.
     fn send(
         &mut self,
-        case: &mut Case,
+        record: &mut IncidentRecord,
         kind: NoticeKind,
         at: crate::model::Timestamp,
         outgoing: &mut Vec<Outgoing>,
     ) {
-        let incident = &case.incident;
-        let Some(state) = case.threads.get_mut(&self.channel.name) else {
+        let incident = &record.incident;
+        let Some(state) = record.threads.get_mut(&self.channel.name) else {
             return;
         };
         let now = self.context.now;

@@ -16,8 +16,8 @@ use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    Block, ChannelName, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeKind,
-    Outgoing, Snapshot, Timestamp,
+    Block, ChannelName, Condition, Document, DrillMessage, Incident, Notice, NoticeKind, Outgoing,
+    Snapshot, Timestamp,
 };
 use crate::text;
 
@@ -147,7 +147,7 @@ impl NotificationScheduler {
         let mut late = Vec::new();
         for place in 0..self.drills.messages.len() {
             let message = &self.drills.messages[place];
-            let is_known = config.channels.iter().any(|c| c.name == message.channel);
+            let is_known = config.has_channel(&message.channel);
             let is_answered = message.confirmed_at.is_some()
                 || self
                     .drills
@@ -184,9 +184,10 @@ impl NotificationScheduler {
     }
 
     fn forget_drills(&mut self, config: &Config, now: Timestamp) {
-        let is_channel = |name: &ChannelName| config.channels.iter().any(|c| c.name == *name);
         let drills = &mut self.drills;
-        drills.last_confirmed.retain(|name, _| is_channel(name));
+        drills
+            .last_confirmed
+            .retain(|name, _| config.has_channel(name));
         let last: Vec<Uuid> = config
             .channels
             .iter()
@@ -197,7 +198,8 @@ impl NotificationScheduler {
         drills.messages.retain(|message| {
             place += 1;
             let is_recent = now.since_ms(message.sent_at) < KEPT_MS && place > excess;
-            is_channel(&message.channel) && (is_recent || last.contains(&message.notification))
+            config.has_channel(&message.channel)
+                && (is_recent || last.contains(&message.notification))
         });
     }
 }
@@ -209,34 +211,43 @@ fn messages_to(
     document: &Document,
     context: &TickContext<'_>,
 ) -> Vec<Outgoing> {
-    let is_kept = is_stateful_receiver(channel);
-    let condition = |over: bool| {
-        is_kept.then(|| Condition {
-            key: format!("drill/{}", message.drill),
-            over,
-        })
-    };
-    let notice = |id: Uuid, over: bool| Outgoing {
+    let is_stateful = is_stateful_receiver(channel);
+    let bare = context.bare(
+        message.notification,
+        NoticeKind::Drill,
+        message.sent_at,
+        title(false, &Locale::of(context.config)),
+    );
+    let begin = Outgoing {
         channel: channel.name.clone(),
-        not_before: over.then(|| message.sent_at + LENGTH),
+        not_before: None,
         notice: Notice {
             document: Some(document.clone()),
-            condition: condition(over),
-            ..context.bare(
-                id,
-                NoticeKind::Drill,
-                message.sent_at,
-                title(over, &Locale::of(context.config)),
-            )
+            condition: is_stateful.then(|| Condition {
+                key: format!("drill/{}", message.drill),
+                over: false,
+            }),
+            ..bare
         },
         supersedes_opening: false,
     };
-    let mut all = vec![notice(message.notification, false)];
-    if is_kept {
-        let id = stable_id(&[&channel.name, "drill-end", &message.drill.to_string()]);
-        all.push(notice(id, true));
+    if !is_stateful {
+        return vec![begin];
     }
-    all
+    let end = Outgoing {
+        not_before: Some(message.sent_at + LENGTH),
+        notice: Notice {
+            id: stable_id(&[&channel.name, "drill-end", &message.drill.to_string()]),
+            title: title(true, &Locale::of(context.config)),
+            condition: Some(Condition {
+                key: format!("drill/{}", message.drill),
+                over: true,
+            }),
+            ..begin.notice.clone()
+        },
+        ..begin.clone()
+    };
+    vec![begin, end]
 }
 
 fn title(over: bool, locale: &Locale) -> String {

@@ -49,15 +49,18 @@ impl Active<'_> {
 /// Returns the windows that are active at `now`.
 pub fn active(config: &Config, now: Timestamp) -> Vec<Active<'_>> {
     let zone = config.monitor.timezone;
-    let open = |maintenance| {
-        let (since, until) = span(maintenance, zone, now)?;
-        Some(Active {
-            maintenance,
-            since,
-            until,
+    config
+        .maintenance
+        .iter()
+        .filter_map(|maintenance| {
+            let (since, until) = span(maintenance, zone, now)?;
+            Some(Active {
+                maintenance,
+                since,
+                until,
+            })
         })
-    };
-    config.maintenance.iter().filter_map(open).collect()
+        .collect()
 }
 
 /// Reports whether `endpoint` is in one of these windows.

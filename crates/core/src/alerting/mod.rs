@@ -20,14 +20,14 @@ pub mod maintenance;
 mod rate_limiter;
 mod suppression;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use self::advice_batch::AdviceBatch;
-pub use self::advice_batch::{advice_in, keep_advice};
+pub use self::advice_batch::{advice_of, with_advice};
 use self::channel_state::ChannelState;
 use self::context::TickContext;
 pub use self::drill::DrillConfirmation;
@@ -38,21 +38,21 @@ use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
     Acknowledgement, Annotation, Announcement, ChannelName, ChannelStats, Document, DrillMessage,
-    Drills, EndpointName, Incident, IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence,
-    Snapshot, Timestamp,
+    Drills, Incident, IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence, Snapshot,
+    Timestamp,
 };
 
 /// Notification state: messages sent and pending, silences, reports and drills.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationScheduler {
-    cases: BTreeMap<Uuid, Case>,
+    #[serde(rename = "cases")]
+    records: BTreeMap<Uuid, IncidentRecord>,
     silences: Vec<Silence>,
     /// Notes that belong to no incident, oldest first.
     annotations: Vec<Annotation>,
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
-    #[serde(rename = "advice_batches")]
     advice_batches: BTreeMap<ChannelName, AdviceBatch>,
     /// Channels announced as failing, and since when they fail.
     failing: BTreeMap<ChannelName, Timestamp>,
@@ -80,7 +80,7 @@ pub struct NotificationScheduler {
 
 /// An incident, as it was last reported, and its state on each channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Case {
+struct IncidentRecord {
     incident: Incident,
     changed_at: Timestamp,
     threads: BTreeMap<ChannelName, ChannelState>,
@@ -101,19 +101,22 @@ impl NotificationScheduler {
         } else {
             at
         };
-        if let Some(known) = self.cases.get(&incident.id) {
+        if let Some(known) = self.records.get(&incident.id) {
             incident
                 .acknowledged
                 .clone_from(&known.incident.acknowledged);
             incident.notes.clone_from(&known.incident.notes);
         }
-        let case = self.cases.entry(incident.id).or_insert_with(|| Case {
-            incident: incident.clone(),
-            changed_at,
-            threads: BTreeMap::new(),
-        });
-        case.incident = incident.clone();
-        case.changed_at = changed_at;
+        let record = self
+            .records
+            .entry(incident.id)
+            .or_insert_with(|| IncidentRecord {
+                incident: incident.clone(),
+                changed_at,
+                threads: BTreeMap::new(),
+            });
+        record.incident = incident.clone();
+        record.changed_at = changed_at;
         let pending = match change {
             Change::Opened => None,
             Change::Updated => Some(NoticeKind::Updated),
@@ -121,7 +124,8 @@ impl NotificationScheduler {
             Change::Resolved => Some(NoticeKind::Resolved),
         };
         if let Some(kind) = pending {
-            case.threads
+            record
+                .threads
                 .values_mut()
                 .for_each(|t| t.set_pending(kind, at));
         }
@@ -164,9 +168,9 @@ impl NotificationScheduler {
     /// Adds the incidents of `other` that are unknown here, with their notification states, its
     /// silences and its annotations.
     pub fn adopt(&mut self, other: &Self) {
-        for (id, case) in &other.cases {
-            if !self.cases.contains_key(id) {
-                self.cases.insert(*id, case.clone());
+        for (id, record) in &other.records {
+            if !self.records.contains_key(id) {
+                self.records.insert(*id, record.clone());
                 self.changed = true;
             }
         }
@@ -185,14 +189,14 @@ impl NotificationScheduler {
 
     /// The incidents that this daemon notified on its own verdict.
     pub fn alone(&self) -> impl Iterator<Item = Uuid> {
-        let cases = self.cases.values().map(|case| &case.incident);
-        cases.filter(|i| i.alone).map(|i| i.id)
+        let records = self.records.values().map(|record| &record.incident);
+        records.filter(|i| i.alone).map(|i| i.id)
     }
 
     /// Drops all incidents and silences because other daemons handle them from now on.
     pub fn drop_incidents(&mut self) {
-        self.changed |= !self.cases.is_empty() || !self.silences.is_empty();
-        self.cases.clear();
+        self.changed |= !self.records.is_empty() || !self.silences.is_empty();
+        self.records.clear();
         self.silences.clear();
     }
 
@@ -220,35 +224,43 @@ impl NotificationScheduler {
     }
 
     /// Acknowledges the open incident of this number; `None` if there is none.
-    pub fn acknowledge(&mut self, number: u64, word: Acknowledgement) -> Option<Incident> {
-        let open =
-            |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
-        let case = self.cases.values_mut().find(open)?;
+    pub fn acknowledge(
+        &mut self,
+        number: u64,
+        acknowledgement: Acknowledgement,
+    ) -> Option<Incident> {
+        let record = self
+            .records
+            .values_mut()
+            .find(|c| c.incident.number == number && c.incident.state == IncidentState::Open)?;
         self.changed = true;
-        let at = word.at;
-        case.incident.acknowledged = Some(word);
-        case.threads
+        let at = acknowledgement.at;
+        record.incident.acknowledged = Some(acknowledgement);
+        record
+            .threads
             .values_mut()
             .for_each(|t| t.set_pending(NoticeKind::Updated, at));
-        Some(case.incident.clone())
+        Some(record.incident.clone())
     }
 
     /// Adds a note to the open incident of this number, for its next message. `None` if there is no
     /// such incident, or if it already has [`Note::MOST`] notes.
     pub fn note(&mut self, number: u64, note: Note) -> Option<Incident> {
-        let open =
-            |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
-        let case = self.cases.values_mut().find(open)?;
-        if case.incident.notes.len() >= Note::MOST {
+        let record = self
+            .records
+            .values_mut()
+            .find(|c| c.incident.number == number && c.incident.state == IncidentState::Open)?;
+        if record.incident.notes.len() >= Note::MOST {
             return None;
         }
         self.changed = true;
         let at = note.at;
-        case.incident.notes.push(note);
-        case.threads
+        record.incident.notes.push(note);
+        record
+            .threads
             .values_mut()
             .for_each(|t| t.set_pending(NoticeKind::Updated, at));
-        Some(case.incident.clone())
+        Some(record.incident.clone())
     }
 
     /// Shifts pending messages and reminders by `by_ms` after a clock change, so that they keep
@@ -257,11 +269,10 @@ impl NotificationScheduler {
     pub fn follow_clock(&mut self, by_ms: i64) -> Vec<Incident> {
         self.shift_clock(by_ms);
         self.changed = true;
-        let open = |case: &&Case| case.incident.state == IncidentState::Open;
-        self.cases
+        self.records
             .values()
-            .filter(open)
-            .map(|case| case.incident.clone())
+            .filter(|record| record.incident.state == IncidentState::Open)
+            .map(|record| record.incident.clone())
             .collect()
     }
 
@@ -271,11 +282,11 @@ impl NotificationScheduler {
         snapshot.silences.clone_from(&self.silences);
         snapshot.drills.clone_from(&self.drills);
         for incident in &mut snapshot.incidents {
-            if let Some(case) = self.cases.get(&incident.id) {
+            if let Some(record) = self.records.get(&incident.id) {
                 incident
                     .acknowledged
-                    .clone_from(&case.incident.acknowledged);
-                incident.notes.clone_from(&case.incident.notes);
+                    .clone_from(&record.incident.acknowledged);
+                incident.notes.clone_from(&record.incident.notes);
             }
         }
     }
@@ -285,28 +296,33 @@ impl NotificationScheduler {
     /// incident is closed as removed. Returns the closed incidents.
     pub fn reconcile(&mut self, snapshot: &Snapshot, locale: &Locale) -> Vec<Incident> {
         let at = snapshot.at;
-        let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
-        let is_watched = |name: &EndpointName| snapshot.endpoints.iter().any(|e| e.name == *name);
+        let open: BTreeSet<_> = snapshot.incidents.iter().map(|i| i.id).collect();
+        let monitored: BTreeSet<_> = snapshot.endpoints.iter().map(|e| &e.name).collect();
         let mut closed = Vec::new();
-        for (_, case) in self
-            .cases
-            .iter_mut()
-            .filter(|(id, c)| c.incident.state == IncidentState::Open && !is_open(id))
-        {
-            self.changed = true;
-            if case.incident.endpoints.iter().any(is_watched) {
-                case.incident.state = IncidentState::Resolved;
-                case.incident.resolved_at = Some(at);
-                case.incident.duration_s =
-                    at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
-            } else {
-                close_as_removed(&mut case.incident, at);
-                message::incident::narrate(&mut case.incident, locale);
+        for (id, record) in &mut self.records {
+            if record.incident.state != IncidentState::Open || open.contains(id) {
+                continue;
             }
-            case.threads
+            self.changed = true;
+            let is_monitored = record
+                .incident
+                .endpoints
+                .iter()
+                .any(|name| monitored.contains(name));
+            if is_monitored {
+                record.incident.state = IncidentState::Resolved;
+                record.incident.resolved_at = Some(at);
+                record.incident.duration_s =
+                    at.since_ms(record.incident.started_at).max(0) as f64 / 1000.0;
+            } else {
+                close_as_removed(&mut record.incident, at);
+                message::incident::narrate(&mut record.incident, locale);
+            }
+            record
+                .threads
                 .values_mut()
                 .for_each(|t| t.set_pending(NoticeKind::Resolved, at));
-            closed.push(case.incident.clone());
+            closed.push(record.incident.clone());
         }
         closed
     }
@@ -342,11 +358,11 @@ impl NotificationScheduler {
             self.dispatch(channel, &context, &mut outgoing);
         }
         self.send_drills(&context, &mut outgoing);
-        let is_channel = |name: &ChannelName| config.channels.iter().any(|c| c.name == *name);
-        self.advice_batches.retain(|name, _| is_channel(name));
-        self.cases.retain(|_, case| {
-            case.threads.retain(|name, _| is_channel(name));
-            case.incident.state == IncidentState::Open || !case.threads.is_empty()
+        self.advice_batches
+            .retain(|name, _| config.has_channel(name));
+        self.records.retain(|_, record| {
+            record.threads.retain(|name, _| config.has_channel(name));
+            record.incident.state == IncidentState::Open || !record.threads.is_empty()
         });
         outgoing
     }
@@ -371,7 +387,7 @@ impl ShiftClock for NotificationScheduler {
         // Times set by users or the calendar stay: silences, annotations, report periods, the drill
         // schedule and dead letters.
         let Self {
-            cases,
+            records,
             paces,
             advice_batches,
             failing,
@@ -388,7 +404,7 @@ impl ShiftClock for NotificationScheduler {
             announcements: _,
             changed: _,
         } = self;
-        cases.shift_clock(by_ms);
+        records.shift_clock(by_ms);
         paces.shift_clock(by_ms);
         advice_batches.shift_clock(by_ms);
         failing.shift_clock(by_ms);
@@ -396,7 +412,7 @@ impl ShiftClock for NotificationScheduler {
     }
 }
 
-impl ShiftClock for Case {
+impl ShiftClock for IncidentRecord {
     fn shift_clock(&mut self, by_ms: i64) {
         let Self {
             incident,

@@ -145,14 +145,13 @@ impl Webhook {
     /// Returns a copy for display, with `***` in place of secrets.
     #[must_use]
     pub fn masked(&self) -> Self {
-        let shown = |(key, value): &(String, Secret)| match key.as_str() {
-            "routing_key" | "token" | "user" | "api_key" => (key.clone(), Secret::new("***")),
-            _ => (key.clone(), value.clone()),
-        };
-        Self {
-            extra: self.extra.iter().map(shown).collect(),
-            ..self.clone()
+        let mut masked = self.clone();
+        for (key, value) in &mut masked.extra {
+            if matches!(key.as_str(), "routing_key" | "token" | "user" | "api_key") {
+                *value = Secret::new("***");
+            }
         }
+        masked
     }
 
     /// Returns the media type of a `template`'s body.

@@ -124,6 +124,11 @@ impl Agree {
 }
 
 impl Config {
+    /// Reports whether a channel has this name.
+    pub fn has_channel(&self, name: &ChannelName) -> bool {
+        self.channels.iter().any(|c| c.name == *name)
+    }
+
     /// Reports whether the connectivity checks cover the network path to `endpoint`.
     pub fn checks_cover(&self, endpoint: &Endpoint) -> bool {
         self.connectivity_checks

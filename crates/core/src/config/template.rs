@@ -72,8 +72,7 @@ impl Template {
                 return Err("a `{{` without its `}}`".to_owned());
             };
             let path = path.trim();
-            let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-            if path.is_empty() || !path.chars().all(is_path) {
+            if path.is_empty() || !path.chars().all(is_in_path) {
                 return Err(
                     "`{{` and `}}` must enclose a path such as `data.incident.title`".to_owned(),
                 );
@@ -113,19 +112,19 @@ impl Template {
     }
 
     fn written(&self, value: &Value, in_string: bool) -> String {
-        let plain = || match value {
+        let plain = match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
         match self.syntax {
             Syntax::Json if in_string => {
-                let quoted = Value::String(plain()).to_string();
+                let quoted = Value::String(plain).to_string();
                 quoted[1..quoted.len() - 1].to_owned()
             }
             Syntax::Json => value.to_string(),
-            Syntax::Form => url::form_urlencoded::byte_serialize(plain().as_bytes()).collect(),
-            Syntax::Markup => plain().chars().fold(String::new(), |mut out, c| {
+            Syntax::Form => url::form_urlencoded::byte_serialize(plain.as_bytes()).collect(),
+            Syntax::Markup => plain.chars().fold(String::new(), |mut out, c| {
                 match c {
                     '&' => out += "&amp;",
                     '<' => out += "&lt;",
@@ -137,11 +136,11 @@ impl Template {
                 }
                 out
             }),
-            Syntax::Plain => plain()
+            Syntax::Plain => plain
                 .chars()
                 .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
                 .collect(),
-            Syntax::Url => plain().bytes().fold(String::new(), |mut out, byte| {
+            Syntax::Url => plain.bytes().fold(String::new(), |mut out, byte| {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     out.push(char::from(byte));
                 } else {
@@ -149,12 +148,16 @@ impl Template {
                 }
                 out
             }),
-            Syntax::Header => plain()
+            Syntax::Header => plain
                 .chars()
                 .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
                 .collect(),
         }
     }
+}
+
+fn is_in_path(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '.'
 }
 
 /// Reports whether a JSON string is open at the end of `text`, given whether one was open at its

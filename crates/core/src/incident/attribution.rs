@@ -92,30 +92,28 @@ pub fn is_confirmed_by_accounts(fault: Fault) -> bool {
 /// limit that they name is left. Headers do not cover limits longer than minutes, which only the
 /// error text names.
 pub fn is_refuted_by_headers(sample: &Sample) -> bool {
-    let left = |remaining: Option<i64>| remaining != Some(0);
     let error = sample.error.as_deref().unwrap_or_default().to_lowercase();
     sample.fault == Some(Fault::AccountRateLimit)
         && sample.ratelimit_headroom.is_some_and(|share| share >= LEFT)
-        && left(sample.ratelimit_remaining_requests)
-        && left(sample.ratelimit_remaining_tokens)
+        && sample.ratelimit_remaining_requests != Some(0)
+        && sample.ratelimit_remaining_tokens != Some(0)
         && !OTHER_LIMITS.iter().any(|limit| error.contains(limit))
 }
 
 /// Reports whether the title of a vendor incident admits `fault`.
 pub fn is_admitted(fault: Fault, title: &str) -> bool {
     let title = title.to_lowercase();
-    let has = |texts: &[&str]| texts.iter().any(|text| title.contains(text));
-    match fault {
-        Fault::AccountRateLimit => has(&[
+    let admissions: &[&str] = match fault {
+        Fault::AccountRateLimit => &[
             "rate limit",
             "rate-limit",
             "ratelimit",
             "429",
             "throttl",
             "too many requests",
-        ]),
-        Fault::AccountQuota => has(&["quota", "billing", "credit", "payment", "balance", "402"]),
-        Fault::AccountAuth => has(&[
+        ],
+        Fault::AccountQuota => &["quota", "billing", "credit", "payment", "balance", "402"],
+        Fault::AccountAuth => &[
             "auth",
             "api key",
             "api-key",
@@ -123,17 +121,18 @@ pub fn is_admitted(fault: Fault, title: &str) -> bool {
             "login",
             "credential",
             "token validation",
-        ]),
-        Fault::AccountPermission | Fault::AccountRegion => has(&[
+        ],
+        Fault::AccountPermission | Fault::AccountRegion => &[
             "permission",
             "403",
             "forbidden",
             "access",
             "authoriz",
             "region",
-        ]),
-        _ => false,
-    }
+        ],
+        _ => &[],
+    };
+    admissions.iter().any(|text| title.contains(text))
 }
 
 #[cfg(test)]

@@ -25,22 +25,24 @@ pub(super) fn recount(open: &mut Open) {
         .cloned()
         .collect();
     let incident = &mut open.incident;
-    let tallies = || {
-        let concerned = incident.endpoints.iter();
-        concerned.filter_map(|name| open.tallies.get(name))
-    };
     let mut faults = BTreeMap::new();
-    for (fault, n) in tallies().flat_map(|tally| &tally.faults) {
-        *faults.entry(*fault).or_default() += n;
+    let mut probes = 0_u32;
+    let mut failed = 0;
+    let mut recovery = 0;
+    for tally in incident
+        .endpoints
+        .iter()
+        .filter_map(|name| open.tallies.get(name))
+    {
+        for (fault, n) in &tally.faults {
+            *faults.entry(*fault).or_default() += n;
+        }
+        probes += tally.probes;
+        failed += tally.bad;
+        if incident.state == IncidentState::Resolved {
+            recovery += tally.good_run;
+        }
     }
-    let probes = tallies().map(|tally| tally.probes).sum::<u32>();
-    let failed = tallies().map(|tally| tally.bad).sum();
-    let is_over = incident.state == IncidentState::Resolved;
-    let recovery = if is_over {
-        tallies().map(|tally| tally.good_run).sum()
-    } else {
-        0
-    };
     incident.evidence.faults = faults;
     incident.evidence.probes = probes.saturating_sub(recovery);
     incident.evidence.failed = failed;
@@ -178,8 +180,9 @@ fn region(endpoint: &Endpoint) -> String {
 
 /// Returns a working endpoint of another failure domain, preferably one that serves the same model.
 fn elsewhere(models: &BTreeSet<&str>, others: &[&Endpoint]) -> Option<Elsewhere> {
-    let serves = |e: &&&Endpoint| e.model.as_deref().is_some_and(|m| models.contains(m));
-    let same = others.iter().find(serves);
+    let same = others
+        .iter()
+        .find(|e| e.model.as_deref().is_some_and(|m| models.contains(m)));
     let endpoint = same.or_else(|| others.first())?;
     Some(Elsewhere {
         endpoint: endpoint.name.clone(),
@@ -190,6 +193,5 @@ fn elsewhere(models: &BTreeSet<&str>, others: &[&Endpoint]) -> Option<Elsewhere>
 
 fn share_one_key(endpoints: &[&Endpoint]) -> bool {
     let mut pairs = endpoints.windows(2);
-    let same = |pair: &[&Endpoint]| pair[0].shares_key(pair[1]);
-    endpoints.len() > 1 && pairs.all(same)
+    endpoints.len() > 1 && pairs.all(|pair| pair[0].shares_key(pair[1]))
 }

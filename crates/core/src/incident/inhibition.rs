@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::{Change, Environment, IncidentTracker, OUTAGE_SHARE, Open, tally_of};
 use crate::detect::DetectorEvent;
 use crate::model::{
-    Attribution, Endpoint, EndpointName, IncidentKind, Outcome, Sample, ShiftClock, Status,
-    Timestamp,
+    Attribution, Endpoint, IncidentKind, Outcome, Sample, ShiftClock, Status, Timestamp,
 };
 
 /// An endpoint whose failures are caused by another incident.
@@ -82,15 +81,12 @@ impl IncidentTracker {
             .iter_mut()
             .filter(|o| o.incident.id != id && o.kind == IncidentKind::Service)
         {
-            let depends = |name: &EndpointName| {
+            let all_depend = open.bad.iter().all(|name| {
                 around
                     .endpoint(name)
                     .is_some_and(|e| is_cause(&cause, e, around))
-            };
-            if open.incident.explained_by.is_none()
-                && !open.bad.is_empty()
-                && open.bad.iter().all(depends)
-            {
+            });
+            if open.incident.explained_by.is_none() && !open.bad.is_empty() && all_depend {
                 open.incident.explained_by = Some(cause.incident.number);
                 changes.push((Change::Updated, open.incident.id));
             }
@@ -135,21 +131,22 @@ impl IncidentTracker {
         if !bad || note.k < 2 || sample.ended_at().since_ms(since) < grace {
             return None;
         }
-        let (note, status) = (
-            DetectorEvent {
-                at: sample.ended_at(),
-                ..note.clone()
-            },
-            explained.status(),
-        );
+        let note = DetectorEvent {
+            at: sample.ended_at(),
+            ..note.clone()
+        };
+        let status = explained.status();
         self.explained.remove(&sample.endpoint);
         if let Some(change) = self.inhibit_by_dependency(&note, status, endpoint, around) {
             // Another incident is the cause now.
             return Some(change);
         }
         let domain = endpoint.domain();
-        let same = |o: &&mut Open| o.kind == IncidentKind::Service && o.incident.provider == domain;
-        if let Some(open) = self.open.iter_mut().find(same) {
+        let outage = self
+            .open
+            .iter_mut()
+            .find(|o| o.kind == IncidentKind::Service && o.incident.provider == domain);
+        if let Some(open) = outage {
             open.join(&sample.endpoint, tally_of(&note, around));
             return Some((Change::Updated, open.incident.id));
         }
@@ -168,16 +165,16 @@ impl IncidentTracker {
 
 /// Reports whether `open` affects something that `endpoint` depends on, by name or by provider.
 fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool {
-    let is_meant = |name: &EndpointName| {
+    let is_dependency = open.bad.iter().any(|name| {
         let provider = around.endpoint(name).map(|e| e.provider.as_str());
         endpoint
             .depends_on
             .iter()
             .any(|d| *name == d.as_str() || Some(d.as_str()) == provider)
-    };
+    });
     open.incident.attribution == Attribution::Provider
         && !open.bad.contains(&endpoint.name)
-        && open.bad.iter().any(is_meant)
+        && is_dependency
 }
 
 impl ShiftClock for Inhibited {

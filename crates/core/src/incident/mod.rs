@@ -145,8 +145,11 @@ impl Open {
     /// The endpoints that have not recovered; once the incident is resolved, all of them.
     fn concerned(&self) -> Vec<EndpointName> {
         let is_over = self.incident.state == IncidentState::Resolved;
-        let concerned = |name: &&EndpointName| is_over || self.bad.contains(*name);
-        self.joined.iter().filter(concerned).cloned().collect()
+        self.joined
+            .iter()
+            .filter(|name| is_over || self.bad.contains(*name))
+            .cloned()
+            .collect()
     }
 
     /// Fills in the fields that a checkpoint of release 0.1 lacks.
@@ -343,9 +346,9 @@ impl IncidentTracker {
             .iter()
             .map(|o| &o.incident)
             .filter(|i| i.state == IncidentState::Resolved);
-        let provider =
-            |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
-        self.awaiting_vendor.extend(over.filter(provider).cloned());
+        let unpublished = over
+            .filter(|i| i.attribution == Attribution::Provider && i.official.incident.is_none());
+        self.awaiting_vendor.extend(unpublished.cloned());
         self.awaiting_vendor.drain(
             ..self
                 .awaiting_vendor
@@ -445,7 +448,8 @@ impl IncidentTracker {
 
     /// Counts a sample towards the incidents that its endpoint is in.
     fn count(&mut self, sample: &Sample) -> Vec<(Change, Uuid)> {
-        let (mut changes, mut ended) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
+        let mut ended = Vec::new();
         let failed = sample.outcome == Outcome::Failed;
         for open in self
             .open
@@ -522,13 +526,13 @@ impl IncidentTracker {
         let domain = endpoint.domain();
         // A local problem is one incident, whichever providers it affects.
         let everybody = attribution == Attribution::Local;
-        let same = |o: &Open| {
+        let same = self.open.iter().position(|o| {
             o.incident.state == IncidentState::Open
                 && o.kind == kind
                 && o.incident.attribution == attribution
                 && (everybody || o.incident.provider == domain)
-        };
-        let Some(place) = self.open.iter().position(same) else {
+        });
+        let Some(place) = same else {
             if attribution == Attribution::Provider
                 && let Some(change) = self.inhibit_by_dependency(note, status, endpoint, around)
             {

@@ -66,15 +66,37 @@ impl Open {
     /// Returns the fault with which all remaining endpoints are rejected for account reasons.
     /// `None` unless the incident is about rejected accounts.
     fn own_refusal(&self) -> Option<Fault> {
-        let own = |name: &EndpointName| {
-            self.refused_alone
-                .get(name)
-                .filter(|(_, n)| *n >= REFUSALS_OF_ITS_OWN)
-                .map(|(fault, _)| *fault)
-        };
-        let fault = self.bad.first().and_then(own)?;
-        (self.is_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault)))
-            .then_some(fault)
+        let fault = self
+            .bad
+            .first()
+            .and_then(|name| self.account_only_fault(name))?;
+        let is_shared = self
+            .bad
+            .iter()
+            .all(|name| self.account_only_fault(name) == Some(fault));
+        (self.is_suspicion() && is_shared).then_some(fault)
+    }
+
+    /// Returns an endpoint of this outage that is rejected on its own, and the number of the
+    /// incident of the account among `all` that has it.
+    fn rejected_alone(&self, all: &[Self]) -> Option<(EndpointName, u64)> {
+        if self.kind != IncidentKind::Service || self.incident.cause.is_slow() {
+            return None;
+        }
+        let name = self
+            .bad
+            .iter()
+            .find(|name| self.account_only_fault(name).is_some())?;
+        let own = all
+            .iter()
+            .find(|o| o.incident.attribution == Attribution::Account && o.bad.contains(name))?;
+        Some((name.clone(), own.incident.number))
+    }
+
+    /// Returns the fault that the endpoint alone was rejected with, often enough to believe it.
+    fn account_only_fault(&self, name: &EndpointName) -> Option<Fault> {
+        let (fault, n) = self.refused_alone.get(name)?;
+        (*n >= REFUSALS_OF_ITS_OWN).then_some(*fault)
     }
 
     /// Counts good probes of an endpoint for which the detector may never report a recovery,
@@ -120,14 +142,13 @@ impl IncidentTracker {
         let confirmation = around.confirmation();
         let everybody = !matches!(confirmation, Some(Confirmation::Headers(_)));
         let mut changes = Vec::new();
-        let is_meant = |o: &Open| {
+        while let Some(place) = self.open.iter().position(|o| {
             let recent = sample.started_at.since_ms(o.incident.started_at) <= OTHER_BEFORE_MS;
             o.may_be_suspected()
                 && o.kind == kind
                 && o.incident.provider == domain
                 && ((everybody && recent) || o.bad.contains(&sample.endpoint))
-        };
-        while let Some(place) = self.open.iter().position(is_meant) {
+        }) {
             changes.extend(self.suspect_provider(place, confirmation.clone(), sample.ended_at()));
         }
         changes
@@ -141,11 +162,10 @@ impl IncidentTracker {
         admits: impl Fn(&Incident, Fault) -> Option<String>,
     ) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
-        let admitted = |(place, open): (usize, &Open)| {
+        while let Some((place, title)) = self.open.iter().enumerate().find_map(|(place, open)| {
             let fault = open.kind.fault().filter(|_| open.may_be_suspected())?;
             Some((place, admits(&open.incident, fault)?))
-        };
-        while let Some((place, title)) = self.open.iter().enumerate().find_map(admitted) {
+        }) {
             let confirmation = Some(Confirmation::VendorPage(title));
             changes.extend(self.suspect_provider(place, confirmation, at));
         }
@@ -160,12 +180,13 @@ impl IncidentTracker {
         confirmation: Option<Confirmation>,
         at: Timestamp,
     ) -> Vec<(Change, Uuid)> {
-        let (kind, domain) = (
-            self.open[place].kind,
-            self.open[place].incident.provider.clone(),
-        );
-        let own = |o: &Open| o.is_suspicion() && o.kind == kind && o.incident.provider == domain;
-        match self.open.iter().position(own) {
+        let kind = self.open[place].kind;
+        let domain = self.open[place].incident.provider.clone();
+        let target = self
+            .open
+            .iter()
+            .position(|o| o.is_suspicion() && o.kind == kind && o.incident.provider == domain);
+        match target {
             None => vec![self.turn(place, confirmation)],
             Some(target) => self.merge(place, target, at).to_vec(),
         }
@@ -198,6 +219,14 @@ impl IncidentTracker {
             .any(|o| o.is_suspicion() && o.bad.contains(one) && o.bad.contains(other))
     }
 
+    /// Returns the place of a suspicion that is the account's own fault, and the fault.
+    fn next_own_refusal(&self) -> Option<(usize, Fault)> {
+        self.open
+            .iter()
+            .enumerate()
+            .find_map(|(place, open)| Some((place, open.own_refusal()?)))
+    }
+
     /// Returns incidents to the account once only endpoints remain that are rejected for account
     /// reasons. The others have recovered or another key was accepted, so the provider is not, or
     /// no longer, at fault.
@@ -207,15 +236,13 @@ impl IncidentTracker {
         around: &impl Environment,
     ) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
-        let over = |(place, open): (usize, &Open)| Some((place, open.own_refusal()?));
-        while let Some((place, fault)) = self.open.iter().enumerate().find_map(over) {
+        while let Some((place, fault)) = self.next_own_refusal() {
             // An endpoint that was removed, or now fails in another way, has not recovered.
             let fails: BTreeSet<_> = self
                 .open
                 .iter()
                 .flat_map(|o| o.bad.iter().cloned())
                 .collect();
-            let works = |name: &EndpointName| around.has_worked(name) && !fails.contains(name);
             let open = &mut self.open[place];
             self.withdrawn.extend(open.bad.iter().cloned());
             let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.joined)
@@ -223,7 +250,10 @@ impl IncidentTracker {
                 .partition(|name| open.bad.contains(name));
             open.reattribution = Some(Reattribution {
                 at,
-                recovered: others.into_iter().filter(works).collect(),
+                recovered: others
+                    .into_iter()
+                    .filter(|name| around.has_worked(name) && !fails.contains(name))
+                    .collect(),
             });
             open.joined = left;
             open.confirmation = None;
@@ -233,17 +263,18 @@ impl IncidentTracker {
             // Without a detector event for the rejection, the detector never reports the recovery.
             open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
             open.refused_alone.clear();
-            let (id, domain) = (open.incident.id, open.incident.provider.clone());
+            let id = open.incident.id;
+            let domain = open.incident.provider.clone();
             // An account fault cannot be the cause of other incidents.
             self.release(id, at);
-            let same = |o: &Open| {
+            let target = self.open.iter().position(|o| {
                 o.incident.state == IncidentState::Open
                     && o.kind == IncidentKind::Fault(fault)
                     && o.incident.id != id
                     && o.incident.attribution == Attribution::Account
                     && o.incident.provider == domain
-            };
-            match self.open.iter().position(same) {
+            });
+            match target {
                 None => changes.push((Change::Escalated, id)),
                 Some(target) => changes.extend(self.merge(place, target, at)),
             }
@@ -255,22 +286,11 @@ impl IncidentTracker {
     /// rejected instead. The provider answers again, and they have an incident of their own.
     pub(super) fn part_ways(&mut self, at: Timestamp) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
-        let rejected = |open: &Open, others: &[Open]| {
-            let is_service = open.kind == IncidentKind::Service && !open.incident.cause.is_slow();
-            let name = open.bad.iter().find(|name| {
-                let alone = open.refused_alone.get(*name);
-                is_service && alone.is_some_and(|(_, n)| *n >= REFUSALS_OF_ITS_OWN)
-            })?;
-            let own = others
-                .iter()
-                .find(|o| o.incident.attribution == Attribution::Account && o.bad.contains(name))?;
-            Some((name.clone(), own.incident.number))
-        };
         while let Some((place, (name, number))) = self
             .open
             .iter()
             .enumerate()
-            .find_map(|(place, open)| Some((place, rejected(open, &self.open)?)))
+            .find_map(|(place, open)| Some((place, open.rejected_alone(&self.open)?)))
         {
             let open = &mut self.open[place];
             open.refused_alone.remove(&name);

@@ -78,23 +78,17 @@ impl VendorPages {
                 (known, new) => known.or(new),
             };
         }
-        let of = |list: &[VendorIncident], id: &str| list.iter().any(|i| i.id == id);
         let published: Vec<_> = page
             .incidents
             .iter()
-            .filter(|i| !of(&old, &i.id))
+            .filter(|i| !has_id(&old, &i.id))
             .cloned()
             .collect();
         let closed = old
             .iter()
-            .filter(|i| !of(&page.incidents, &i.id))
+            .filter(|i| !has_id(&page.incidents, &i.id))
             .map(|i| (i.clone(), notified.contains(&i.id)));
         let closed: Vec<_> = closed.collect();
-        let phases = |list: &[VendorIncident]| {
-            list.iter()
-                .map(|i| (i.id.clone(), i.phase.clone(), i.status))
-                .collect::<BTreeSet<_>>()
-        };
         let is_new = was != Some(page.status) || phases(&old) != phases(&page.incidents);
         let diff = FeedDiff {
             was,
@@ -105,7 +99,7 @@ impl VendorPages {
         };
         let notified = notified
             .into_iter()
-            .filter(|id| of(&page.incidents, id))
+            .filter(|id| has_id(&page.incidents, id))
             .collect();
         self.0.insert(
             snapshot.feed,
@@ -176,29 +170,45 @@ impl VendorPages {
                 ..known.clone()
             };
         }
-        let distance =
-            |i: &VendorIncident| i.published_at.map(|at| at.since_ms(incident.started_at));
-        let theirs = pages
+        let nearest = pages
             .iter()
             .flat_map(|p| &p.incidents)
-            .filter(|i| distance(i).is_none_or(|ms| ms >= -OTHER_BEFORE_MS))
-            .min_by_key(|i| distance(i).map_or(i64::MAX, i64::abs));
-        let page = || pages.first().map(|p| p.url.clone());
-        match theirs {
+            .map(|i| {
+                let apart_ms = i.published_at.map(|at| at.since_ms(incident.started_at));
+                (i, apart_ms)
+            })
+            .filter(|(_, apart_ms)| apart_ms.is_none_or(|ms| ms >= -OTHER_BEFORE_MS))
+            .min_by_key(|(_, apart_ms)| apart_ms.map_or(i64::MAX, i64::abs));
+        let page_url = pages.first().map(|p| p.url.clone());
+        match nearest {
             None => Official {
                 status,
-                url: page(),
+                url: page_url,
                 ..Official::default()
             },
-            Some(theirs) => Official {
+            Some((published, _)) => Official {
                 status,
-                incident: Some(theirs.name.clone()),
-                lead_s: theirs.published_at.map(|at| lead_s(incident.opened_at, at)),
-                url: theirs.url.clone().or_else(page),
-                published_at: theirs.published_at,
+                incident: Some(published.name.clone()),
+                lead_s: published
+                    .published_at
+                    .map(|at| lead_s(incident.opened_at, at)),
+                url: published.url.clone().or(page_url),
+                published_at: published.published_at,
             },
         }
     }
+}
+
+fn has_id(incidents: &[VendorIncident], id: &str) -> bool {
+    incidents.iter().any(|i| i.id == id)
+}
+
+/// Returns what a vendor changes while an incident lasts.
+fn phases(incidents: &[VendorIncident]) -> BTreeSet<(String, String, Status)> {
+    incidents
+        .iter()
+        .map(|i| (i.id.clone(), i.phase.clone(), i.status))
+        .collect()
 }
 
 /// Returns by how many seconds our incident was opened before the vendor published theirs.

@@ -20,12 +20,12 @@ pub fn text(blocks: &[Block], width: usize) -> String {
             out.push('\n');
         }
         match block {
-            Block::Heading(words) => {
-                out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width));
+            Block::Heading(text) => {
+                out += &format!("{}\n", wrapped(&text.to_uppercase(), "", "", width));
             }
-            Block::Text(words) => {
+            Block::Text(text) => {
                 let indent = if follows_heading { "  " } else { "" };
-                out += &format!("{}\n", wrapped(words, indent, indent, width));
+                out += &format!("{}\n", wrapped(text, indent, indent, width));
             }
             Block::List(entries) => {
                 for entry in entries {
@@ -38,11 +38,11 @@ pub fn text(blocks: &[Block], width: usize) -> String {
     out
 }
 
-/// Wraps `words` at `width` characters. The first line begins with `first`, the others with `rest`.
-pub fn wrapped(words: &str, first: &str, rest: &str, width: usize) -> String {
+/// Wraps `text` at `width` characters. The first line begins with `first`, the others with `rest`.
+pub fn wrapped(text: &str, first: &str, rest: &str, width: usize) -> String {
     let mut lines = vec![first.to_owned()];
     let mut empty = true;
-    for word in words.split_whitespace() {
+    for word in text.split_whitespace() {
         let used = lines.last().map_or(0, |l| l.chars().count());
         if !empty && used + 1 + word.chars().count() > width {
             lines.push(rest.to_owned());
@@ -60,20 +60,16 @@ pub fn wrapped(words: &str, first: &str, rest: &str, width: usize) -> String {
 }
 
 fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
-    let length = |s: &String| s.chars().count();
-    let all = || std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
-    let widths: Vec<_> = (0..head.len())
-        .map(|c| {
-            all()
-                .filter_map(|r| r.get(c))
-                .map(length)
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let all = std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
+    let mut widths = vec![0; head.len()];
+    for row in all.clone() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     if widths.iter().map(|w| w + 2).sum::<usize>() <= width {
         let mut out = String::new();
-        for row in all() {
+        for row in all {
             let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, w))| {
                 // Names are left-aligned, figures right-aligned.
                 if c == 0 {
@@ -86,7 +82,8 @@ fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
         }
         return out;
     }
-    let label = head.iter().skip(1).map(length).max().unwrap_or(0);
+    let names = head.iter().skip(1);
+    let label = names.map(|name| name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for row in rows {
         out += &format!("  {}\n", row.first().map_or("", String::as_str));
@@ -102,9 +99,9 @@ pub fn lines(blocks: &[Block]) -> String {
     let mut out: Vec<String> = Vec::new();
     for block in blocks {
         match block {
-            Block::Heading(words) if out.is_empty() => out.push(words.clone()),
-            Block::Heading(words) => out.extend([String::new(), words.clone()]),
-            Block::Text(words) => out.push(words.clone()),
+            Block::Heading(text) if out.is_empty() => out.push(text.clone()),
+            Block::Heading(text) => out.extend([String::new(), text.clone()]),
+            Block::Text(text) => out.push(text.clone()),
             Block::List(entries) => out.extend(entries.iter().map(|e| format!("• {e}"))),
             Block::Table { head, rows } => out.extend(rows.iter().map(|row| {
                 let cells: Vec<_> = head
@@ -126,24 +123,11 @@ pub fn lines(blocks: &[Block]) -> String {
 
 /// Renders Markdown; special characters in the text are escaped.
 pub fn markdown(blocks: &[Block]) -> String {
-    let plain = |text: &str| {
-        let mut out = String::new();
-        for c in text.chars() {
-            if matches!(
-                c,
-                '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&'
-            ) {
-                out.push('\\');
-            }
-            out.push(if c.is_control() { ' ' } else { c });
-        }
-        out
-    };
     let mut out = String::new();
     for block in blocks {
-        match block.map(plain) {
-            Block::Heading(words) => out += &format!("\n## {words}\n"),
-            Block::Text(words) => out += &format!("\n{words}\n"),
+        match block.map(escape_markdown) {
+            Block::Heading(text) => out += &format!("\n## {text}\n"),
+            Block::Text(text) => out += &format!("\n{text}\n"),
             Block::List(entries) => {
                 out.push('\n');
                 out.extend(entries.iter().map(|e| format!("- {e}\n")));
@@ -154,6 +138,20 @@ pub fn markdown(blocks: &[Block]) -> String {
                 out.extend(rows.iter().map(|r| format!("| {} |\n", r.join(" | "))));
             }
         }
+    }
+    out
+}
+
+fn escape_markdown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(
+            c,
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&'
+        ) {
+            out.push('\\');
+        }
+        out.push(if c.is_control() { ' ' } else { c });
     }
     out
 }

@@ -41,7 +41,8 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp, locale: &Locale) -> String 
                 continue;
             }
             let n = providers.len() as u64;
-            let (one, many) = (locale.say(severity.noun()), locale.say(severity.plural()));
+            let one = locale.say(severity.noun());
+            let many = locale.say(severity.plural());
             line += &format!(", {}", locale.count(n, one, many));
             // Local faults are not attributed to a vendor, so none is named.
             if severity != Severity::Local {
@@ -72,11 +73,10 @@ pub fn headline(snapshot: &Snapshot, now: Timestamp, locale: &Locale) -> String 
 
 /// Returns `, checking azure-chat`: the endpoints whose alert is pending.
 fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
-    let is_pending = |e: &&EndpointView| e.alert.state == AlertState::Pending;
     let names: Vec<_> = snapshot
         .endpoints
         .iter()
-        .filter(is_pending)
+        .filter(|e| e.alert.state == AlertState::Pending)
         .map(|e| &e.name)
         .collect();
     if names.is_empty() {
@@ -96,7 +96,8 @@ pub fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
         ..
     } = endpoint.alert;
     (state == AlertState::Pending).then(|| {
-        let (failed, all) = (locale.number(failed), locale.number(probes));
+        let failed = locale.number(failed);
+        let all = locale.number(probes);
         if is_slow {
             text!(
                 locale,

@@ -5,8 +5,8 @@ use super::place;
 use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
-    Attribution, Cause, Confirmation, Elsewhere, EndpointName, Extent, Fault, Incident,
-    IncidentFacts, Measure, Only, Reattribution, Status, TypicalAndNow,
+    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
+    Only, Reattribution, Status, TypicalAndNow,
 };
 use crate::text;
 
@@ -35,8 +35,9 @@ pub fn narrate(incident: &mut Incident, locale: &Locale) {
         facts: &facts,
         locale,
     };
-    let (title, explanation, reason) =
-        (narrator.title(), narrator.explanation(), narrator.reason());
+    let title = narrator.title();
+    let explanation = narrator.explanation();
+    let reason = narrator.reason();
     incident.title = place::title(incident, &title, locale);
     incident.explanation = match place::sentence(incident, locale) {
         Some(sentence) => format!("{explanation} {sentence}"),
@@ -134,7 +135,8 @@ pub fn summary(incident: &Incident, locale: &Locale) -> String {
     }
     match (incident.end(), incident.attribution) {
         (Some(end), _) => {
-            let (recovered, end_time) = (recovered(incident, locale), locale.time(end));
+            let recovered = recovered(incident, locale);
+            let end_time = locale.time(end);
             let mut text = text!(locale, "{recovered} at {end_time}", recovered, end_time);
             if let Some(at) = incident.resolved_at.filter(|at| *at != end) {
                 let at = locale.clock_time(at);
@@ -215,7 +217,8 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
         );
     }
     let still = still_slow(incident, locale).map_or(String::new(), |slow| format!("; {slow}"));
-    let (recovered, cause) = (recovered(incident, locale), incident.cause);
+    let recovered = recovered(incident, locale);
+    let cause = incident.cause;
     text!(
         locale,
         "{vendor}: {recovered} after {lasted} (was: {cause}){still}",
@@ -230,9 +233,10 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
 /// Returns what has changed since `before`: `a1 and a2 recovered; b1 and b2 still fail:
 /// account.auth`.
 pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String {
-    let list = |names: &[&EndpointName]| locale.list_at_most(names, MAX_NAMES);
-    let was = |name: &&EndpointName| before.endpoints.contains(name);
-    let (old, new): (Vec<_>, Vec<_>) = incident.endpoints.iter().partition(was);
+    let (old, new): (Vec<_>, Vec<_>) = incident
+        .endpoints
+        .iter()
+        .partition(|name| before.endpoints.contains(name));
     let gone = before.endpoints.iter();
     let recovered: Vec<_> = gone
         .filter(|name| !incident.endpoints.contains(name))
@@ -241,7 +245,7 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
     let cause = incident.cause;
     let mut clauses = Vec::new();
     if !recovered.is_empty() {
-        let names = list(&recovered);
+        let names = locale.list_at_most(&recovered, MAX_NAMES);
         clauses.push(
             text!(locale, recovered.len() => "{names} recovered", "{names} recovered "; names)
                 .trim_end()
@@ -249,7 +253,8 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
         );
     }
     if !new.is_empty() {
-        let (names, n) = (list(&new), new.len());
+        let names = locale.list_at_most(&new, MAX_NAMES);
+        let n = new.len();
         clauses.push(if slow {
             text!(locale, n => "{names} is slow as well", "{names} are slow as well"; names)
         } else {
@@ -258,7 +263,8 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
     }
     let moved = !recovered.is_empty() || !new.is_empty();
     if moved && !old.is_empty() {
-        let (names, n) = (list(&old), old.len());
+        let names = locale.list_at_most(&old, MAX_NAMES);
+        let n = old.len();
         clauses.push(if slow {
             text!(locale, n => "{names} is still slow: {cause}", "{names} are still slow: {cause}"; names, cause)
         } else {
@@ -288,7 +294,8 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
         });
     }
     if incident.status != before.status {
-        let (now, was) = (incident.status.as_str(), before.status.as_str());
+        let now = incident.status.as_str();
+        let was = before.status.as_str();
         clauses.push(text!(locale, "it is now {now}, it was {was}", now, was));
     }
     let dependents = incident.explains.iter();
@@ -296,17 +303,17 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
         .filter(|name| !before.explains.contains(name))
         .collect();
     if !dependents.is_empty() {
-        let names = list(&dependents);
+        let names = locale.list_at_most(&dependents, MAX_NAMES);
         clauses.push(text!(
             locale,
             dependents.len() => "{names} fails because of it", "{names} fail because of it"; names
         ));
     }
-    if let Some(theirs) = incident.official.incident.as_ref()
-        && before.published.as_ref() != Some(theirs)
+    if let Some(title) = incident.official.incident.as_ref()
+        && before.published.as_ref() != Some(title)
     {
-        let theirs = super::values::clean(theirs);
-        clauses.push(text!(locale, "the provider published \"{theirs}\"", theirs));
+        let title = super::values::clean(title);
+        clauses.push(text!(locale, "the provider published \"{title}\"", title));
     }
     if let Some(note) = incident.notes.get(before.notes..).and_then(<[_]>::last) {
         let note = super::values::clean(&note.text);
@@ -381,18 +388,14 @@ fn label(measure: Measure) -> &'static str {
 
 /// Formats `typically 420 ms, now 2.73 s (6.5×)`; omits the typical value if there is no baseline.
 fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<String> {
-    let show = |value: f64| match measure {
-        Measure::TokensPerSecond => format!("{} tokens/s", locale.decimal(value, 1)),
-        _ => locale.latency(value),
-    };
     Some(match (values.typical, values.now) {
         (None, None) => return None,
         (None, Some(now)) => {
-            let now = show(now);
+            let now = measured(measure, now, locale);
             text!(locale, "now {now} (usual value not learned yet)", now)
         }
         (Some(typical), None) => {
-            let typical = show(typical);
+            let typical = measured(measure, typical, locale);
             text!(locale, "typically {typical}, now no response", typical)
         }
         (Some(typical), Some(now)) => {
@@ -402,7 +405,8 @@ fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<
             } else {
                 String::new()
             };
-            let (typical, now) = (show(typical), show(now));
+            let typical = measured(measure, typical, locale);
+            let now = measured(measure, now, locale);
             text!(
                 locale,
                 "typically {typical}, now {now}{factor}",
@@ -414,14 +418,19 @@ fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<
     })
 }
 
+fn measured(measure: Measure, value: f64, locale: &Locale) -> String {
+    match measure {
+        Measure::TokensPerSecond => format!("{} tokens/s", locale.decimal(value, 1)),
+        _ => locale.latency(value),
+    }
+}
+
 /// Returns the share of failed or slow probes and the typical share: `9 of 10 failed (typically
 /// 0.3%)`.
 pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
     let evidence = &incident.evidence;
-    let (bad, all) = (
-        locale.number(evidence.failed),
-        locale.number(evidence.probes),
-    );
+    let bad = locale.number(evidence.failed);
+    let all = locale.number(evidence.probes);
     if incident.cause.is_slow() {
         return text!(locale, "{bad} of {all} slow", bad, all);
     }
@@ -445,43 +454,39 @@ pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
         return String::new();
     };
     let status = status.as_str();
-    let Some(theirs) = &official.incident else {
+    let Some(title) = &official.incident else {
         return text!(
             locale,
             "It says \"{status}\" and does not mention this.",
             status
         );
     };
-    let theirs = super::values::clean(theirs);
+    let title = super::values::clean(title);
     match (official.published_at, official.lead_s) {
         (Some(at), Some(lead)) => {
-            let (by, at) = (locale.duration(lead.abs()), locale.time(at));
+            let by = locale.duration(lead.abs());
+            let at = locale.time(at);
             if lead >= 0.0 {
                 text!(
                     locale,
-                    "It says \"{status}\": \"{theirs}\", published at {at}, {by} after it was detected here.",
+                    "It says \"{status}\": \"{title}\", published at {at}, {by} after it was detected here.",
                     status,
-                    theirs,
+                    title,
                     at,
                     by
                 )
             } else {
                 text!(
                     locale,
-                    "It says \"{status}\": \"{theirs}\", published at {at}, {by} before it was detected here.",
+                    "It says \"{status}\": \"{title}\", published at {at}, {by} before it was detected here.",
                     status,
-                    theirs,
+                    title,
                     at,
                     by
                 )
             }
         }
-        _ => text!(
-            locale,
-            "It says \"{status}\": \"{theirs}\".",
-            status,
-            theirs
-        ),
+        _ => text!(locale, "It says \"{status}\": \"{title}\".", status, title),
     }
 }
 
@@ -543,10 +548,8 @@ impl Narrator<'_> {
     /// Returns `9 of the last 10 probes failed`.
     fn share(&self) -> String {
         let evidence = &self.incident.evidence;
-        let (failed, probes) = (
-            self.locale.number(evidence.failed),
-            self.locale.number(evidence.probes),
-        );
+        let failed = self.locale.number(evidence.failed);
+        let probes = self.locale.number(evidence.probes);
         match (self.incident.resolved_at, self.incident.cause.is_slow()) {
             (Some(_), true) => text!(
                 self.locale,
@@ -599,13 +602,15 @@ impl Narrator<'_> {
 
     fn title(&self) -> String {
         let incident = self.incident;
-        let (vendor, cause) = (vendor(incident), incident.cause);
+        let vendor = vendor(incident);
+        let cause = incident.cause;
         match (incident.attribution, cause) {
             (Attribution::Account, Cause::Fault(fault)) => {
                 format!("{vendor}: {} ({cause})", self.rejection(fault))
             }
             (Attribution::Local, Cause::Fault(fault)) => {
-                let (what, names) = (self.locale.say(local_cause(fault)), self.names());
+                let what = self.locale.say(local_cause(fault));
+                let names = self.names();
                 text!(
                     self.locale,
                     "{what} ({cause}): {names} unreachable",
@@ -650,7 +655,8 @@ impl Narrator<'_> {
         if incident.resolved_at.is_some() {
             return self.end();
         }
-        let (share, faults) = (self.share(), self.faults());
+        let share = self.share();
+        let faults = self.faults();
         let mut summary = summary(incident, self.locale);
         if !incident.recovered.is_empty() {
             let names = self.locale.list_at_most(&incident.recovered, MAX_NAMES);
@@ -688,7 +694,8 @@ impl Narrator<'_> {
     /// Returns the explanation of a resolved incident.
     fn end(&self) -> String {
         let incident = self.incident;
-        let (share, faults) = (self.share(), self.faults());
+        let share = self.share();
+        let faults = self.faults();
         if let Some(number) = incident.merged_into() {
             let after = self.locale.duration(incident.duration_s);
             let why = match &self.facts.reattribution {
@@ -886,7 +893,8 @@ impl Narrator<'_> {
         match reattribution.recovered.as_slice() {
             [] => text!(self.locale, "since {at} nothing points to the provider", at),
             recovered => {
-                let (list, names) = (self.locale.list_at_most(recovered, MAX_NAMES), self.names());
+                let list = self.locale.list_at_most(recovered, MAX_NAMES);
+                let names = self.names();
                 text!(
                     self.locale,
                     "{list} recovered at {at}, and {names} did not",
@@ -921,8 +929,8 @@ impl Narrator<'_> {
                 )
             }
             Only::Model(name) | Only::Endpoint(name) => {
-                let (models, endpoints) =
-                    (self.facts.unaffected_models, self.facts.unaffected.len());
+                let models = self.facts.unaffected_models;
+                let endpoints = self.facts.unaffected.len();
                 let others = if models == 0 {
                     let n = self.locale.number(endpoints);
                     text!(

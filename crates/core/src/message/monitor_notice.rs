@@ -224,10 +224,8 @@ pub fn drill_unconfirmed(
 ) -> Announcement {
     let channel = message.channel.as_str();
     let title = title(&MonitorNotice::DrillUnconfirmed { channel }, "", locale);
-    let (sent_at, within) = (
-        locale.time(message.sent_at),
-        locale.duration(within.as_secs_f64()),
-    );
+    let sent_at = locale.time(message.sent_at);
+    let within = locale.duration(within.as_secs_f64());
     let text = text!(
         locale,
         "The drill was sent at {sent_at} and had {within} for its confirmation. Alerts through this channel may reach nobody: check who \
@@ -286,7 +284,8 @@ pub fn online(
         after_s: duration_s,
         missed_probes,
     };
-    let (from, to) = (locale.time(since), locale.time(at));
+    let from = locale.time(since);
+    let to = locale.time(at);
     let why = locale.say(if dns_only {
         "no host name resolved"
     } else {

@@ -39,7 +39,8 @@ pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
                     the other locations see is not known.";
         return Some(locale.say(text).to_owned());
     }
-    let (seen, reached) = (seen_from(incident), &incident.reached_from);
+    let seen = seen_from(incident);
+    let reached = &incident.reached_from;
     if seen.is_empty() || (incident.locations.len() == 1 && reached.is_empty()) {
         return None;
     }
@@ -54,7 +55,8 @@ pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     if reached.is_empty() || is_over {
         return Some(format!("{seen}."));
     }
-    let (n, others) = (reached.len(), locale.list_at_most(reached, MAX_NAMES));
+    let n = reached.len();
+    let others = locale.list_at_most(reached, MAX_NAMES);
     Some(if incident.endpoints.len() == 1 {
         text!(locale, n => "{seen}; {others} reaches it.", "{seen}; {others} reach it."; seen, others)
     } else {

@@ -96,16 +96,16 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Indica «{status}» y no menciona este problema.",
     ),
     (
-        "It says \"{status}\": \"{theirs}\", published at {at}, {by} after it was detected here.",
-        "Indica «{status}»: «{theirs}», publicado el {at}, {by} después de que se detectara aquí.",
+        "It says \"{status}\": \"{title}\", published at {at}, {by} after it was detected here.",
+        "Indica «{status}»: «{title}», publicado el {at}, {by} después de que se detectara aquí.",
     ),
     (
-        "It says \"{status}\": \"{theirs}\", published at {at}, {by} before it was detected here.",
-        "Indica «{status}»: «{theirs}», publicado el {at}, {by} antes de que se detectara aquí.",
+        "It says \"{status}\": \"{title}\", published at {at}, {by} before it was detected here.",
+        "Indica «{status}»: «{title}», publicado el {at}, {by} antes de que se detectara aquí.",
     ),
     (
-        "It says \"{status}\": \"{theirs}\".",
-        "Indica «{status}»: «{theirs}».",
+        "It says \"{status}\": \"{title}\".",
+        "Indica «{status}»: «{title}».",
     ),
     (
         "{names} was removed from the configuration, so the incident is closed. Nothing is known about a recovery.",
@@ -925,8 +925,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{names} fails because of it", "{names} falla por ello"),
     ("{names} fail because of it", "{names} fallan por ello"),
     (
-        "the provider published \"{theirs}\"",
-        "el proveedor ha publicado «{theirs}»",
+        "the provider published \"{title}\"",
+        "el proveedor ha publicado «{title}»",
     ),
     ("note: {note}", "nota: {note}"),
     (" {names} has recovered.", " {names} se ha recuperado."),

@@ -32,48 +32,6 @@ pub fn sample_notice(
     now: Timestamp,
     locale: &Locale,
 ) -> Notice {
-    let title = |notice: &MonitorNotice<'_>| {
-        format!(
-            "{MARK}{}",
-            message::monitor_notice::title(notice, location, locale)
-        )
-    };
-    let title = match kind {
-        NoticeKind::Offline => title(&MonitorNotice::Offline),
-        NoticeKind::Online => title(&MonitorNotice::Online {
-            after_s: 372.0,
-            missed_probes: 12,
-        }),
-        NoticeKind::Budget => title(&MonitorNotice::BudgetExhausted),
-        NoticeKind::Store => title(&MonitorNotice::DatabaseFailing {
-            error: locale.say("the disk is full"),
-        }),
-        NoticeKind::Delivery => title(&MonitorNotice::ChannelFailing {
-            channel: "slack",
-            error: Some("HTTP 500"),
-        }),
-        NoticeKind::Digest => title(&MonitorNotice::Digest { open: 2, ended: 0 }),
-        NoticeKind::Official => title(&MonitorNotice::VendorIncident {
-            vendor: "OpenAI",
-            name: "Elevated errors",
-            ended: false,
-        }),
-        NoticeKind::Advice => format!(
-            "{MARK}{}",
-            locale.say("openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06")
-        ),
-        NoticeKind::Report => {
-            let lowest = locale.percent(0.9993);
-            let title = text!(
-                locale,
-                "{location} 2026-11-16 to 2026-11-23: lowest availability {lowest}, 1 incident",
-                location,
-                lowest
-            );
-            format!("{MARK}{title}")
-        }
-        _ => text!(locale, "test notification from {location}", location),
-    };
     let incident = kind
         .is_about_incident()
         .then(|| incident(kind, now, locale));
@@ -91,7 +49,10 @@ pub fn sample_notice(
         } else {
             location.to_owned()
         },
-        title: incident.as_ref().map_or(title, |i| i.title.clone()),
+        title: match &incident {
+            Some(incident) => incident.title.clone(),
+            None => title(kind, location, locale),
+        },
         alternatives: vec![
             alternative("azure-chat", Provider::AzureOpenAi, "Azure", 380.0, 1.0),
             alternative(
@@ -136,25 +97,68 @@ pub fn sample_notice(
     }
 }
 
-fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
-    let words = |list: &[&'static str]| {
-        let say = |text: &&'static str| locale.say(text).to_owned();
-        list.iter().map(say).collect::<Vec<_>>()
+/// Returns the title of a test of a message that is about no incident.
+fn title(kind: NoticeKind, location: &str, locale: &Locale) -> String {
+    let notice = match kind {
+        NoticeKind::Offline => MonitorNotice::Offline,
+        NoticeKind::Online => MonitorNotice::Online {
+            after_s: 372.0,
+            missed_probes: 12,
+        },
+        NoticeKind::Budget => MonitorNotice::BudgetExhausted,
+        NoticeKind::Store => MonitorNotice::DatabaseFailing {
+            error: locale.say("the disk is full"),
+        },
+        NoticeKind::Delivery => MonitorNotice::ChannelFailing {
+            channel: "slack",
+            error: Some("HTTP 500"),
+        },
+        NoticeKind::Digest => MonitorNotice::Digest { open: 2, ended: 0 },
+        NoticeKind::Official => MonitorNotice::VendorIncident {
+            vendor: "OpenAI",
+            name: "Elevated errors",
+            ended: false,
+        },
+        NoticeKind::Advice => {
+            let advice = locale
+                .say("openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06");
+            return format!("{MARK}{advice}");
+        }
+        NoticeKind::Report => {
+            let lowest = locale.percent(0.9993);
+            let title = text!(
+                locale,
+                "{location} 2026-11-16 to 2026-11-23: lowest availability {lowest}, 1 incident",
+                location,
+                lowest
+            );
+            return format!("{MARK}{title}");
+        }
+        _ => return text!(locale, "test notification from {location}", location),
     };
-    let (open, availability, latency, incidents, cost) = (
-        locale.say("Open"),
-        locale.say("Availability"),
-        locale.say("Latency of successful probes (ms)"),
-        locale.say("Incidents"),
-        locale.say("Cost of probing"),
-    );
+    let title = message::monitor_notice::title(&notice, location, locale);
+    format!("{MARK}{title}")
+}
+
+fn translated(list: &[&'static str], locale: &Locale) -> Vec<String> {
+    list.iter()
+        .map(|text| locale.say(text).to_owned())
+        .collect()
+}
+
+fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
+    let open = locale.say("Open");
+    let availability = locale.say("Availability");
+    let latency = locale.say("Latency of successful probes (ms)");
+    let incidents = locale.say("Incidents");
+    let cost = locale.say("Cost of probing");
     let blocks = match kind {
         NoticeKind::Digest => vec![
             Block::Heading(format!("{open} (2)")),
-            Block::List(words(&[
+            Block::List(translated(&[
                 "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
                 "#43 degradation: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
-            ])),
+            ], locale)),
         ],
         NoticeKind::Official => {
             let vendor = "OpenAI";
@@ -172,22 +176,22 @@ fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
             Block::Text(locale.say("From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.").to_owned()),
             Block::Heading(availability.to_owned()),
             Block::Table {
-                head: words(&["", "availability", "SLO", "budget left", "incidents"]),
+                head: translated(&["", "availability", "SLO", "budget left", "incidents"], locale),
                 rows: vec![
-                    words(&["openai-chat", "99.93%", "99.9%", "30%", "1"]),
-                    words(&["azure-chat", "100%", "99.9%", "100%", "0"]),
+                    translated(&["openai-chat", "99.93%", "99.9%", "30%", "1"], locale),
+                    translated(&["azure-chat", "100%", "99.9%", "100%", "0"], locale),
                 ],
             },
             Block::Heading(latency.to_owned()),
             Block::Table {
-                head: words(&["", "first token p50", "previous period", "p95", "p99", "total p50"]),
+                head: translated(&["", "first token p50", "previous period", "p95", "p99", "total p50"], locale),
                 rows: vec![
-                    words(&["openai-chat", "420", "431", "910", "1,630", "740"]),
-                    words(&["azure-chat", "380", "377", "702", "985", "690"]),
+                    translated(&["openai-chat", "420", "431", "910", "1,630", "740"], locale),
+                    translated(&["azure-chat", "380", "377", "702", "985", "690"], locale),
                 ],
             },
             Block::Heading(format!("{incidents} (1)")),
-            Block::List(words(&["#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
+            Block::List(translated(&["#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"], locale)),
             Block::Heading(cost.to_owned()),
             Block::Text(locale.say("Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.").to_owned()),
         ],
@@ -203,10 +207,13 @@ fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
     Some(Document { blocks, data })
 }
 
+fn minutes_before(now: Timestamp, minutes: i64) -> Timestamp {
+    Timestamp(now.0 - minutes * 60_000)
+}
+
 fn incident(kind: NoticeKind, now: Timestamp, locale: &Locale) -> Incident {
-    let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
     let over = kind == NoticeKind::Resolved;
-    let resolved_at = over.then(|| ago(3));
+    let resolved_at = over.then(|| minutes_before(now, 3));
     let mut incident = Incident {
         id: INCIDENT,
         number: 42,
@@ -232,10 +239,10 @@ fn incident(kind: NoticeKind, now: Timestamp, locale: &Locale) -> Incident {
         title: String::new(),
         provider: "openai".into(),
         endpoints: vec!["openai-chat".into()],
-        started_at: ago(14),
-        opened_at: ago(13),
+        started_at: minutes_before(now, 14),
+        opened_at: minutes_before(now, 13),
         acknowledged: None,
-        ended_at: over.then(|| ago(4)),
+        ended_at: over.then(|| minutes_before(now, 4)),
         notes: Vec::new(),
         resolved_at,
         duration_s: if over { 600.0 } else { 840.0 },
@@ -249,7 +256,7 @@ fn incident(kind: NoticeKind, now: Timestamp, locale: &Locale) -> Incident {
             incident: over.then(|| "Elevated error rates on the API".to_owned()),
             lead_s: over.then_some(720.0),
             url: Some("https://status.openai.com".to_owned()),
-            published_at: over.then(|| ago(1)),
+            published_at: over.then(|| minutes_before(now, 1)),
         },
         evidence: Evidence {
             probes: 10,
@@ -261,7 +268,9 @@ fn incident(kind: NoticeKind, now: Timestamp, locale: &Locale) -> Incident {
             },
             total_ms: TypicalAndNow::default(),
             tokens_per_second: TypicalAndNow::default(),
-            samples: (0..3).map(|n| sample(n, ago(12 - n))).collect(),
+            samples: (0..3)
+                .map(|n| sample(n, minutes_before(now, 12 - n)))
+                .collect(),
             faults: BTreeMap::from([(Fault::Http5xx, 8), (Fault::TimeoutHeaders, 1)]),
             worst_first_token_ms: Some(3210.0),
             worst_total_ms: Some(20_004.0),

@@ -104,7 +104,8 @@ impl Locale {
 
     /// Like [`time_short`](Self::time_short) without the zone, for columns whose heading names it.
     pub fn moment(&self, at: Timestamp, now: Timestamp) -> String {
-        let (at, now) = (self.local(at), self.local(now));
+        let at = self.local(at);
+        let now = self.local(now);
         let clock = at.format("%H:%M");
         if at.date_naive() == now.date_naive() {
             clock.to_string()
@@ -119,7 +120,9 @@ impl Locale {
     pub fn time_full(&self, at: Timestamp) -> String {
         let local = self.local(at);
         let clock = local.format("%H:%M:%S");
-        let (day, year, zone) = (local.day(), local.year(), zone(&local));
+        let day = local.day();
+        let year = local.year();
+        let zone = zone(&local);
         match self.language {
             Language::English => format!("{day} {} {year}, {clock} {zone}", local.format("%B")),
             Language::Spanish => {

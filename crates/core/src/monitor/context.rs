@@ -143,45 +143,74 @@ impl MonitorState {
         if !is_confirmed_by_accounts(fault) || !self.has_worked(&endpoint.name) {
             return None;
         }
-        let at_once = AT_ONCE_MS.max(2 * endpoint.interval.as_millis() as i64);
-        let began = |name: &str| self.recents.get(name).and_then(Recent::failing_since);
-        let organization = |name: &str| self.recents.get(name).and_then(Recent::organization);
-        let ours = sample
+        let organization = sample
             .organization
             .as_deref()
-            .or_else(|| organization(&endpoint.name))?;
-        let own = began(&endpoint.name).unwrap_or(sample.started_at);
-        let is_independent = |e: &&Arc<Endpoint>| {
-            !e.shares_key(endpoint) && organization(&e.name).is_some_and(|theirs| theirs != ours)
-        };
-        let since = |e: &Arc<Endpoint>| {
-            let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
-            let refused = last == Some(fault) && self.has_worked(&e.name);
-            // Endpoints in the same provider incident stay linked, even if something interrupted
-            // the failures of one.
-            let together = self
-                .state
-                .incidents
-                .are_suspected_together(&endpoint.name, &e.name);
-            let at = began(&e.name)
-                .filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))?;
-            Some((at, e.name.clone()))
-        };
-        let (began_at, other) = self
+            .or_else(|| self.organization(&endpoint.name))?;
+        let began_at = self
+            .failing_since(&endpoint.name)
+            .unwrap_or(sample.started_at);
+        let (other_began_at, other) = self
             .siblings(endpoint)
-            .filter(is_independent)
-            .filter_map(since)
+            .filter(|e| {
+                !e.shares_key(endpoint)
+                    && self
+                        .organization(&e.name)
+                        .is_some_and(|other| other != organization)
+            })
+            .filter_map(|e| {
+                let at = self.rejected_together(endpoint, e, fault, began_at)?;
+                Some((at, e.name.clone()))
+            })
             .min()?;
-        let onset = began_at.min(own);
-        let works = |e: &Arc<Endpoint>| {
-            self.recents
-                .get(&e.name)
-                .and_then(Recent::last)
-                .is_some_and(|(at, o, _)| o != Outcome::Failed && at > onset)
-        };
-        let is_other_key = |e: &&Arc<Endpoint>| !e.shares_key(endpoint);
-        let any_works = self.siblings(endpoint).filter(is_other_key).any(works);
+        let onset = other_began_at.min(began_at);
+        let any_works = self
+            .siblings(endpoint)
+            .filter(|e| !e.shares_key(endpoint))
+            .any(|e| self.has_answered_since(&e.name, onset));
         (!any_works).then_some(other)
+    }
+
+    /// Returns since when `other` fails with the same fault as `endpoint`, if both began at about
+    /// the same time.
+    fn rejected_together(
+        &self,
+        endpoint: &Endpoint,
+        other: &Endpoint,
+        fault: Fault,
+        began_at: Timestamp,
+    ) -> Option<Timestamp> {
+        let (_, _, last) = self.recents.get(&other.name).and_then(Recent::last)?;
+        if last != Some(fault) || !self.has_worked(&other.name) {
+            return None;
+        }
+        let other_began_at = self.failing_since(&other.name)?;
+        let at_once_ms = AT_ONCE_MS.max(2 * endpoint.interval.as_millis() as i64);
+        // Endpoints in the same provider incident stay linked, even if something interrupted the
+        // failures of one.
+        let is_linked = self
+            .state
+            .incidents
+            .are_suspected_together(&endpoint.name, &other.name)
+            || began_at.since_ms(other_began_at).abs() <= at_once_ms;
+        is_linked.then_some(other_began_at)
+    }
+
+    fn failing_since(&self, name: &str) -> Option<Timestamp> {
+        self.recents.get(name).and_then(Recent::failing_since)
+    }
+
+    /// Returns the organization that the endpoint's last answer named.
+    fn organization(&self, name: &str) -> Option<&str> {
+        self.recents.get(name).and_then(Recent::organization)
+    }
+
+    /// Reports whether the endpoint's last probe was answered, after `at`.
+    fn has_answered_since(&self, name: &str, at: Timestamp) -> bool {
+        self.recents
+            .get(name)
+            .and_then(Recent::last)
+            .is_some_and(|(ended_at, outcome, _)| outcome != Outcome::Failed && ended_at > at)
     }
 
     /// Reports whether packets are lost on the way to several unrelated providers. At least one
@@ -195,7 +224,8 @@ impl MonitorState {
         let at = sample.started_at;
         let within_ms = LOSS_MS.max(2 * endpoint.interval.as_millis() as i64);
         let domain = endpoint.domain();
-        let (mut probed, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        let mut probed = BTreeSet::new();
+        let mut lost = BTreeSet::new();
         let mut answers_between = false;
         for other in self
             .config
@@ -208,18 +238,18 @@ impl MonitorState {
             };
             let was_lost = recent.was_lost(at, within_ms);
             answers_between |= was_lost && recent.answers_between(at, within_ms);
-            let theirs = other.domain();
-            if theirs == domain {
+            let other_domain = other.domain();
+            if other_domain == domain {
                 continue;
             }
             if was_lost {
-                lost.insert(theirs.clone());
+                lost.insert(other_domain.clone());
             }
             if recent
                 .last()
                 .is_some_and(|(last, ..)| at.since_ms(last) <= within_ms)
             {
-                probed.insert(theirs);
+                probed.insert(other_domain);
             }
         }
         answers_between && !lost.is_empty() && 2 * lost.len() >= probed.len()
@@ -231,12 +261,13 @@ impl MonitorState {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else {
             return false;
         };
-        let proxy = |e: &Endpoint| self.config.monitor.proxy.towards(&e.base_url);
+        let proxies = &self.config.monitor.proxy;
+        let proxy = proxies.towards(&endpoint.base_url);
         fault == Fault::LocalProxy
             && sample
                 .http_status
                 .is_some_and(|status| matches!(status, 502..=504))
-            && self.others_answer(sample, |other| proxy(other) == proxy(endpoint))
+            && self.others_answer(sample, |other| proxies.towards(&other.base_url) == proxy)
     }
 
     /// Reports whether an endpoint of another failure domain that matches `those` has answered
@@ -245,24 +276,15 @@ impl MonitorState {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else {
             return false;
         };
-        let Some(since) = self
-            .recents
-            .get(&endpoint.name)
-            .and_then(Recent::failing_since)
-        else {
+        let Some(since) = self.failing_since(&endpoint.name) else {
             return false;
         };
         let domain = endpoint.domain();
-        let answers = |e: &&Arc<Endpoint>| {
-            let last = self.recents.get(&e.name).and_then(Recent::last);
-            last.is_some_and(|(at, outcome, _)| outcome != Outcome::Failed && at > since)
-        };
-        let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && self.config.is_outside(e);
         self.config
             .endpoints
             .iter()
-            .filter(abroad)
-            .any(|e| those(e) && answers(&e))
+            .filter(|e| e.domain() != domain && self.config.is_outside(e))
+            .any(|e| those(e) && self.has_answered_since(&e.name, since))
     }
 }
 
@@ -278,13 +300,12 @@ pub(super) fn fingerprint(endpoint: &Endpoint) -> u64 {
         path,
         ..
     } = endpoint;
-    let secret = |s: Option<&Secret>| s.map(|s| s.expose().to_owned()).unwrap_or_default();
     let headers: Vec<_> = endpoint
         .headers
         .iter()
-        .map(|(name, value)| (name, secret(Some(value))))
+        .map(|(name, value)| (name, value.expose().to_owned()))
         .collect();
-    let key = secret(endpoint.api_key.as_ref());
+    let key = endpoint.api_key.as_ref().map_or("", Secret::expose);
     let text = format!(
         "{base_url}\n{model:?}\n{deployment:?}\n{api_version:?}\n{body:?}\n{path}\n{headers:?}\n{key}"
     );

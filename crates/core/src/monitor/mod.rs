@@ -28,10 +28,11 @@ pub use self::rehearsal::rehearse;
 use self::vendor_feed::feeds_about;
 use crate::alerting::maintenance::{self, Active};
 use crate::config::matchers::{EndpointScope, requires_explicit_resolve, wants_type};
-use crate::config::{Channel, Config, Filters, StatusFeed};
+use crate::config::{Config, StatusFeed};
 use crate::detect::early_warning::Advisor;
 use crate::detect::{
-    Blip, Detector, FailureReason, LAG_LIMIT_MS, Observation, Policy, ProbeResult, Reader,
+    Blip, Detector, DetectorEvent, FailureReason, LAG_LIMIT_MS, Observation, Policy, ProbeResult,
+    Reader,
 };
 use crate::incident::attribution::attribute;
 use crate::incident::vendor_status::VendorPages;
@@ -40,12 +41,12 @@ use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::Announcement;
-use crate::model::{Advice, ChannelName, Drills, EndpointName, EndpointView, Snapshot};
 use crate::model::{
     AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
     EvidenceSample, Fault, Incident, NoticeKind, Official, Outcome, Sample, ShiftClock, Status,
     Timestamp, Warning,
 };
+use crate::model::{ChannelName, Drills, EndpointName, EndpointView, Snapshot};
 use crate::schedule::budget::MAX_ADDED_TOKENS;
 use crate::text;
 
@@ -94,6 +95,10 @@ struct State {
     incidents: IncidentTracker,
     #[serde(rename = "blind")]
     offline: Option<OfflineState>,
+    /// Whether a receiver may have an open alert under the key that release 0.1 used. The migration
+    /// of its store sets this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closes_blind: bool,
     spent: Spent,
     /// The last known vendor status pages.
     #[serde(default)]
@@ -196,7 +201,8 @@ impl MonitorState {
     /// Serializes the state as a checkpoint.
     pub fn checkpoint(&self) -> String {
         // Serializing plain data with string keys cannot fail.
-        let (state, recents) = (&self.state, &self.recents);
+        let state = &self.state;
+        let recents = &self.recents;
         serde_json::to_string(&CheckpointView { state, recents }).unwrap_or_default()
     }
 
@@ -296,13 +302,9 @@ impl MonitorState {
                 .detector
                 .typical(&self.policies, &sample.endpoint);
             let factor = endpoint.detection.slow_factor;
-            let beyond = |now: Option<f64>, typical: Option<f64>| {
-                now.zip(typical)
-                    .is_some_and(|(now, typical)| now > typical * factor)
-            };
             if sample.schedule_lag_ms <= LAG_LIMIT_MS
-                && (beyond(sample.first_token_ms, typical.first_token_ms)
-                    || beyond(sample.total_ms, typical.total_ms))
+                && (exceeds(sample.first_token_ms, typical.first_token_ms, factor)
+                    || exceeds(sample.total_ms, typical.total_ms, factor))
             {
                 sample.outcome = Outcome::Slow;
             }
@@ -327,27 +329,7 @@ impl MonitorState {
         let pending_before = self.state.detector.pending_since(&endpoint.name);
         let verdict = self.state.detector.observe(&self.policies, &observation);
         self.remember(&sample);
-        let changes =
-            if verdict.notes.is_empty() && !self.state.incidents.concerns(&sample.endpoint) {
-                Vec::new()
-            } else {
-                let confirmation = sample
-                    .fault
-                    .filter(|_| sample.attribution == Some(Attribution::Provider))
-                    .and_then(|fault| self.confirmation(&sample, fault));
-                let around = Around {
-                    config: &self.config,
-                    by_name: &self.by_name,
-                    recents: &self.recents,
-                    pages: &self.state.pages,
-                    without_incidents: self.free_of_incidents(),
-                    confirmation,
-                };
-                self.state.incidents.apply(&verdict.notes, &sample, &around)
-            };
-        for name in self.state.incidents.take_withdrawn() {
-            self.state.detector.withdraw(&name);
-        }
+        let changes = self.update_incidents(&sample, &verdict.notes);
         self.see(
             &mut step,
             &endpoint,
@@ -374,8 +356,54 @@ impl MonitorState {
         }
         let location = &self.config.monitor.location;
         step.incidents_changed(changes, at, location, &self.locale());
-        let after = self.statuses(shown, at);
-        for (name, now) in &after {
+        self.log_status_changes(&mut step, &before, &self.statuses(shown, at));
+        self.advise(&mut step, &endpoint, &sample);
+        self.spend(&mut step, &sample);
+        // A restarted daemon starts probing from the checkpoint, before it reads later samples. So
+        // a pause must be in the checkpoint.
+        let pauses = step.pause_until().is_some() || step.pauses().next().is_some();
+        if pauses || at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
+            self.checkpoint_at = at;
+            step.record(Record::Checkpoint(self.checkpoint()));
+        }
+        step
+    }
+
+    /// Applies the detector's events about a sample to the incidents. Returns what changed.
+    fn update_incidents(
+        &mut self,
+        sample: &Sample,
+        notes: &[DetectorEvent],
+    ) -> Vec<(Change, Incident)> {
+        let mut changes = Vec::new();
+        if !notes.is_empty() || self.state.incidents.concerns(&sample.endpoint) {
+            let confirmation = sample
+                .fault
+                .filter(|_| sample.attribution == Some(Attribution::Provider))
+                .and_then(|fault| self.confirmation(sample, fault));
+            let around = Around {
+                config: &self.config,
+                by_name: &self.by_name,
+                recents: &self.recents,
+                pages: &self.state.pages,
+                without_incidents: self.free_of_incidents(),
+                confirmation,
+            };
+            changes = self.state.incidents.apply(notes, sample, &around);
+        }
+        for name in self.state.incidents.take_withdrawn() {
+            self.state.detector.withdraw(&name);
+        }
+        changes
+    }
+
+    fn log_status_changes(
+        &self,
+        step: &mut Effects,
+        before: &BTreeMap<EndpointName, Status>,
+        after: &BTreeMap<EndpointName, Status>,
+    ) {
+        for (name, now) in after {
             if let Some(was) = before.get(name).filter(|was| *was != now)
                 && let Some(endpoint) = self.endpoint(name)
             {
@@ -387,37 +415,28 @@ impl MonitorState {
                 });
             }
         }
-        let patterns = self.state.detector.patterns(&endpoint.name);
+    }
+
+    /// Announces and logs the advice that follows from a sample.
+    fn advise(&mut self, step: &mut Effects, endpoint: &Endpoint, sample: &Sample) {
+        let at = sample.ended_at();
         let locale = self.locale();
-        let mut advice = self.state.advisor.consider(&endpoint, &sample, &locale);
+        let patterns = self.state.detector.patterns(&endpoint.name);
         let advisor = &mut self.state.advisor;
+        let mut advice = advisor.consider(endpoint, sample, &locale);
         advice.extend(advisor.consider_patterns(&endpoint.name, &patterns, at, &locale));
         let endpoints = &self.config.endpoints;
-        let members = |group: &str| {
-            let all = endpoints.iter().map(|e| &**e);
-            all.filter(|e| e.group.as_deref() == Some(group)).collect()
-        };
-        advice.extend(advisor.consider_group(&endpoint, &sample, members, &locale));
+        advice.extend(advisor.consider_group(endpoint, sample, endpoints, &locale));
         for advice in advice {
             let only = self.asking_for_advice(&endpoint.name);
             if !only.is_empty() {
-                let remedy = locale.say(advice.kind.remedy());
-                step.announce(Announcement::advice(&advice, remedy, only, at));
+                step.announce(Announcement::advice(&advice, only, at));
             }
             step.log(Fact::Advice {
                 provider: endpoint.provider,
                 advice,
             });
         }
-        self.spend(&mut step, &sample);
-        // A restarted daemon starts probing from the checkpoint, before it reads later samples. So
-        // a pause must be in the checkpoint.
-        let pauses = step.pause_until().is_some() || step.pauses().next().is_some();
-        if pauses || at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
-            self.checkpoint_at = at;
-            step.record(Record::Checkpoint(self.checkpoint()));
-        }
-        step
     }
 
     /// The latest bad samples of an open incident.
@@ -490,37 +509,28 @@ impl MonitorState {
     /// Returns the advice that still applies, as sentences.
     pub fn advice(&self) -> Vec<String> {
         let locale = self.locale();
-        let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
         self.state
             .advisor
             .standing()
             .iter()
-            .filter(known)
+            .filter(|a| self.endpoint(&a.endpoint).is_some())
             .map(|a| format!("{}. {}", a.text, locale.say(a.kind.remedy())))
             .collect()
     }
 
     /// The channels that want advice about the endpoint of this name.
     fn asking_for_advice(&self, name: &str) -> Vec<ChannelName> {
-        let asks = |c: &&Arc<Channel>| {
-            let Filters {
-                endpoints,
-                providers,
-                groups,
-                ..
-            } = &c.filters;
-            wants_type(&c.filters, NoticeKind::Advice)
-                && EndpointScope {
-                    endpoints,
-                    providers,
-                    groups,
-                }
-                .covers(name, &self.config)
-        };
         self.config
             .channels
             .iter()
-            .filter(asks)
+            .filter(|c| {
+                let scope = EndpointScope {
+                    endpoints: &c.filters.endpoints,
+                    providers: &c.filters.providers,
+                    groups: &c.filters.groups,
+                };
+                wants_type(&c.filters, NoticeKind::Advice) && scope.covers(name, &self.config)
+            })
             .map(|c| c.name.clone())
             .collect()
     }
@@ -573,21 +583,20 @@ impl MonitorState {
     }
 
     fn free_of_incidents(&self) -> Vec<EndpointName> {
-        let answers = |e: &&Arc<Endpoint>| {
-            self.state.incidents.of(&e.name).is_none()
-                && self.state.incidents.explained(&e.name).is_none()
-                && self
-                    .recents
-                    .get(&e.name)
-                    .and_then(Recent::last)
-                    .is_some_and(|(_, o, _)| o != Outcome::Failed)
-        };
         self.config
             .endpoints
             .iter()
-            .filter(answers)
+            .filter(|e| self.is_free_of_incidents(&e.name))
             .map(|e| e.name.clone())
             .collect()
+    }
+
+    /// Reports whether the endpoint's last probe was answered and no incident concerns it.
+    fn is_free_of_incidents(&self, name: &str) -> bool {
+        let last = self.recents.get(name).and_then(Recent::last);
+        self.state.incidents.of(name).is_none()
+            && self.state.incidents.explained(name).is_none()
+            && last.is_some_and(|(_, outcome, _)| outcome != Outcome::Failed)
     }
 
     fn view(
@@ -663,10 +672,8 @@ impl MonitorState {
         let locale = self.locale();
         let unknown = |why: &'static str| (Status::Unknown, Some(locale.say(why).to_owned()));
         if let Some(window) = windows.iter().find(|w| w.scope().includes(endpoint)) {
-            let (name, until) = (
-                &window.maintenance.name,
-                locale.time_short(window.until, now),
-            );
+            let name = &window.maintenance.name;
+            let until = locale.time_short(window.until, now);
             return (
                 Status::Maintenance,
                 Some(text!(locale, "{name}, until {until}", name, until)),
@@ -770,7 +777,8 @@ impl MonitorState {
                 .is_some_and(|limit| spent.tokens.saturating_add(tokens_elsewhere) >= limit);
         if over && !spent.over {
             spent.over = true;
-            let (usd, tokens) = (spent.usd, spent.tokens);
+            let usd = spent.usd;
+            let tokens = spent.tokens;
             let at = sample.ended_at();
             let until = self.next_midnight(at);
             step.log(Fact::BudgetExhausted { usd, tokens, until });
@@ -830,7 +838,8 @@ impl MonitorState {
     fn pause_endpoint(&self, step: &mut Effects, sample: &Sample, excess: Excess) {
         let until = self.next_midnight(sample.ended_at());
         let name = &sample.endpoint;
-        let (usd, tokens) = (excess.usd, excess.tokens);
+        let usd = excess.usd;
+        let tokens = excess.tokens;
         step.log(Fact::EndpointPaused {
             endpoint: name.clone(),
             usd,
@@ -909,20 +918,21 @@ fn by_name(config: &Config) -> HashMap<EndpointName, Arc<Endpoint>> {
     endpoints.map(|e| (e.name.clone(), e.clone())).collect()
 }
 
+/// Reports whether a latency is more than `factor` times the typical one.
+fn exceeds(now: Option<f64>, typical: Option<f64>, factor: f64) -> bool {
+    now.zip(typical)
+        .is_some_and(|(now, typical)| now > typical * factor)
+}
+
 /// Builds the detection policy of each endpoint of `config`.
 fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<EndpointName, Policy> {
-    let policy = |e: &Arc<Endpoint>| {
-        Policy::new(
-            &e.detection,
-            e.interval.mul_f64(interval_multiplier),
-            e.domain(),
-        )
-    };
-    config
-        .endpoints
-        .iter()
-        .map(|e| (e.name.clone(), policy(e)))
-        .collect()
+    let mut policies = BTreeMap::new();
+    for endpoint in &config.endpoints {
+        let interval = endpoint.interval.mul_f64(interval_multiplier);
+        let policy = Policy::new(&endpoint.detection, interval, endpoint.domain());
+        policies.insert(endpoint.name.clone(), policy);
+    }
+    policies
 }
 
 /// Computes a fingerprint of each endpoint's configuration that does not reveal it.
@@ -1023,6 +1033,7 @@ impl ShiftClock for State {
             pages: _,
             fingerprints: _,
             advisor: _,
+            closes_blind: _,
         } = self;
         detector.shift_clock(by_ms);
         incidents.shift_clock(by_ms);

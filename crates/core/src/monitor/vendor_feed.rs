@@ -7,19 +7,18 @@ use super::{Around, Effects, Fact, MonitorState, Record};
 use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
 use crate::incident::attribution::is_admitted;
-use crate::incident::vendor_status::FeedSnapshot;
+use crate::incident::vendor_status::{FeedDiff, FeedSnapshot};
 use crate::incident::{Change, VendorUpdate};
 use crate::message::monitor_notice;
-use crate::model::{
-    Attribution, EndpointName, Fault, Incident, NoticeKind, Timestamp, VendorIncident, VendorView,
-};
+use crate::model::{Attribution, Incident, NoticeKind, Provider, Timestamp, VendorView};
 
 impl MonitorState {
     /// Applies the contents of a vendor's status page. They change the official status and the
     /// attribution of open incidents, never the status of a healthy endpoint.
     pub fn apply_status_feed(&mut self, snapshot: FeedSnapshot, at: Timestamp) -> Effects {
         let mut step = Effects::default();
-        let (feed, provider) = (snapshot.feed.clone(), snapshot.provider);
+        let feed = snapshot.feed.clone();
+        let provider = snapshot.provider;
         let config = &self.config;
         let Some(configured) = config.status_feeds.iter().find(|f| f.key() == feed) else {
             // The reading was in flight when the configuration changed.
@@ -37,45 +36,69 @@ impl MonitorState {
             vendor: whose.clone(),
             diff: diff.clone(),
         });
-        let concerned = |incident: &Incident| {
-            feeds_about(config, incident).filter(|feeds| feeds.contains(&feed))
-        };
-        let is_affected = self
-            .state
-            .incidents
-            .open()
-            .any(|i| i.attribution == Attribution::Provider && concerned(i).is_some());
-        let asking: Vec<_> = config
+        self.announce_vendor_incidents(&mut step, &feed, provider, &whose, &diff, at);
+        self.update_official(&mut step, &feed, at);
+        self.admit_faults(&mut step, at);
+        step.record(Record::Checkpoint(self.checkpoint()));
+        step
+    }
+
+    /// Announces the vendor's incidents to the channels that want them, unless the probes see them
+    /// too.
+    fn announce_vendor_incidents(
+        &mut self,
+        step: &mut Effects,
+        feed: &String,
+        provider: Provider,
+        vendor: &str,
+        diff: &FeedDiff,
+        at: Timestamp,
+    ) {
+        let is_affected = self.state.incidents.open().any(|i| {
+            i.attribution == Attribution::Provider
+                && feeds_if_about(&self.config, i, feed).is_some()
+        });
+        let asking: Vec<_> = self
+            .config
             .channels
             .iter()
             .filter(|c| wants_type(&c.filters, NoticeKind::Official))
             .filter(|c| c.filters.providers.is_empty() || c.filters.providers.contains(&provider))
             .map(|c| c.name.clone())
             .collect();
-        let locale = self.locale();
-        if !asking.is_empty() {
-            let notice = |theirs: &VendorIncident, began: bool| {
-                monitor_notice::vendor(provider, &whose, theirs, began, asking.clone(), at, &locale)
-            };
-            for theirs in diff.published.iter().filter(|_| !is_affected) {
-                step.announce(notice(theirs, true));
-                self.state.pages.record_notified(&feed, &theirs.id);
-            }
-            for (theirs, _) in diff.closed.iter().filter(|(_, notified)| *notified) {
-                step.announce(notice(theirs, false));
-            }
+        if asking.is_empty() {
+            return;
         }
+        let locale = self.locale();
+        let published = diff.published.iter().filter(|_| !is_affected);
+        let closed = diff.closed.iter().filter(|(_, notified)| *notified);
+        let began = published.clone().map(|incident| (incident, true));
+        let ended = closed.map(|(incident, _)| (incident, false));
+        for (incident, began) in began.chain(ended) {
+            let channels = asking.clone();
+            step.announce(monitor_notice::vendor(
+                provider, vendor, incident, began, channels, at, &locale,
+            ));
+        }
+        for incident in published {
+            self.state.pages.record_notified(feed, &incident.id);
+        }
+    }
+
+    /// Updates what the open incidents say about the vendor's page.
+    fn update_official(&mut self, step: &mut Effects, feed: &String, at: Timestamp) {
+        let config = &self.config;
         let pages = &self.state.pages;
-        let said = self.state.incidents.update_official(at, |incident| {
-            concerned(incident).map_or_else(
-                || incident.official.clone(),
-                |feeds| pages.about(incident, &feeds),
-            )
+        let updates = self.state.incidents.update_official(at, |incident| {
+            match feeds_if_about(config, incident, feed) {
+                Some(feeds) => pages.about(incident, &feeds),
+                None => incident.official.clone(),
+            }
         });
         for VendorUpdate {
             incident,
             published,
-        } in said
+        } in updates
         {
             step.record(Record::VendorStatus(
                 incident.id,
@@ -95,6 +118,11 @@ impl MonitorState {
                 (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
             }
         }
+    }
+
+    /// Attributes incidents of the account to the provider if its page has an incident about the
+    /// same fault.
+    fn admit_faults(&mut self, step: &mut Effects, at: Timestamp) {
         let around = Around {
             config: &self.config,
             by_name: &self.by_name,
@@ -103,17 +131,19 @@ impl MonitorState {
             without_incidents: self.free_of_incidents(),
             confirmation: None,
         };
-        let admits = |incident: &Incident, fault: Fault| {
-            let feeds = feeds_about(&self.config, incident)?;
-            let mut titles = self.state.pages.titles(&feeds);
-            titles
-                .find(|title| is_admitted(fault, title))
-                .map(ToOwned::to_owned)
-        };
-        let admitted = self.state.incidents.apply_admissions(at, &around, admits);
+        let pages = &self.state.pages;
+        let config = &self.config;
+        let admitted = self
+            .state
+            .incidents
+            .apply_admissions(at, &around, |incident, fault| {
+                let feeds = feeds_about(config, incident)?;
+                let mut titles = pages.titles(&feeds);
+                titles
+                    .find(|title| is_admitted(fault, title))
+                    .map(ToOwned::to_owned)
+            });
         step.incidents_changed(admitted, at, &self.config.monitor.location, &self.locale());
-        step.record(Record::Checkpoint(self.checkpoint()));
-        step
     }
 
     /// Returns the vendors' pages, once for each vendor that they cover.
@@ -121,32 +151,40 @@ impl MonitorState {
         let feeds = &self.config.status_feeds;
         let pages = self.state.pages.all().filter_map(|(key, provider, page)| {
             let feed = feeds.iter().find(|f| f.key() == key)?;
-            let view = move |title| VendorView {
-                provider,
-                title,
-                page: page.clone(),
-            };
-            Some(titles(&self.config, feed).into_iter().map(view))
+            Some(
+                titles(&self.config, feed)
+                    .into_iter()
+                    .map(move |title| VendorView {
+                        provider,
+                        title,
+                        page: page.clone(),
+                    }),
+            )
         });
         pages.flatten().collect()
     }
 }
 
+/// Returns the feeds about an incident, if `feed` is one of them.
+fn feeds_if_about(config: &Config, incident: &Incident, feed: &String) -> Option<Vec<String>> {
+    feeds_about(config, incident).filter(|feeds| feeds.contains(feed))
+}
+
 /// Returns the feeds that cover one of an incident's endpoints; `None` when none of those is
 /// configured any more.
 pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<String>> {
-    let known = |name: &EndpointName| config.endpoints.iter().find(|e| e.name == *name);
-    let endpoints: Vec<_> = incident.endpoints.iter().filter_map(known).collect();
+    let endpoints: Vec<_> = incident
+        .endpoints
+        .iter()
+        .filter_map(|name| config.endpoints.iter().find(|e| e.name == *name))
+        .collect();
     // Only a local incident spans several providers.
     let provider = endpoints.first()?.provider;
-    let speaks = |feed: &&StatusFeed| {
-        feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e))
-    };
     Some(
         config
             .status_feeds
             .iter()
-            .filter(speaks)
+            .filter(|feed| feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e)))
             .map(StatusFeed::key)
             .collect(),
     )

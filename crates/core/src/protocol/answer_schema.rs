@@ -48,22 +48,18 @@ pub fn unknown_keyword(schema: &Value) -> Option<String> {
         return (!schema.is_boolean()).then(String::new);
     };
     for (keyword, value) in keywords {
-        let below = |name: &str, inner: &Value| {
-            unknown_keyword(inner)
-                .map(|rest| format!("{name}.{rest}").trim_end_matches('.').to_owned())
-        };
         let unknown = match keyword.as_str() {
             ill if !is_well_formed(ill, value) => Some(ill.to_owned()),
-            "items" | "additionalProperties" => below(keyword, value),
+            "items" | "additionalProperties" => unknown_below(keyword, value),
             "allOf" | "anyOf" => value
                 .as_array()
                 .into_iter()
                 .flatten()
-                .find_map(|inner| below(keyword, inner)),
+                .find_map(|inner| unknown_below(keyword, inner)),
             "properties" => {
                 let all = value.as_object().into_iter().flatten();
                 all.into_iter()
-                    .find_map(|(name, inner)| below(&format!("properties.{name}"), inner))
+                    .find_map(|(name, inner)| unknown_below(&format!("properties.{name}"), inner))
             }
             known if CHECKED.contains(&known) || DESCRIBING.contains(&known) => None,
             other => Some(other.to_owned()),
@@ -75,15 +71,25 @@ pub fn unknown_keyword(schema: &Value) -> Option<String> {
     None
 }
 
+fn unknown_below(name: &str, inner: &Value) -> Option<String> {
+    let rest = unknown_keyword(inner)?;
+    Some(format!("{name}.{rest}").trim_end_matches('.').to_owned())
+}
+
+fn is_type_name(name: &Value) -> bool {
+    name.as_str().is_some_and(|name| TYPES.contains(&name))
+}
+
 /// Reports whether `value` is valid for `keyword`.
 fn is_well_formed(keyword: &str, value: &Value) -> bool {
-    let names_a_type = |name: &Value| name.as_str().is_some_and(|name| TYPES.contains(&name));
-    let each =
-        |rule: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(rule));
-    let is_empty = value.as_array().is_some_and(Vec::is_empty);
+    let list = value.as_array();
+    let is_empty = list.is_some_and(Vec::is_empty);
     match keyword {
-        "type" => names_a_type(value) || !is_empty && each(&names_a_type),
-        "required" => each(&Value::is_string),
+        "type" => {
+            let is_list = list.is_some_and(|names| names.iter().all(is_type_name));
+            is_type_name(value) || is_list && !is_empty
+        }
+        "required" => list.is_some_and(|names| names.iter().all(Value::is_string)),
         "enum" | "allOf" | "anyOf" => value.is_array() && !is_empty,
         "properties" => value.is_object(),
         "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => value.is_number(),
@@ -103,22 +109,12 @@ pub fn fits(value: &Value, schema: &Value) -> bool {
 }
 
 fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
-    let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
     // Each keyword applies to values of one type and accepts all others.
-    let number = |rule: fn(f64, f64) -> bool| {
-        value
-            .as_f64()
-            .zip(wanted.as_f64())
-            .is_none_or(|(v, w)| rule(v, w))
-    };
-    let length = |rule: fn(u64, u64) -> bool| {
-        let length = value.as_str().map(|text| text.chars().count() as u64);
-        length.zip(wanted.as_u64()).is_none_or(|(v, w)| rule(v, w))
-    };
-    let count = |rule: fn(u64, u64) -> bool| {
-        let count = value.as_array().map(|items| items.len() as u64);
-        count.zip(wanted.as_u64()).is_none_or(|(v, w)| rule(v, w))
-    };
+    let number = value.as_f64().zip(wanted.as_f64());
+    let length = value.as_str().map(|text| text.chars().count() as u64);
+    let length = length.zip(wanted.as_u64());
+    let count = value.as_array().map(|items| items.len() as u64);
+    let count = count.zip(wanted.as_u64());
     match keyword {
         "type" => match wanted {
             Value::Array(names) => names.iter().any(|name| is_a(value, name)),
@@ -126,7 +122,7 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
         },
         "required" => {
             !value.is_object()
-                || all(wanted)
+                || elements(wanted)
                     .iter()
                     .filter_map(Value::as_str)
                     .all(|name| value.get(name).is_some())
@@ -144,20 +140,24 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
             .into_iter()
             .flatten()
             .all(|v| fits(v, wanted)),
-        "enum" => all(wanted).iter().any(|wanted| is_same(wanted, value)),
+        "enum" => elements(wanted).iter().any(|wanted| is_same(wanted, value)),
         "const" => is_same(wanted, value),
-        "allOf" => all(wanted).iter().all(|inner| fits(value, inner)),
-        "anyOf" => all(wanted).iter().any(|inner| fits(value, inner)),
-        "minimum" => number(|v, w| v >= w),
-        "maximum" => number(|v, w| v <= w),
-        "exclusiveMinimum" => number(|v, w| v > w),
-        "exclusiveMaximum" => number(|v, w| v < w),
-        "minLength" => length(|v, w| v >= w),
-        "maxLength" => length(|v, w| v <= w),
-        "minItems" => count(|v, w| v >= w),
-        "maxItems" => count(|v, w| v <= w),
+        "allOf" => elements(wanted).iter().all(|inner| fits(value, inner)),
+        "anyOf" => elements(wanted).iter().any(|inner| fits(value, inner)),
+        "minimum" => number.is_none_or(|(v, w)| v >= w),
+        "maximum" => number.is_none_or(|(v, w)| v <= w),
+        "exclusiveMinimum" => number.is_none_or(|(v, w)| v > w),
+        "exclusiveMaximum" => number.is_none_or(|(v, w)| v < w),
+        "minLength" => length.is_none_or(|(v, w)| v >= w),
+        "maxLength" => length.is_none_or(|(v, w)| v <= w),
+        "minItems" => count.is_none_or(|(v, w)| v >= w),
+        "maxItems" => count.is_none_or(|(v, w)| v <= w),
         _ => true,
     }
+}
+
+fn elements(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Compares JSON values; `1` and `1.0` are the same number.

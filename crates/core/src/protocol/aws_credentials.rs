@@ -36,17 +36,23 @@ pub fn in_profile<'t>(text: &'t str, profile: &str, key: &str) -> Option<&'t str
     None
 }
 
+/// As [`in_profile`], without empty values.
+fn value_in_profile<'t>(text: &'t str, profile: &str, key: &str) -> Option<&'t str> {
+    in_profile(text, profile, key).filter(|value| !value.is_empty())
+}
+
 /// Returns the keys of a profile.
 ///
 /// # Errors
 /// What is missing, without any secret from the file.
 pub fn of_profile(text: &str, profile: &str) -> Result<AwsKeys, String> {
-    let value = |key| in_profile(text, profile, key).filter(|value| !value.is_empty());
-    if let (Some(id), Some(secret)) = (value("aws_access_key_id"), value("aws_secret_access_key")) {
+    let id = value_in_profile(text, profile, "aws_access_key_id");
+    let secret = value_in_profile(text, profile, "aws_secret_access_key");
+    if let (Some(id), Some(secret)) = (id, secret) {
         return Ok(AwsKeys {
             access_key_id: id.to_owned(),
             secret_access_key: Secret::new(secret),
-            session_token: value("aws_session_token").map(Secret::new),
+            session_token: value_in_profile(text, profile, "aws_session_token").map(Secret::new),
         });
     }
     let indirect = [
@@ -56,7 +62,7 @@ pub fn of_profile(text: &str, profile: &str) -> Result<AwsKeys, String> {
         "role_arn",
     ]
     .iter()
-    .find(|key| value(key).is_some());
+    .find(|key| value_in_profile(text, profile, key).is_some());
     Err(match indirect {
         Some(key) => format!(
             "profile `{profile}` uses `{key}`, which is not supported: write `aws_access_key_id` and \
@@ -97,8 +103,8 @@ pub fn of_sts(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Durat
         element(body, "AccessKeyId"),
         element(body, "SecretAccessKey"),
     ) else {
-        let words = element(body, "Message").unwrap_or("no keys in the answer");
-        return Err(format!("AWS STS (HTTP {status}): {words}"));
+        let message = element(body, "Message").unwrap_or("no keys in the answer");
+        return Err(format!("AWS STS (HTTP {status}): {message}"));
     };
     let keys = AwsKeys {
         access_key_id: id.to_owned(),
@@ -190,19 +196,25 @@ pub fn one_line(status: u16, body: &str) -> Result<String, String> {
 /// When there are no keys.
 pub fn of_json(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Duration), String> {
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
-    let text = |key: &str| value[key].as_str().filter(|text| !text.is_empty());
-    let (Some(id), Some(secret)) = (text("AccessKeyId"), text("SecretAccessKey")) else {
-        let words = text("Message")
-            .or(text("message"))
+    let (Some(id), Some(secret)) = (
+        text_of(&value, "AccessKeyId"),
+        text_of(&value, "SecretAccessKey"),
+    ) else {
+        let message = text_of(&value, "Message")
+            .or(text_of(&value, "message"))
             .unwrap_or("no keys in the answer");
-        return Err(format!("the metadata service (HTTP {status}): {words}"));
+        return Err(format!("the metadata service (HTTP {status}): {message}"));
     };
     let keys = AwsKeys {
         access_key_id: id.to_owned(),
         secret_access_key: Secret::new(secret),
-        session_token: text("Token").map(Secret::new),
+        session_token: text_of(&value, "Token").map(Secret::new),
     };
-    Ok((keys, life(text("Expiration"), now)))
+    Ok((keys, life(text_of(&value, "Expiration"), now)))
+}
+
+fn text_of<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value[key].as_str().filter(|text| !text.is_empty())
 }
 
 fn life(expiration: Option<&str>, now: Timestamp) -> Duration {

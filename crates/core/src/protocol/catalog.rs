@@ -252,8 +252,9 @@ pub fn default_max_tokens(model: Option<&str>) -> u32 {
         "glm-",
         "deepseek-v4",
     ];
-    let thinks = |m: &str| is_o_series(m) || THINKING.iter().any(|part| m.contains(part));
-    if model.is_some_and(thinks) {
+    let thinks =
+        model.is_some_and(|m| is_o_series(m) || THINKING.iter().any(|part| m.contains(part)));
+    if thinks {
         MAX_TOKENS_THINKING
     } else {
         MAX_TOKENS
@@ -364,19 +365,23 @@ pub fn lists_shutdowns(provider: Provider) -> bool {
 /// unknown.
 pub fn price(model: &str) -> Option<Price> {
     let model = without_bedrock_prefix(model);
-    let is_dated = |rest: &str| {
-        rest.is_empty()
-            || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit())
-    };
+
     PRICES
         .iter()
         .filter(|(name, ..)| {
             model
                 .strip_prefix(name)
-                .is_some_and(|rest| is_dated(rest) || rest == "-latest")
+                .is_some_and(|rest| rest.is_empty() || is_date(rest) || rest == "-latest")
         })
         .max_by_key(|(name, ..)| name.len())
         .map(|&(_, input, output)| Price { input, output })
+}
+
+/// Reports whether the end of a model's name is a date, for instance `-2026-11-01`.
+fn is_date(suffix: &str) -> bool {
+    suffix
+        .strip_prefix('-')
+        .is_some_and(|date| date.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Strips the inference profile's region from a Bedrock model, and the vendor if it is Anthropic.

@@ -1,7 +1,7 @@
 //! Reads the expiry date of an X.509 certificate (RFC 5280 §4.1), the only field that a monitor
 //! needs. Pure.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::model::Timestamp;
 
@@ -59,9 +59,7 @@ fn moment(tag: u8, text: &str) -> Option<Timestamp> {
         (GENERALIZED_TIME, 14) => digits.to_owned(),
         _ => return None,
     };
-    let part = |from: usize, to: usize| full.get(from..to)?.parse::<u32>().ok();
-    let date = NaiveDate::from_ymd_opt(full.get(..4)?.parse().ok()?, part(4, 6)?, part(6, 8)?)?;
-    let at: NaiveDateTime = date.and_hms_opt(part(8, 10)?, part(10, 12)?, part(12, 14)?)?;
+    let at = NaiveDateTime::parse_from_str(&full, "%Y%m%d%H%M%S").ok()?;
     Some(Timestamp(
         DateTime::<Utc>::from_naive_utc_and_offset(at, Utc).timestamp_millis(),
     ))

@@ -48,7 +48,7 @@ pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, Strin
             seconds.map_or(LIFE, |s| Duration::from_secs(s).min(MAX_LIFE)),
         ));
     }
-    let words = value["error_description"]
+    let message = value["error_description"]
         .as_str()
         .or(value["error"].as_str())
         .unwrap_or("no token in the answer");
@@ -59,7 +59,7 @@ pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, Strin
     };
     Err((
         fault,
-        format!("no token from the identity provider (HTTP {status}): {words}"),
+        format!("no token from the identity provider (HTTP {status}): {message}"),
     ))
 }
 
@@ -80,13 +80,13 @@ mod tests {
             let body = format!(r#"{{"expires_in":{forever},"access_token":"t"}}"#);
             assert_eq!(read(200, &body).unwrap().1, MAX_LIFE);
         }
-        let (fault, words) = read(
+        let (fault, message) = read(
             401,
             r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#,
         )
         .unwrap_err();
         assert_eq!(fault, Fault::AccountAuth);
-        assert!(words.contains("AADSTS7000215"));
+        assert!(message.contains("AADSTS7000215"));
         assert_eq!(read(503, "busy").unwrap_err().0, Fault::Http5xx);
     }
 

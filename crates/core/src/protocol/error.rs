@@ -796,15 +796,14 @@ pub(super) fn intercepted(
     {
         return None;
     }
-    let title = || page_message(status, body);
     if let Some(name) = pages::challenger(&lower) {
-        return Some(challenge(name, &title()));
+        return Some(challenge(name, &page_message(status, body)));
     }
     let is_block = matches!(status, 200 | 403 | 407 | 503 | 511);
     let name = pages::filter(&lower).filter(|_| is_block)?;
     let message = format!(
         "{name} in this network has answered in the target's place: {}",
-        title()
+        page_message(status, body)
     );
     Some(Classified::new(Fault::LocalProxy, message))
 }

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 
 use super::dialect::Request;
@@ -28,8 +28,8 @@ pub fn unsigned(client_email: &str, key_id: &str, token_url: &Url, now: Timestam
         "iat": issued,
         "exp": issued + LIFE,
     });
-    let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}", encoded(&header), encoded(&claims))
+    let [header, claims] = [header, claims].map(|value| URL_SAFE_NO_PAD.encode(value.to_string()));
+    format!("{header}.{claims}")
 }
 
 /// Builds the request that exchanges a signed assertion for a token.

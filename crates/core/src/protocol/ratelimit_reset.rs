@@ -12,16 +12,23 @@ const FIRST_MOMENT: f64 = 1e11;
 /// Returns the seconds from `now` until the reset; `None` if the format is unknown.
 pub(super) fn read(text: &str, now: Timestamp) -> Option<f64> {
     let text = text.trim();
-    let until = |ms: f64| ((ms - now.0 as f64) / 1000.0).max(0.0);
+
     if let Ok(number) = text.parse::<f64>() {
         let number = Some(number).filter(|n| n.is_finite() && *n >= 0.0)?;
         return Some(if number >= FIRST_MOMENT {
-            until(number)
+            seconds_until(number, now)
         } else {
             number
         });
     }
-    go_duration(text).or_else(|| Timestamp::parse(text).ok().map(|at| until(at.0 as f64)))
+    go_duration(text).or_else(|| {
+        let at = Timestamp::parse(text).ok()?;
+        Some(seconds_until(at.0 as f64, now))
+    })
+}
+
+fn seconds_until(unix_ms: f64, now: Timestamp) -> f64 {
+    ((unix_ms - now.0 as f64) / 1000.0).max(0.0)
 }
 
 /// Parses a Go duration and returns seconds.

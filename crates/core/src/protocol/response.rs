@@ -437,8 +437,9 @@ impl<'e> ResponseReader<'e> {
             return None;
         }
         let found = intercepted(status, &text, self.head.error_context());
-        let malformed = || Classified::new(Fault::BodyMalformed, page_message(status, &text));
-        Some(Some(found.unwrap_or_else(malformed)))
+        let fault = found
+            .unwrap_or_else(|| Classified::new(Fault::BodyMalformed, page_message(status, &text)));
+        Some(Some(fault))
     }
 
     /// Reads a stream from a server that was asked for a document but streams anyway.

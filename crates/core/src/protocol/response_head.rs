@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ErrorContext;
 use super::ratelimit_reset;
+use crate::model::Timestamp;
 
 /// What is limited: requests and tokens; Anthropic also limits input and output tokens separately.
 const KINDS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
@@ -79,52 +80,9 @@ pub fn read(
     status: u16,
     version: http::Version,
     headers: &HeaderMap,
-    now: crate::model::Timestamp,
+    now: Timestamp,
 ) -> ResponseHead {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .map(str::trim)
-            .filter(|s| !s.is_empty())
-    };
-    let first = |names: &[&str]| names.iter().find_map(|n| text(n));
-    let number = |names: &[&str]| {
-        first(names)
-            .and_then(|s| s.parse::<i64>().ok())
-            .filter(|n| *n >= 0)
-    };
-    let millis = text("retry-after-ms")
-        .and_then(|s| s.parse::<f64>().ok())
-        .map(|ms| ms / 1000.0);
-    let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
-    // Without a `Retry-After`, use the reset time of an exhausted limit of the account.
-    let reset = || {
-        let of = |kind: &str| {
-            let name = |what: &str| {
-                [
-                    format!("x-ratelimit-{what}-{kind}"),
-                    format!("anthropic-ratelimit-{kind}-{what}"),
-                ]
-            };
-            let [ours, theirs] = name("remaining");
-            if number(&[&ours, &theirs]) != Some(0) {
-                return None;
-            }
-            name("reset")
-                .iter()
-                .find_map(|n| ratelimit_reset::read(text(n)?, now))
-        };
-        KINDS
-            .iter()
-            .filter_map(|kind| of(kind))
-            .reduce(f64::max)
-            .filter(|_| status == 429)
-    };
-    let date = || {
-        let at = chrono::DateTime::parse_from_rfc2822(text("retry-after")?).ok()?;
-        Some((at.timestamp_millis() - now.0).max(0) as f64 / 1000.0)
-    };
+    let head = Headers(headers);
     ResponseHead {
         status,
         http_version: if version == http::Version::HTTP_2 {
@@ -133,64 +91,140 @@ pub fn read(
             "HTTP/1.1"
         }
         .to_owned(),
-        encoding: text("content-encoding")
+        encoding: head
+            .text("content-encoding")
             .map(str::to_ascii_lowercase)
             .filter(|e| e != "identity")
             .map(|e| bounded(&e)),
-        content_type: text("content-type").map(|t| bounded(&essence(t))),
-        charset: text("content-type").and_then(charset).map(|c| bounded(&c)),
-        from_proxy: text("x-squid-error").is_some()
-            || text("server").is_some_and(|name| name.to_ascii_lowercase().starts_with("zscaler")),
-        error_type: text("x-amzn-errortype").map(bounded),
-        session: text("mcp-session-id").map(str::to_owned),
+        content_type: head.text("content-type").map(|t| bounded(&essence(t))),
+        charset: head
+            .text("content-type")
+            .and_then(charset)
+            .map(|c| bounded(&c)),
+        from_proxy: head.text("x-squid-error").is_some()
+            || head
+                .text("server")
+                .is_some_and(|name| name.to_ascii_lowercase().starts_with("zscaler")),
+        error_type: head.text("x-amzn-errortype").map(bounded),
+        session: head.text("mcp-session-id").map(str::to_owned),
         challenger: challenger(status, headers),
-        request_id: first(&[
-            "x-request-id",
-            "request-id",
-            "apim-request-id",
-            "x-generation-id",
-            "x-litellm-call-id",
-            "x-amzn-requestid",
-        ])
-        .map(bounded),
-        server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"])
+        request_id: head
+            .first(&[
+                "x-request-id",
+                "request-id",
+                "apim-request-id",
+                "x-generation-id",
+                "x-litellm-call-id",
+                "x-amzn-requestid",
+            ])
+            .map(bounded),
+        server_ms: head
+            .first(&["openai-processing-ms", "x-envoy-upstream-service-time"])
             .and_then(|s| s.parse().ok()),
-        edge: text("cf-ray")
+        edge: head
+            .text("cf-ray")
             .and_then(|ray| ray.rsplit_once('-'))
             .map(|(_, airport)| airport)
-            .or(text("x-ms-region"))
+            .or(head.text("x-ms-region"))
             .map(bounded),
-        remaining_requests: number(&[
+        remaining_requests: head.number(&[
             "x-ratelimit-remaining-requests",
             "anthropic-ratelimit-requests-remaining",
         ]),
-        remaining_tokens: number(&[
+        remaining_tokens: head.number(&[
             "x-ratelimit-remaining-tokens",
             "anthropic-ratelimit-tokens-remaining",
         ]),
         headroom: headroom(headers),
-        organization: first(ORGANIZATION).map(fingerprint),
-        retry_after: millis
-            .or(seconds)
-            .or_else(date)
-            .or_else(reset)
+        organization: head.first(ORGANIZATION).map(fingerprint),
+        retry_after: head
+            .retry_after_s(status, now)
             .filter(|s| s.is_finite() && (0.0..=86_400.0).contains(s))
             .map(Duration::from_secs_f64),
-        location: text("location").map(bare),
+        location: head.text("location").map(bare),
     }
+}
+
+/// The headers of a response, read by name.
+struct Headers<'a>(&'a HeaderMap);
+
+impl<'a> Headers<'a> {
+    /// Returns a header that is not blank.
+    fn text(&self, name: &str) -> Option<&'a str> {
+        let text = self.0.get(name)?.to_str().ok()?.trim();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Returns the first header of these names that is set.
+    fn first(&self, names: &[&str]) -> Option<&'a str> {
+        names.iter().find_map(|name| self.text(name))
+    }
+
+    /// Returns the first header of these names as a count.
+    fn number(&self, names: &[&str]) -> Option<i64> {
+        let number = self.first(names)?.parse::<i64>().ok()?;
+        (number >= 0).then_some(number)
+    }
+
+    /// Returns the seconds until a retry makes sense. Without a `Retry-After`, that is the reset
+    /// time of an exhausted limit of the account.
+    fn retry_after_s(&self, status: u16, now: Timestamp) -> Option<f64> {
+        let millis = self
+            .text("retry-after-ms")
+            .and_then(|s| s.parse::<f64>().ok());
+        if let Some(millis) = millis {
+            return Some(millis / 1000.0);
+        }
+        if let Some(retry_after) = self.text("retry-after") {
+            if let Ok(seconds) = retry_after.parse::<f64>() {
+                return Some(seconds);
+            }
+            if let Ok(at) = chrono::DateTime::parse_from_rfc2822(retry_after) {
+                return Some((at.timestamp_millis() - now.0).max(0) as f64 / 1000.0);
+            }
+        }
+        if status != 429 {
+            return None;
+        }
+        KINDS
+            .iter()
+            .filter_map(|kind| self.reset_s(kind, now))
+            .reduce(f64::max)
+    }
+
+    /// Returns the seconds until an exhausted limit of this kind is reset.
+    fn reset_s(&self, kind: &str, now: Timestamp) -> Option<f64> {
+        let [standard, anthropic] = ratelimit_names(kind, "remaining");
+        if self.number(&[&standard, &anthropic]) != Some(0) {
+            return None;
+        }
+        ratelimit_names(kind, "reset")
+            .iter()
+            .find_map(|name| ratelimit_reset::read(self.text(name)?, now))
+    }
+
+    /// Reports whether the header has one of these values.
+    fn is(&self, name: &str, values: &[&str]) -> bool {
+        self.text(name)
+            .is_some_and(|text| values.iter().any(|value| text.eq_ignore_ascii_case(value)))
+    }
+}
+
+fn ratelimit_names(kind: &str, what: &str) -> [String; 2] {
+    [
+        format!("x-ratelimit-{what}-{kind}"),
+        format!("anthropic-ratelimit-{kind}-{what}"),
+    ]
 }
 
 /// Returns the front end that sent a bot challenge, judged by its headers.
 fn challenger(status: u16, headers: &HeaderMap) -> Option<&'static str> {
-    let is = |name: &str, values: &[&str]| {
-        let value = headers.get(name).and_then(|v| v.to_str().ok());
-        value.is_some_and(|v| values.iter().any(|one| v.trim().eq_ignore_ascii_case(one)))
-    };
-    if is("cf-mitigated", &["challenge"]) {
+    let head = Headers(headers);
+    if head.is("cf-mitigated", &["challenge"]) {
         Some("Cloudflare")
-    } else if is("x-vercel-mitigated", &["challenge", "deny"]) {
+    } else if head.is("x-vercel-mitigated", &["challenge", "deny"]) {
         Some("Vercel")
-    } else if is("x-amzn-waf-action", &["challenge", "captcha"]) {
+    } else if head.is("x-amzn-waf-action", &["challenge", "captcha"]) {
         Some("AWS WAF")
     } else if matches!(status, 401 | 403 | 429) && headers.contains_key("x-dd-b") {
         Some("DataDome")
@@ -201,27 +235,32 @@ fn challenger(status: u16, headers: &HeaderMap) -> Option<&'static str> {
 
 /// Returns the smallest remaining share of the rate limits in the headers, whatever their names.
 fn headroom(headers: &HeaderMap) -> Option<f64> {
-    let number = |value: &http::HeaderValue| {
-        let text = value.to_str().ok()?.trim();
-        let end = text.find(|c: char| !c.is_ascii_digit());
-        text[..end.unwrap_or(text.len())].parse::<u64>().ok()
-    };
-    let share = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        let name = name.as_str();
-        if !name.contains("ratelimit") || !name.contains("remaining") {
-            return None;
-        }
-        let remaining = number(value)?;
-        let limit = headers
-            .get(name.replace("remaining", "limit"))
-            .and_then(number)
-            .filter(|limit| *limit > 0);
-        match limit {
-            Some(limit) => Some(remaining as f64 / limit as f64),
-            None => (remaining == 0).then_some(0.0),
-        }
-    };
-    headers.iter().filter_map(share).reduce(f64::min)
+    headers
+        .iter()
+        .filter_map(|(name, value)| share_left(headers, name.as_str(), value))
+        .reduce(f64::min)
+}
+
+/// Returns the share of a limit that is left, 0 to 1, if this header is about one.
+fn share_left(headers: &HeaderMap, name: &str, value: &http::HeaderValue) -> Option<f64> {
+    if !name.contains("ratelimit") || !name.contains("remaining") {
+        return None;
+    }
+    let remaining = leading_number(value)?;
+    let limit = headers
+        .get(name.replace("remaining", "limit"))
+        .and_then(leading_number)
+        .filter(|limit| *limit > 0);
+    match limit {
+        Some(limit) => Some(remaining as f64 / limit as f64),
+        None => (remaining == 0).then_some(0.0),
+    }
+}
+
+fn leading_number(value: &http::HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    text[..end.unwrap_or(text.len())].parse::<u64>().ok()
 }
 
 /// Returns the first eight bytes of the SHA-256 of `text`, in hexadecimal.
@@ -265,7 +304,6 @@ fn bounded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     fn head(status: u16, headers: &[(&'static str, &'static str)]) -> ResponseHead {
         let headers = headers

@@ -109,16 +109,15 @@ fn canonical_query(url: &Url) -> String {
 /// Percent-encodes everything in `text` except unreserved characters (RFC 3986) and those in
 /// `also`.
 pub(super) fn encoded(text: &str, also: &[u8]) -> String {
-    let is_kept = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || also.contains(&b);
-    text.bytes()
-        .map(|b| {
-            if is_kept(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    let mut out = String::new();
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || also.contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out += &format!("%{b:02X}");
+        }
+    }
+    out
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -43,7 +43,8 @@ impl Sse {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
         while let Some(at) = rest.iter().position(|b| matches!(b, b'\n' | b'\r')) {
-            let (line, end) = (&rest[..at], rest[at]);
+            let line = &rest[..at];
+            let end = rest[at];
             rest = &rest[at + 1..];
             if end == b'\r' {
                 self.after_cr = rest.is_empty();

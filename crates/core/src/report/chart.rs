@@ -24,6 +24,20 @@ pub struct Series {
     pub steps: Vec<Rollup>,
 }
 
+impl Series {
+    /// Returns a quantile of the time to first token of each step: its place on the axis, and
+    /// milliseconds.
+    fn quantiles(&self, q: f64, axis: Axis) -> Vec<(f64, f64)> {
+        self.steps
+            .iter()
+            .filter_map(|r| {
+                let middle = Timestamp(r.at.0 + axis.step_ms / 2);
+                Some((axis.x(middle), r.first_token.quantile(q)?))
+            })
+            .collect()
+    }
+}
+
 /// The time axis that all charts share.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
@@ -115,25 +129,10 @@ fn chart(series: &Series, axis: Axis) -> Chart {
     let locale = axis.locale;
     let mut sum = Rollup::default();
     series.steps.iter().for_each(|r| sum.merge(r));
-    let quantile = |q: f64| -> Vec<(f64, f64)> {
-        let point = |r: &Rollup| {
-            let middle = Timestamp(r.at.0 + axis.step_ms / 2);
-            Some((axis.x(middle), r.first_token.quantile(q)?))
-        };
-        series.steps.iter().filter_map(point).collect()
-    };
-    let (p50, p95) = (quantile(0.5), quantile(0.95));
+    let p50 = series.quantiles(0.5, axis);
+    let p95 = series.quantiles(0.95, axis);
     let top = p95.iter().map(|(_, ms)| *ms).fold(1.0, f64::max);
-    let line = |points: &[(f64, f64)]| {
-        let points = points.iter().map(|(x, ms)| {
-            format!(
-                "{},{}",
-                unit(*x),
-                unit(BARS + 8.0 + LINES * (1.0 - ms / top))
-            )
-        });
-        points.collect::<Vec<_>>().join(" ")
-    };
+
     let availability = sum
         .availability()
         .map_or(locale.say("nothing measured").to_owned(), |a| {
@@ -143,8 +142,8 @@ fn chart(series: &Series, axis: Axis) -> Chart {
         name: series.endpoint.to_string(),
         summary: availability,
         bars: series.steps.iter().map(|r| bar(r, axis, &locale)).collect(),
-        p50: line(&p50),
-        p95: line(&p95),
+        p50: polyline(&p50, top),
+        p95: polyline(&p95, top),
         scale: if p95.is_empty() {
             String::new()
         } else {
@@ -153,9 +152,22 @@ fn chart(series: &Series, axis: Axis) -> Chart {
     }
 }
 
+/// Returns the `points` of an SVG polyline through milliseconds, of which `top` is the highest.
+fn polyline(points: &[(f64, f64)], top: f64) -> String {
+    let points: Vec<_> = points
+        .iter()
+        .map(|(x, ms)| {
+            let y = BARS + 8.0 + LINES * (1.0 - ms / top);
+            format!("{},{}", unit(*x), unit(y))
+        })
+        .collect();
+    points.join(" ")
+}
+
 fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {
     let end = Timestamp(step.at.0 + axis.step_ms);
-    let (from, to) = (axis.x(step.at), axis.x(end));
+    let from = axis.x(step.at);
+    let to = axis.x(end);
     let availability = step.availability();
     let color = match availability {
         None => "#9a9a9a",
@@ -166,8 +178,10 @@ fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {
     let share = availability.map_or(locale.say("nothing measured").to_owned(), |a| {
         locale.percent(a)
     });
-    let (failed, n) = (locale.number(step.failed_provider), step.probes());
-    let (at, probes) = (locale.time(step.at), locale.number(n));
+    let failed = locale.number(step.failed_provider);
+    let n = step.probes();
+    let at = locale.time(step.at);
+    let probes = locale.number(n);
     Bar {
         x: unit(from),
         width: unit((to - from - 1.0).max(0.5)),

@@ -108,6 +108,16 @@ pub struct Quantiles {
     pub p99: Option<f64>,
 }
 
+impl Quantiles {
+    fn of(sketch: &rollup::Sketch) -> Self {
+        Self {
+            p50: sketch.quantile(0.5),
+            p95: sketch.quantile(0.95),
+            p99: sketch.quantile(0.99),
+        }
+    }
+}
+
 /// A one-line summary of an incident.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "as in the incident")]
@@ -129,6 +139,43 @@ pub struct Brief {
 /// One rollup per endpoint for the entire period.
 pub type Sums = BTreeMap<EndpointName, Rollup>;
 
+/// What the figures of a report are computed from.
+struct ReportPeriod<'a> {
+    since: Timestamp,
+    until: Timestamp,
+    now: &'a Sums,
+    before: &'a Sums,
+    incidents: &'a [Incident],
+}
+
+impl ReportPeriod<'_> {
+    /// Returns the figures of the endpoints with these names, taken together.
+    fn figures(&self, title: String, names: &[&str], slo: Option<f64>) -> ReportFigures {
+        let count = self
+            .incidents
+            .iter()
+            .filter(|i| i.affected().any(|e| names.contains(&e.as_str())))
+            .count();
+        let span = (self.since, self.until);
+        let downtime_s = sla::downtime_s(self.incidents, span, |e| names.contains(&e));
+        ReportFigures::new(
+            title,
+            slo,
+            &merged(self.now, names),
+            &merged(self.before, names),
+            (count, downtime_s),
+        )
+    }
+}
+
+fn merged(all: &Sums, names: &[&str]) -> Rollup {
+    let mut sum = Rollup::default();
+    for rollup in names.iter().filter_map(|name| all.get(*name)) {
+        sum.merge(rollup);
+    }
+    sum
+}
+
 impl Report {
     /// Builds the report from `since` to `until`. `now` holds the sums of the period and `before`
     /// those of the previous period. `incidents` are those that were open in the period, `standing`
@@ -140,27 +187,17 @@ impl Report {
         incidents: &[Incident],
         standing: &[String],
     ) -> Self {
-        let together = |all: &Sums, names: &[&str]| {
-            let mut sum = Rollup::default();
-            names
-                .iter()
-                .filter_map(|n| all.get(*n))
-                .for_each(|r| sum.merge(r));
-            sum
-        };
-        let figures = |name: String, names: &[&str], slo: Option<f64>| {
-            let (sum, earlier) = (together(now, names), together(before, names));
-            let count = incidents
-                .iter()
-                .filter(|i| i.affected().any(|e| names.contains(&e.as_str())))
-                .count();
-            let downtime_s = sla::downtime_s(incidents, (since, until), |e| names.contains(&e));
-            ReportFigures::new(name, slo, &sum, &earlier, (count, downtime_s))
+        let period = ReportPeriod {
+            since,
+            until,
+            now,
+            before,
+            incidents,
         };
         let endpoints: Vec<_> = config
             .endpoints
             .iter()
-            .map(|e| figures(e.name.to_string(), &[e.name.as_str()], Some(e.slo)))
+            .map(|e| period.figures(e.name.to_string(), &[e.name.as_str()], Some(e.slo)))
             .collect();
         let mut domains: Vec<(String, Vec<&str>)> = Vec::new();
         for endpoint in &config.endpoints {
@@ -181,7 +218,7 @@ impl Report {
                 .collect(),
             providers: domains
                 .into_iter()
-                .map(|(title, names)| figures(title, &names, None))
+                .map(|(title, names)| period.figures(title, &names, None))
                 .collect(),
             endpoints,
             incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
@@ -194,7 +231,8 @@ impl Report {
     pub fn with_sla(mut self, objective: f64, locale: &Locale) -> Self {
         let length = Duration::from_millis(self.until.since_ms(self.since).max(0).unsigned_abs());
         for figures in self.endpoints.iter_mut().chain(&mut self.providers) {
-            let (availability, downtime_s) = (figures.availability, figures.downtime_s);
+            let availability = figures.availability;
+            let downtime_s = figures.downtime_s;
             figures.sla = Some(Sla::new(objective, availability, downtime_s, length));
         }
         let part = sla_part(objective, &self.providers, &self.endpoints, locale);
@@ -216,13 +254,15 @@ impl Report {
                 text!(locale, "lowest availability {share}", share)
             }
         };
-        let (from, to) = (locale.date(self.since), locale.date(self.until));
+        let from = locale.date(self.since);
+        let to = locale.date(self.until);
         let span = if from == to {
             from
         } else {
             text!(locale, "{from} to {to}", from, to)
         };
-        let (location, n) = (&self.location, self.incidents.len());
+        let location = &self.location;
+        let n = self.incidents.len();
         let incidents = text!(locale, n => "{n} incident", "{n} incidents"; n);
         format!("{location} {span}: {worst}, {incidents}")
     }
@@ -247,32 +287,33 @@ impl Report {
                        first_token_ms_p99,total_ms_p50,total_ms_p95,total_ms_p99,incidents,input_tokens,output_tokens,cost_usd,\
                        availability_before,first_token_ms_p50_before,downtime_s,sla_objective,sla_allowed_s,sla_missed\n"
             .to_owned();
-        let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+
         for e in &self.endpoints {
-            let (f, t) = (e.first_token_ms, e.total_ms);
+            let f = e.first_token_ms;
+            let t = e.total_ms;
             let cells = [
                 format!("\"{}\"", e.name.replace('"', "\"\"")),
                 e.probes.to_string(),
-                number(e.availability),
-                number(e.slo),
-                number(e.budget_left),
+                csv_number(e.availability),
+                csv_number(e.slo),
+                csv_number(e.budget_left),
                 e.failed_account.to_string(),
                 e.failed_local.to_string(),
-                number(f.p50),
-                number(f.p95),
-                number(f.p99),
-                number(t.p50),
-                number(t.p95),
-                number(t.p99),
+                csv_number(f.p50),
+                csv_number(f.p95),
+                csv_number(f.p99),
+                csv_number(t.p50),
+                csv_number(t.p95),
+                csv_number(t.p99),
                 e.incidents.to_string(),
                 e.input_tokens.to_string(),
                 e.output_tokens.to_string(),
                 e.cost_usd.to_string(),
-                number(e.availability_before),
-                number(e.first_token_ms_p50_before),
+                csv_number(e.availability_before),
+                csv_number(e.first_token_ms_p50_before),
                 e.downtime_s.to_string(),
-                number(e.sla.map(|s| s.objective)),
-                number(e.sla.map(|s| s.allowed_s)),
+                csv_number(e.sla.map(|s| s.objective)),
+                csv_number(e.sla.map(|s| s.allowed_s)),
                 e.sla.map(|s| s.missed.to_string()).unwrap_or_default(),
             ];
             out += &format!("{}\n", cells.join(","));
@@ -295,14 +336,15 @@ impl Report {
     }
 
     fn blocks(&self, locale: &Locale) -> Vec<Block> {
-        let heading = |text: &str| Block::Heading(text.to_owned());
-        let (since, until) = (locale.time(self.since), locale.time(self.until));
+        let since = locale.time(self.since);
+        let until = locale.time(self.until);
         let n = self
             .endpoints
             .iter()
             .map(|e| u64::from(e.probes))
             .sum::<u64>();
-        let (probes, location) = (locale.number(n), &self.location);
+        let probes = locale.number(n);
+        let location = &self.location;
         let mut blocks = vec![Block::Text(text!(
             locale,
             n => "From {since} to {until}; {probes} probe from {location}.",
@@ -341,11 +383,9 @@ impl Report {
             .iter()
             .map(|e| e.input_tokens + e.output_tokens)
             .sum::<u64>();
-        let (tokens, spent, budget) = (
-            locale.number(n),
-            locale.money(self.cost_usd),
-            locale.money(self.daily_budget_usd),
-        );
+        let tokens = locale.number(n);
+        let spent = locale.money(self.cost_usd);
+        let budget = locale.money(self.daily_budget_usd);
         blocks.push(Block::Text(text!(
             locale,
             n => "Probing cost {spent} for {tokens} token; the budget is {budget} a day.",
@@ -369,7 +409,8 @@ fn advice<'a>(
     locale: &'a Locale,
 ) -> impl Iterator<Item = String> + 'a {
     endpoints.iter().flat_map(move |e| {
-        let (n, name) = (e.failed_account, &e.name);
+        let n = e.failed_account;
+        let name = &e.name;
         let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(
             || text!(locale, "{name} has used more than its error budget.", name),
         );
@@ -393,11 +434,6 @@ impl ReportFigures {
         before: &Rollup,
         (incidents, downtime_s): (usize, f64),
     ) -> Self {
-        let quantiles = |s: &crate::report::rollup::Sketch| Quantiles {
-            p50: s.quantile(0.5),
-            p95: s.quantile(0.95),
-            p99: s.quantile(0.99),
-        };
         let availability = sum.availability();
         let allowed = slo.map(|s| 1.0 - s / 100.0).filter(|a| *a > 0.0);
         let mut faults: BTreeMap<String, u32> = BTreeMap::new();
@@ -418,8 +454,8 @@ impl ReportFigures {
             failed_account: sum.failed_account,
             failed_local: sum.failed_local,
             faults,
-            first_token_ms: quantiles(&sum.first_token),
-            total_ms: quantiles(&sum.total),
+            first_token_ms: Quantiles::of(&sum.first_token),
+            total_ms: Quantiles::of(&sum.total),
             first_token_ms_p50_before: before.first_token.quantile(0.5),
             incidents,
             input_tokens: sum.input_tokens,
@@ -448,7 +484,8 @@ impl Brief {
         } else {
             locale.duration_so_far(self.duration_s)
         };
-        let (number, title) = (self.number, &self.title);
+        let number = self.number;
+        let title = &self.title;
         let from = locale.time(self.started_at);
         let mut line = match self.ended_at.or(self.resolved_at) {
             Some(end) => {
@@ -502,11 +539,7 @@ pub fn last_period(
     now: Timestamp,
 ) -> Option<(Timestamp, Timestamp)> {
     let local = now.to_datetime().with_timezone(&zone);
-    let back = |date: NaiveDate| match report.every {
-        ReportEvery::Daily => date.checked_sub_days(Days::new(1)),
-        ReportEvery::Weekly => date.checked_sub_days(Days::new(7)),
-        ReportEvery::Monthly => date.checked_sub_months(Months::new(1)),
-    };
+
     let today = local.date_naive();
     let mut end = match report.every {
         ReportEvery::Daily => today,
@@ -514,12 +547,20 @@ pub fn last_period(
         ReportEvery::Monthly => today.with_day(1)?,
     };
     if moment(zone, end, report.at)? > now {
-        end = back(end)?;
+        end = one_period_before(end, report.every)?;
     }
     Some((
-        moment(zone, back(end)?, report.at)?,
+        moment(zone, one_period_before(end, report.every)?, report.at)?,
         moment(zone, end, report.at)?,
     ))
+}
+
+fn one_period_before(date: NaiveDate, every: ReportEvery) -> Option<NaiveDate> {
+    match every {
+        ReportEvery::Daily => date.checked_sub_days(Days::new(1)),
+        ReportEvery::Weekly => date.checked_sub_days(Days::new(7)),
+        ReportEvery::Monthly => date.checked_sub_months(Months::new(1)),
+    }
 }
 
 /// Parses a month such as `2026-10` and returns its start and end in local time.
@@ -552,23 +593,24 @@ fn availability(all: &[ReportFigures], locale: &Locale) -> Block {
         locale.say("downtime"),
         locale.say("incidents"),
     ];
-    let row = |f: &ReportFigures| {
-        vec![
-            f.name.clone(),
-            percent(f.availability, locale),
-            percent(f.availability_before, locale),
-            f.slo
-                .map_or(NONE.to_owned(), |slo| locale.percentage(slo, 3)),
-            f.budget_left
-                .map_or(NONE.to_owned(), |left| budget(left, locale)),
-            minutes(f.downtime_s, locale),
-            f.incidents.to_string(),
-        ]
-    };
     Block::Table {
         head: head.map(str::to_owned).to_vec(),
-        rows: all.iter().map(row).collect(),
+        rows: all.iter().map(|f| availability_row(f, locale)).collect(),
     }
+}
+
+fn availability_row(f: &ReportFigures, locale: &Locale) -> Vec<String> {
+    vec![
+        f.name.clone(),
+        percent(f.availability, locale),
+        percent(f.availability_before, locale),
+        f.slo
+            .map_or(NONE.to_owned(), |slo| locale.percentage(slo, 3)),
+        f.budget_left
+            .map_or(NONE.to_owned(), |left| budget(left, locale)),
+        minutes(f.downtime_s, locale),
+        f.incidents.to_string(),
+    ]
 }
 
 /// Builds the table of probing costs per endpoint.
@@ -580,19 +622,28 @@ fn cost(all: &[ReportFigures], locale: &Locale) -> Block {
         locale.say("tokens out"),
         locale.say("cost"),
     ];
-    let row = |f: &ReportFigures| {
-        vec![
-            f.name.clone(),
-            locale.number(f.probes),
-            locale.number(f.input_tokens),
-            locale.number(f.output_tokens),
-            locale.money(f.cost_usd),
-        ]
-    };
     Block::Table {
         head: head.map(str::to_owned).to_vec(),
-        rows: all.iter().map(row).collect(),
+        rows: all.iter().map(|f| cost_row(f, locale)).collect(),
     }
+}
+
+fn cost_row(f: &ReportFigures, locale: &Locale) -> Vec<String> {
+    vec![
+        f.name.clone(),
+        locale.number(f.probes),
+        locale.number(f.input_tokens),
+        locale.number(f.output_tokens),
+        locale.money(f.cost_usd),
+    ]
+}
+
+fn heading(text: &str) -> Block {
+    Block::Heading(text.to_owned())
+}
+
+fn csv_number(value: Option<f64>) -> String {
+    value.map(|v| v.to_string()).unwrap_or_default()
 }
 
 /// Formats downtime in minutes.
@@ -617,25 +668,11 @@ fn sla_part(
         locale.say("allowed"),
         locale.say("missed"),
     ];
-    let row = |f: &ReportFigures| {
-        let sla = f.sla?;
-        let missed = match (sla.missed, sla.excess_s()) {
-            (false, _) => locale.say("no").to_owned(),
-            (true, 0.0) => locale.say("yes, by availability").to_owned(),
-            (true, excess) => {
-                let excess = minutes(excess, locale);
-                text!(locale, "yes, by {excess}", excess)
-            }
-        };
-        Some(vec![
-            f.name.clone(),
-            percent(sla.availability, locale),
-            minutes(sla.downtime_s, locale),
-            minutes(sla.allowed_s, locale),
-            missed,
-        ])
-    };
-    let rows = providers.iter().chain(endpoints).filter_map(row).collect();
+    let rows = providers
+        .iter()
+        .chain(endpoints)
+        .filter_map(|f| sla_row(f, locale))
+        .collect();
     let objective = locale.percentage(objective, 3);
     vec![
         Block::Heading(text!(locale, "Commitment of {objective}", objective)),
@@ -653,6 +690,25 @@ fn sla_part(
     ]
 }
 
+fn sla_row(f: &ReportFigures, locale: &Locale) -> Option<Vec<String>> {
+    let sla = f.sla?;
+    let missed = match (sla.missed, sla.excess_s()) {
+        (false, _) => locale.say("no").to_owned(),
+        (true, 0.0) => locale.say("yes, by availability").to_owned(),
+        (true, excess) => {
+            let excess = minutes(excess, locale);
+            text!(locale, "yes, by {excess}", excess)
+        }
+    };
+    Some(vec![
+        f.name.clone(),
+        percent(sla.availability, locale),
+        minutes(sla.downtime_s, locale),
+        minutes(sla.allowed_s, locale),
+        missed,
+    ])
+}
+
 fn latency(all: &[ReportFigures], locale: &Locale) -> Block {
     let head = [
         "",
@@ -662,35 +718,37 @@ fn latency(all: &[ReportFigures], locale: &Locale) -> Block {
         "p99",
         locale.say("total p50"),
     ];
-    let ms = |v: Option<f64>| v.map_or(NONE.to_owned(), |v| locale.number(v.round()));
-    let row = |f: &ReportFigures| {
-        let t = f.first_token_ms;
-        let figures = [
-            t.p50,
-            f.first_token_ms_p50_before,
-            t.p95,
-            t.p99,
-            f.total_ms.p50,
-        ];
-        std::iter::once(f.name.clone())
-            .chain(figures.map(ms))
-            .collect()
-    };
     Block::Table {
         head: head.map(str::to_owned).to_vec(),
-        rows: all.iter().map(row).collect(),
+        rows: all.iter().map(|f| latency_row(f, locale)).collect(),
     }
+}
+
+fn latency_row(f: &ReportFigures, locale: &Locale) -> Vec<String> {
+    let t = f.first_token_ms;
+    let figures = [
+        t.p50,
+        f.first_token_ms_p50_before,
+        t.p95,
+        t.p99,
+        f.total_ms.p50,
+    ];
+    std::iter::once(f.name.clone())
+        .chain(figures.map(|v| v.map_or(NONE.to_owned(), |v| locale.number(v.round()))))
+        .collect()
 }
 
 /// Formats the remaining error budget. If it is overspent, adds how many times it was used.
 fn budget(left: f64, locale: &Locale) -> String {
-    let (percent, used) = ((left * 100.0).round(), 1.0 - left);
+    let percent = (left * 100.0).round();
+    let used = 1.0 - left;
     if percent >= 0.0 {
         // Without `abs`, a value between -0.5% and 0 would print as negative zero.
         return locale.percentage(percent.abs(), 0);
     }
     let digits = usize::from(used < 9.95);
-    let (over, times) = (locale.percentage(-percent, 0), locale.decimal(used, digits));
+    let over = locale.percentage(-percent, 0);
+    let times = locale.decimal(used, digits);
     text!(locale, "−{over} (budget used {times}×)", over, times)
 }
 

@@ -51,11 +51,10 @@ impl Resolution {
 
     /// Returns the coarsest resolution whose length divides `step`, or five minutes if none does.
     pub fn for_step(step: Duration) -> Self {
-        let fits = |r: &Self| step.as_millis().is_multiple_of(r.length().as_millis());
         Self::ALL
             .into_iter()
             .rev()
-            .find(fits)
+            .find(|r| step.as_millis().is_multiple_of(r.length().as_millis()))
             .unwrap_or(Self::FiveMinutes)
     }
 }
@@ -411,11 +410,10 @@ impl Rollup {
                 return;
             }
         }
-        let us = |ms: Option<f64>| ms.map_or(0, |ms| (ms * 1000.0).round() as u64);
-        self.stages.dns_us += us(sample.dns_ms);
-        self.stages.tcp_us += us(sample.tcp_ms);
-        self.stages.tls_us += us(sample.tls_ms);
-        self.stages.headers_us += us(sample.headers_ms);
+        self.stages.dns_us += microseconds(sample.dns_ms);
+        self.stages.tcp_us += microseconds(sample.tcp_ms);
+        self.stages.tls_us += microseconds(sample.tls_ms);
+        self.stages.headers_us += microseconds(sample.headers_ms);
         for (sketch, ms) in [
             (&mut self.first_token, sample.first_token_ms),
             (&mut self.total, sample.total_ms),
@@ -468,6 +466,10 @@ impl Rollup {
         let measured = self.good() + self.failed_provider;
         (measured > 0).then(|| f64::from(self.good()) / f64::from(measured))
     }
+}
+
+fn microseconds(ms: Option<f64>) -> u64 {
+    ms.map_or(0, |ms| (ms * 1000.0).round() as u64)
 }
 
 /// Probe outcomes of one endpoint in one period: the part of a [`Rollup`] that status bars need.

@@ -26,12 +26,12 @@ const STICKINESS: f64 = 1.25;
 /// The leader of each group, kept to prevent flapping.
 pub type Leaders = BTreeMap<String, EndpointName>;
 
-/// The endpoints of a group, best first.
+/// The endpoints of a group, the one to use first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Ranking {
-    /// When this was true.
+    /// The time of the state that was ranked.
     pub at: Timestamp,
-    /// The group asked for; `null` for all endpoints.
+    /// The requested group; `null` for all endpoints.
     pub group: Option<String>,
     /// The endpoint to use now; `null` if none is healthy.
     pub endpoint: Option<EndpointName>,
@@ -40,7 +40,7 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// Treats `endpoint` as down, for this reason: it comes last.
+    /// Marks `endpoint` as down for this reason, which puts it last.
     pub fn mark_down(&mut self, endpoint: &str, reason: &str) {
         let Some(place) = self.ranking.iter().position(|r| r.endpoint == endpoint) else {
             return;
@@ -57,12 +57,12 @@ impl Ranking {
     }
 }
 
-/// One endpoint's place.
+/// One endpoint in a ranking.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Rank {
     /// The endpoint's name.
     pub endpoint: EndpointName,
-    /// Its dialect.
+    /// Its provider.
     pub provider: Provider,
     /// Its model.
     pub model: Option<String>,
@@ -70,11 +70,12 @@ pub struct Rank {
     pub status: Status,
     /// Whether it can be used now.
     pub usable: bool,
-    /// Median first token of its recent good probes, in milliseconds; the median total where nothing is streamed.
+    /// Median time to first token of its recent good probes, in milliseconds; the median total time if
+    /// the answer is not streamed.
     pub latency_ms: Option<f64>,
     /// Share of its recent probes that failed, 0 to 1.
     pub error_rate: f64,
-    /// Why it stands here.
+    /// Why it has this place.
     pub reasons: Vec<String>,
 }
 
@@ -136,10 +137,11 @@ pub fn leaders(snapshot: &Snapshot) -> Leaders {
         if snapshot.leaders.get(group) == Some(&e.name) {
             held.insert(group, entry);
         }
-        let better = |b: &(Tier, f64, &EndpointView)| {
-            entry.0.cmp(&b.0).then(entry.1.total_cmp(&b.1)).is_lt()
-        };
-        if best.get(group).is_none_or(better) {
+        let is_best = best.get(group).is_none_or(|(tier, score, _)| {
+            let by_tier = entry.0.cmp(tier);
+            by_tier.then(entry.1.total_cmp(score)).is_lt()
+        });
+        if is_best {
             best.insert(group, entry);
         }
     }

@@ -56,14 +56,13 @@ pub fn downtime_s(
     (since, until): (Timestamp, Timestamp),
     concerns: impl Fn(&str) -> bool,
 ) -> f64 {
-    let is_downtime = |i: &&Incident| {
-        i.attribution == Attribution::Provider
-            && i.status == Status::Outage
-            && i.endpoints.iter().any(|name| concerns(name))
-    };
     let mut spans: Vec<(i64, i64)> = incidents
         .iter()
-        .filter(is_downtime)
+        .filter(|i| {
+            i.attribution == Attribution::Provider
+                && i.status == Status::Outage
+                && i.endpoints.iter().any(|name| concerns(name))
+        })
         .map(|i| {
             let end = i.end().unwrap_or(until);
             (i.started_at.max(since).0, end.min(until).0)

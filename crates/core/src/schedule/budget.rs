@@ -26,20 +26,22 @@ pub struct Load {
 /// Returns the factor on every interval that fits a day of probing into the budget; 1 or more.
 pub fn interval_multiplier(config: &Config) -> f64 {
     let load = total(config);
-    let ratio = |used: f64, limit: f64| {
-        if used <= limit {
-            1.0
-        } else {
-            used / limit.max(1e-9)
-        }
-    };
-    let money = ratio(load.usd_per_day, config.budget.daily_usd);
+    let money = overload(load.usd_per_day, config.budget.daily_usd);
     let tokens = config
         .budget
         .daily_tokens
-        .map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
+        .map_or(1.0, |limit| overload(load.tokens_per_day, limit as f64));
     // A tiny budget allows next to no probes; the cap keeps the arithmetic finite.
     money.max(tokens).min(1e4)
+}
+
+/// Returns by which factor the use exceeds the limit, at least 1.
+fn overload(used: f64, limit: f64) -> f64 {
+    if used <= limit {
+        1.0
+    } else {
+        used / limit.max(1e-9)
+    }
 }
 
 /// Returns how long `e` may go without a recorded sample when intervals are multiplied by

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 
 use super::screen::{Screen, ScreenRow, Sort};
-use crate::cli::status::{cut, mark, word};
+use crate::cli::status::{cut, mark, status_word};
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{AlertState, EndpointView, Incident, Status};
@@ -97,7 +97,8 @@ fn list(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
 
 /// A row of the list, with its figures if there is room for a sparkline of this width.
 fn table_row(row: &ScreenRow, spark_width: Option<usize>, screen: &Screen) -> TableRow<'static> {
-    let (view, locale) = (&row.view, &screen.locale);
+    let view = &row.view;
+    let locale = &screen.locale;
     let style = tone_of(view, screen.has_color);
     let mut cells = vec![Cell::from(format!("{} {}", mark(view), view.name)).style(style)];
     if let Some(width) = spark_width {
@@ -113,10 +114,10 @@ fn table_row(row: &ScreenRow, spark_width: Option<usize>, screen: &Screen) -> Ta
             Cell::from(Line::from(share).right_aligned()),
         ]);
     }
-    let word = word(view, locale);
+    let status = status_word(view, locale);
     let status = match row.reason.as_str() {
-        "" => word.to_owned(),
-        reason => format!("{word}: {reason}"),
+        "" => status.to_owned(),
+        reason => format!("{status}: {reason}"),
     };
     cells.push(Cell::from(status).style(style));
     TableRow::new(cells)
@@ -126,22 +127,31 @@ fn table_row(row: &ScreenRow, spark_width: Option<usize>, screen: &Screen) -> Ta
 /// slow, full is failed.
 fn spark(minutes: &str, width: usize) -> String {
     let minutes: Vec<char> = minutes.chars().collect();
-    let column = |cells: &[char]| match cells {
-        cells if cells.contains(&'x') => '█',
-        cells if cells.contains(&'~') => '▄',
-        cells if cells.contains(&'.') => '▁',
-        _ => ' ',
-    };
     let length = minutes.len().div_ceil(width).max(1);
     minutes.chunks(length).map(column).collect()
 }
 
+/// Returns the column for some minutes; the worst minute counts.
+fn column(minutes: &[char]) -> char {
+    match minutes {
+        minutes if minutes.contains(&'x') => '█',
+        minutes if minutes.contains(&'~') => '▄',
+        minutes if minutes.contains(&'.') => '▁',
+        _ => ' ',
+    }
+}
+
 fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
-    let (view, locale) = (&row.view, &screen.locale);
-    let fact = |name: &'static str, value: String| Line::from(format!("{name:<14} {value}"));
-    let ms = |value: Option<f64>| value.map_or(NONE.to_owned(), |ms| locale.latency(ms));
+    let view = &row.view;
+    let locale = &screen.locale;
+
     let style = tone_of(view, screen.has_color).add_modifier(Modifier::BOLD);
-    let title = format!("{} {}: {}", mark(view), view.name, word(view, locale));
+    let title = format!(
+        "{} {}: {}",
+        mark(view),
+        view.name,
+        status_word(view, locale)
+    );
     let mut lines = vec![Line::from(""), Line::styled(title, style)];
     if !row.reason.is_empty() {
         lines.push(Line::from(row.reason.clone()));
@@ -154,13 +164,16 @@ fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
     if let Some(group) = &view.group {
         lines.push(fact(locale.say("group"), group.clone()));
     }
-    let usual = ms(view.typical_first_token_ms);
-    let now = ms(view.first_token_ms_p50);
+    let usual = latency(view.typical_first_token_ms, locale);
+    let now = latency(view.first_token_ms_p50, locale);
     lines.push(fact(
         locale.say("first token"),
         text!(locale, "{now}, usually {usual}", now, usual),
     ));
-    lines.push(fact(locale.say("total"), ms(view.total_ms_p50)));
+    lines.push(fact(
+        locale.say("total"),
+        latency(view.total_ms_p50, locale),
+    ));
     let share = view
         .availability_24h
         .map_or(NONE.to_owned(), |a| locale.percent(a));
@@ -182,8 +195,17 @@ fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
     lines
 }
 
+fn fact(name: &str, value: String) -> Line<'static> {
+    Line::from(format!("{name:<14} {value}"))
+}
+
+fn latency(ms: Option<f64>, locale: &Locale) -> String {
+    ms.map_or(NONE.to_owned(), |ms| locale.latency(ms))
+}
+
 fn incident_lines(incident: &Incident, locale: &Locale) -> Vec<Line<'static>> {
-    let (number, title) = (incident.number, narrator::title(incident, locale));
+    let number = incident.number;
+    let title = narrator::title(incident, locale);
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let mut lines = vec![
         Line::styled(
@@ -214,7 +236,8 @@ fn footer(screen: &Screen, width: usize) -> Line<'static> {
     if screen.is_open {
         return Line::from(locale.say("Esc back  ↑↓ next endpoint  q quit"));
     }
-    let (shown, total) = (screen.rows.len(), screen.total);
+    let shown = screen.rows.len();
+    let total = screen.total;
     let sort = locale.say(match screen.sort {
         Sort::Status => "worst first",
         Sort::Name => "by name",

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::screen::{After, Screen};
-use super::{change, look};
+use super::{change, current};
 use crate::cli::{Exit, Failure, plugin_code};
 use crate::clock;
 use crate::config::Settings;
@@ -37,7 +37,7 @@ type Seen = (Snapshot, Option<&'static str>);
 /// # Errors
 /// When there is no status to show, or the terminal cannot be used.
 pub(super) async fn run(config: Arc<Settings>) -> Exit {
-    let first = look(&config).await?;
+    let first = current(&config).await?;
     let (seen, mut news) = watch::channel(first);
     let reading = tokio::spawn(keep_reading(config.clone(), seen));
     let (send, mut keys) = mpsc::channel(MOST_KEYS);
@@ -96,7 +96,7 @@ async fn keep_reading(config: Arc<Settings>, seen: watch::Sender<Seen>) {
     let mut events = None;
     loop {
         change(&config, &mut events).await;
-        match look(&config).await {
+        match current(&config).await {
             Ok(new) => drop(seen.send_replace(new)),
             // Keeps the last status and marks it as outdated.
             Err(Failure { .. }) => seen.send_modify(|(_, note)| *note = Some("no status")),

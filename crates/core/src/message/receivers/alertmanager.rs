@@ -50,7 +50,8 @@ fn of_monitor(input: &FormatInput<'_>) -> Value {
     {
         labels["about"] = json!(clean(about));
     }
-    let (starts, now) = (input.notice.decided_at, input.context.now);
+    let starts = input.notice.decided_at;
+    let now = input.context.now;
     let ends = if input.is_over() {
         now.max(starts)
     } else {
@@ -60,20 +61,6 @@ fn of_monitor(input: &FormatInput<'_>) -> Value {
 }
 
 fn of_incident(input: &FormatInput<'_>, incident: &Incident) -> Vec<Value> {
-    // Labels must not change during an incident, because another label set is another alert.
-    // Severity is the exception, because routes match on it. When the severity rises, the milder
-    // alert is resolved.
-    let labels = |severity: &str| {
-        json!({
-            "alertname": "LlmwatchIncident",
-            "incident": incident.id,
-            "number": incident.number.to_string(),
-            "provider": clean(&incident.provider),
-            "attribution": incident.attribution,
-            "location": clean(&input.notice.location),
-            "severity": severity,
-        })
-    };
     let now = input.context.now;
     let starts = incident.started_at;
     let is_over = input.notice.kind == NoticeKind::Resolved;
@@ -84,22 +71,34 @@ fn of_incident(input: &FormatInput<'_>, incident: &Incident) -> Vec<Value> {
     // An incident that was resolved before it could be notified is sent as firing, because
     // Alertmanager never notifies about an alert that arrives resolved. Its text says that it is
     // over, and it expires by itself.
-    let mut alerts = vec![alert(input, &labels(word(input.urgency())), starts, ends)];
+    let current = labels(input, incident, input.urgency());
+    let mut alerts = vec![alert(input, &current, starts, ends)];
     // Resolve the milder alert. An incident reattributed to the account has low urgency, so it
     // still is that alert.
     if input.notice.kind == NoticeKind::Escalated && input.urgency() == Urgency::High {
-        alerts.push(alert(
-            input,
-            &labels(word(Urgency::Low)),
-            starts,
-            now.max(starts),
-        ));
+        let milder = labels(input, incident, Urgency::Low);
+        alerts.push(alert(input, &milder, starts, now.max(starts)));
     }
     alerts
 }
 
-fn word(severity: Urgency) -> &'static str {
-    match severity {
+/// Labels must not change during an incident, because another label set is another alert. Severity
+/// is the exception, because routes match on it. When the severity rises, the milder alert is
+/// resolved.
+fn labels(input: &FormatInput<'_>, incident: &Incident, urgency: Urgency) -> Value {
+    json!({
+        "alertname": "LlmwatchIncident",
+        "incident": incident.id,
+        "number": incident.number.to_string(),
+        "provider": clean(&incident.provider),
+        "attribution": incident.attribution,
+        "location": clean(&input.notice.location),
+        "severity": severity(urgency),
+    })
+}
+
+fn severity(urgency: Urgency) -> &'static str {
+    match urgency {
         Urgency::High => "critical",
         Urgency::Low => "warning",
         Urgency::Info => "info",

@@ -20,9 +20,11 @@ const EXPIRE: u32 = 3600;
 
 pub(super) fn call(input: &FormatInput<'_>) -> Call {
     let message = &input.message;
-    let paragraph =
-        |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
-    let parts: Vec<_> = message.paragraphs().iter().map(paragraph).collect();
+    let parts: Vec<_> = message
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| shorten(&format!("{heading}: {text}"), MESSAGE / 2))
+        .collect();
     let priority = match (
         input.key("priority").parse::<i8>(),
         input.urgency(),

@@ -23,8 +23,7 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
         Tag::Resolved | Tag::Over(_) => "good",
         Tag::Advice | Tag::Report | Tag::Official | Tag::Test | Tag::Drill => "accent",
     };
-    let run = |text: &str| json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)});
-    let mut subject = run(&message.subject);
+    let mut subject = text_run(&message.subject);
     subject["weight"] = json!("bolder");
     subject["size"] = json!("large");
     subject["color"] = json!(color);
@@ -32,7 +31,7 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
     for (heading, text) in message.paragraphs() {
         let heading = json!({"type": "TextBlock", "text": heading, "weight": "bolder", "isSubtle": true, "spacing": "medium"});
         let lines = text.lines().map(
-            |line| json!({"type": "RichTextBlock", "inlines": [run(line)], "spacing": "none"}),
+            |line| json!({"type": "RichTextBlock", "inlines": [text_run(line)], "spacing": "none"}),
         );
         body.extend(std::iter::once(heading).chain(lines));
     }
@@ -42,6 +41,10 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
         message = envelope(&body, input);
     }
     Call::json(input.webhook.url.clone(), &message)
+}
+
+fn text_run(text: &str) -> Value {
+    json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)})
 }
 
 fn envelope(body: &[Value], input: &FormatInput<'_>) -> Value {

@@ -13,29 +13,32 @@ pub(super) fn call(input: &FormatInput<'_>) -> Call {
     let mut values = render::json(input.notice, input.context);
     values["subject"] = json!(input.message.subject);
     values["text"] = json!(render::text(input.notice, input.context));
-    let header = |(name, value): &(String, Secret)| {
-        // Already validated with the configuration. A value that is not a template is used as is.
-        let filled = Template::parse(value.expose(), Syntax::Header).map(|t| t.fill(&values));
-        (
-            name.clone(),
-            filled.map_or_else(|_| value.clone(), Secret::new),
-        )
-    };
-    let filled_url = |url: &str| Template::parse(url, Syntax::Url).map(|t| t.fill(&values));
+    let mut headers = Vec::new();
+    for (name, value) in &webhook.headers {
+        headers.push((name.clone(), filled(value, Syntax::Header, &values)));
+    }
     Call {
         method: if webhook.key("method") == "PUT" {
             "PUT"
         } else {
             "POST"
         },
-        // Already validated with the configuration.
-        url: filled_url(webhook.url.expose()).map_or_else(|_| webhook.url.clone(), Secret::new),
-        headers: webhook.headers.iter().map(header).collect(),
+        url: filled(&webhook.url, Syntax::Url, &values),
+        headers,
         content_type: webhook.content_type().to_owned(),
         body: webhook
             .template
             .as_ref()
             .map(|t| t.fill(&values))
             .unwrap_or_default(),
+    }
+}
+
+/// Fills in a template, which was validated with the configuration. A text that is no template is
+/// used as it is.
+fn filled(text: &Secret, syntax: Syntax, values: &serde_json::Value) -> Secret {
+    match Template::parse(text.expose(), syntax) {
+        Ok(template) => Secret::new(template.fill(values)),
+        Err(_) => text.clone(),
     }
 }

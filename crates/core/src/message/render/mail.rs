@@ -85,13 +85,13 @@ impl TextBody<'_> {
     /// probes share one endpoint. Otherwise it may be a little wider than the text; beyond that it
     /// has one cell per line.
     fn probes(table: &ProbeTable) -> String {
-        let all = || std::iter::once(&table.head).chain(&table.rows);
-        let widths: Vec<_> = (0..table.head.len())
-            .map(|column| {
-                let cells = all().filter_map(|row| row.get(column));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
+        let all = std::iter::once(&table.head).chain(&table.rows);
+        let mut widths = vec![0; table.head.len()];
+        for row in all.clone() {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
         let needed = widths.iter().map(|w| w + 2).sum::<usize>();
         if needed > WIDTH
             && let Some(narrower) = table.without_endpoint()
@@ -105,15 +105,17 @@ impl TextBody<'_> {
             };
             return document::text(&[block], WIDTH).trim_end().to_owned();
         }
-        let line = |row: &Vec<String>| {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, w)| format!("{cell:w$}"));
-            let line = cells.collect::<Vec<_>>().join("  ");
-            format!("  {}", line.trim_end())
-        };
-        all().map(line).collect::<Vec<_>>().join("\n")
+        let lines: Vec<_> = all
+            .map(|row| {
+                let cells = row
+                    .iter()
+                    .zip(&widths)
+                    .map(|(cell, w)| format!("{cell:w$}"));
+                let line = cells.collect::<Vec<_>>().join("  ");
+                format!("  {}", line.trim_end())
+            })
+            .collect();
+        lines.join("\n")
     }
 
     /// Formats a name and its value.
@@ -132,7 +134,8 @@ impl TextBody<'_> {
             .map_or(0, |s| s.minutes.chars().count());
         let half = width.saturating_sub(end.len()) / 2;
         let rest = width.saturating_sub(half + end.len());
-        let (w, zone) = (end.len(), &self.message.zone);
+        let w = end.len();
+        let zone = &self.message.zone;
         format!("   {begin:half$}{middle:>w$}{end:>rest$} {zone}")
     }
 }
@@ -166,14 +169,15 @@ impl Html<'_> {
         let Some((typical, now)) = self.message.latency else {
             return Vec::new();
         };
-        let width = |ms: f64| (ms / typical.max(now) * 100.0).round().clamp(1.0, 100.0) as u32;
-        vec![
-            (
-                self.locale.say("typically"),
-                width(typical),
-                self.locale.latency(typical),
-            ),
-            (self.locale.say("now"), width(now), self.locale.latency(now)),
+        let longest = typical.max(now);
+        [
+            (self.locale.say("typically"), typical),
+            (self.locale.say("now"), now),
         ]
+        .map(|(label, ms)| {
+            let width = (ms / longest * 100.0).round().clamp(1.0, 100.0) as u32;
+            (label, width, self.locale.latency(ms))
+        })
+        .to_vec()
     }
 }

@@ -110,16 +110,20 @@ impl ProbeTable {
             .rows
             .iter()
             .all(|row| row.get(Self::ENDPOINT) == Some(first));
-        let narrower = |row: &Vec<String>| {
-            let cells = row.iter().enumerate().filter(|(i, _)| *i != Self::ENDPOINT);
-            cells.map(|(_, cell)| cell.clone()).collect()
-        };
-        (only_one && self.head.len() == Self::COLUMNS).then(|| Self {
+        if !only_one || self.head.len() != Self::COLUMNS {
+            return None;
+        }
+        let mut narrower = Self {
             heading: self.heading,
-            head: narrower(&self.head),
-            rows: self.rows.iter().map(narrower).collect(),
+            head: self.head.clone(),
+            rows: self.rows.clone(),
             errors: Vec::new(),
-        })
+        };
+        narrower.head.remove(Self::ENDPOINT);
+        for row in &mut narrower.rows {
+            row.remove(Self::ENDPOINT);
+        }
+        Some(narrower)
     }
 }
 
@@ -158,7 +162,8 @@ impl Message {
                 .map(str::to_owned),
             commands: Vec::new(),
             footer: {
-                let (location, id) = (clean(&notice.location), notice.id);
+                let location = clean(&notice.location);
+                let id = notice.id;
                 text!(
                     context.locale,
                     "llmwatch {version} at {location}, notification {id}",
@@ -340,14 +345,14 @@ impl Message {
     /// Returns the body as headings and plain paragraphs, for receivers without a layout of their
     /// own. A paragraph may have several lines.
     pub(in crate::message) fn paragraphs(&self) -> Vec<(&'static str, String)> {
-        let lines = |lines: Vec<String>| lines.join("\n");
         let mut numbers: Vec<_> = self
             .numbers
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         numbers.extend(self.sparklines.iter().map(|s| {
-            let (endpoint, hour) = (&s.endpoint, squares(s));
+            let endpoint = &s.endpoint;
+            let hour = squares(s);
             text!(
                 self.locale,
                 "last hour of {endpoint}: {hour}",
@@ -370,28 +375,31 @@ impl Message {
             .as_ref()
             .map_or(("", Vec::new()), |table| (table.heading, table.lines()));
         let all = [
-            (self.say("Please note"), lines(self.notes.clone())),
+            (self.say("Please note"), self.notes.join("\n")),
             (self.what_heading(), self.what.clone()),
             (
                 self.say("Whose fault, and why we think so"),
                 self.whose.clone(),
             ),
             (self.say("In detail"), document::lines(&self.document)),
-            (self.say("The numbers"), lines(numbers)),
+            (self.say("The numbers"), numbers.join("\n")),
             (
                 self.say("The provider's status page"),
                 self.vendor_status.clone(),
             ),
             (
                 self.say("What works instead"),
-                lines(alternatives.chain(nothing).collect()),
+                alternatives.chain(nothing).collect::<Vec<_>>().join("\n"),
             ),
-            (heading, lines(probes)),
+            (heading, probes.join("\n")),
             (
                 self.say("Request IDs for a support ticket"),
                 self.request_ids.join(", "),
             ),
-            (self.say("Commands"), lines(commands.collect())),
+            (
+                self.say("Commands"),
+                commands.collect::<Vec<_>>().join("\n"),
+            ),
         ];
         all.into_iter()
             .filter(|(_, text)| !text.is_empty())
@@ -419,7 +427,8 @@ fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> Str
     if incident.resolved_at.is_some() {
         let outcome = narrator::outcome(incident, locale);
         let end = incident.end().unwrap_or(incident.started_at);
-        let (from, to) = (since, locale.time_short(end, context.now));
+        let from = since;
+        let to = locale.time_short(end, context.now);
         return clean(&text!(
             locale,
             "{outcome}, from {from} to {to}.",
@@ -459,7 +468,8 @@ fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> Str
     let instead = match (notice.alternatives.first(), incident.attribution) {
         (_, Attribution::Local) => String::new(),
         (Some(best), _) => {
-            let (name, title) = (clean(&best.endpoint), clean(&best.title));
+            let name = clean(&best.endpoint);
+            let title = clean(&best.title);
             text!(locale, " {name} ({title}) works.", name, title)
         }
         (None, _) if notice.monitors_alternative == Some(false) => {
@@ -505,15 +515,15 @@ fn whose(incident: &Incident, locale: &Locale) -> String {
 /// Returns what failover would have saved: "group chat: azure-chat from 09:13:20 UTC on, 65 s after
 /// the first failed probe; 12% of the probes succeeded without it, 97% with it".
 fn saved(failover: &FailoverOutcome, incident: &Incident, locale: &Locale) -> String {
-    let (group, first) = (clean(&failover.group), clean(&failover.first));
-    let (alone, with) = (
-        locale.percent(failover.alone),
-        locale.percent(failover.with_group),
-    );
+    let group = clean(&failover.group);
+    let first = clean(&failover.first);
+    let alone = locale.percent(failover.alone);
+    let with = locale.percent(failover.with_group);
     match &failover.moved {
         Some((name, at)) => {
             let after = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-            let (name, after) = (clean(name), locale.duration(after));
+            let name = clean(name);
+            let after = locale.duration(after);
             text!(
                 locale,
                 "the route of group {group} moved to {name} {after} after the first failed probe: {with} of the probes succeeded there, {alone} of those of {first}",
@@ -538,10 +548,8 @@ fn saved(failover: &FailoverOutcome, incident: &Incident, locale: &Locale) -> St
 fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
     let mut numbers = vec![(locale.say("started"), locale.time(incident.started_at))];
     let until_detected = incident.opened_at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-    let (at, after) = (
-        locale.time(incident.opened_at),
-        locale.duration(until_detected),
-    );
+    let at = locale.time(incident.opened_at);
+    let after = locale.duration(until_detected);
     let detected = if incident.cause.is_slow() {
         text!(
             locale,
@@ -740,11 +748,15 @@ fn of_monitor(notice: &Notice) -> &'static str {
 /// Renders the last hour as squares of five minutes each, for receivers that show emoji.
 fn squares(sparkline: &Sparkline) -> String {
     let cells: Vec<char> = sparkline.minutes.chars().collect();
-    let square = |cells: &[char]| match cells {
+    cells.chunks(5).map(square).collect()
+}
+
+/// Returns the square for some minutes of a sparkline; the worst minute counts.
+fn square(cells: &[char]) -> char {
+    match cells {
         cells if cells.contains(&'x') => '🟥',
         cells if cells.contains(&'~') => '🟨',
         cells if cells.contains(&'.') => '🟩',
         _ => '⬜',
-    };
-    cells.chunks(5).map(square).collect()
+    }
 }

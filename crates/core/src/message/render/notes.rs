@@ -16,10 +16,8 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
     let mut notes = Vec::new();
     let late_by = context.now.since_ms(notice.decided_at);
     if late_by >= LATE_MS {
-        let (at, late) = (
-            locale.time(notice.decided_at),
-            locale.duration(late_by as f64 / 1000.0),
-        );
+        let at = locale.time(notice.decided_at);
+        let late = locale.duration(late_by as f64 / 1000.0);
         notes.push(text!(
             locale,
             "This message is late: it was decided at {at} and could not be delivered for {late}.",
@@ -57,10 +55,10 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
         .map(|before| changes(before, incident, &context.locale))
         .filter(|changes| !changes.is_empty());
     let locale = &context.locale;
-    let is_new = |known: bool| {
-        let before = notice.before.as_ref();
-        before.is_none_or(|before| before.is_acknowledged != known)
-    };
+    let was_acknowledged = notice
+        .before
+        .as_ref()
+        .is_some_and(|before| before.is_acknowledged);
     Some(match notice.kind {
         // An incident of the account can only be escalated if it was attributed to the provider
         // before.
@@ -75,7 +73,7 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
         },
         NoticeKind::Updated => match (&incident.acknowledged, changes) {
             (Some(acknowledgement), None) => acknowledged(acknowledgement, context),
-            (Some(acknowledgement), Some(changes)) if is_new(true) => {
+            (Some(acknowledgement), Some(changes)) if !was_acknowledged => {
                 let done = acknowledged(acknowledgement, context);
                 text!(locale, "{done}. Also: {changes}.", done, changes)
             }

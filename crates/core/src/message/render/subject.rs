@@ -43,7 +43,8 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
     let from = place::suffix(incident, locale);
     let lasted = locale.duration(incident.duration_s);
     if notice.kind == NoticeKind::Resolved {
-        let (who, past) = (who(incident, locale), past(incident, locale));
+        let who = who(incident, locale);
+        let past = past(incident, locale);
         return text!(
             locale,
             "[RESOLVED after {lasted}] {name}: {who} {past}",

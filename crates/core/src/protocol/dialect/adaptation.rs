@@ -157,19 +157,18 @@ fn is_named(path: &str, text: &str, param: Option<&str>) -> bool {
         return param == path || is_effort || param.starts_with(&format!("{path}."));
     }
     let name = path.rsplit('.').next().unwrap_or(&path);
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.split(|c: char| !is_part(c)).any(|token| token == name)
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|token| token == name)
 }
 
 /// Returns the lowest effort that an error lists as supported.
 fn least_effort(text: &str) -> Option<&'static str> {
     let (_, offered) = text.split_once("supported values")?;
-    let offers = |effort: &&str| {
+    EFFORTS.into_iter().find(|effort| {
         offered
             .split(|c: char| !c.is_alphanumeric())
             .any(|token| token == *effort)
-    };
-    EFFORTS.into_iter().find(offers)
+    })
 }
 
 /// Returns the name of a chat's token budget that an error rejects, if any. It is the one named

@@ -39,13 +39,13 @@ pub(super) fn transcription(ask: &ProbeRequest<'_>) -> Request {
 
 /// Builds the form, with the fields in the order of OpenAI's client.
 fn form(model: &str) -> Vec<u8> {
-    let field = |name: &str, value: &str| {
-        format!(
+    let mut body = Vec::new();
+    for (name, value) in [("model", model), ("response_format", "json")] {
+        let field = format!(
             "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
-        )
-    };
-    let mut body = field("model", model).into_bytes();
-    body.extend(field("response_format", "json").bytes());
+        );
+        body.extend(field.bytes());
+    }
     body.extend(
         format!(
             "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"tone.wav\"\r\n\

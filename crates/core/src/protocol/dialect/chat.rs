@@ -175,9 +175,10 @@ fn common(answer: &mut Answer, value: &Value) {
 
 /// Reads OpenAI's token counts, under the names of both its APIs.
 pub(super) fn usage(answer: &mut Answer, usage: &Value) {
-    let first = |keys: [&str; 2]| keys.iter().find_map(|k| count(&usage[k]));
-    answer.input_tokens = first(["prompt_tokens", "input_tokens"]).or(answer.input_tokens);
-    answer.output_tokens = first(["completion_tokens", "output_tokens"]).or(answer.output_tokens);
+    let input = count(&usage["prompt_tokens"]).or(count(&usage["input_tokens"]));
+    answer.input_tokens = input.or(answer.input_tokens);
+    let output = count(&usage["completion_tokens"]).or(count(&usage["output_tokens"]));
+    answer.output_tokens = output.or(answer.output_tokens);
     let details = ["completion_tokens_details", "output_tokens_details"];
     let reasoning = details
         .iter()

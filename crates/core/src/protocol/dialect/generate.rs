@@ -43,14 +43,16 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.post(url, headers(ask), || body_of(ask))
 }
 
+/// Reports whether a segment of a path names an API version, for instance `v1beta`.
+fn is_version(segment: &str) -> bool {
+    let digits = segment.strip_prefix('v').unwrap_or_default();
+    digits.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// Returns the URL of `path` below the base URL and the API version. If the base URL already has a
 /// version, as on Vertex AI, it is not repeated.
 pub(super) fn below_version(ask: &ProbeRequest<'_>, path: &str) -> Url {
     let base = &ask.endpoint.base_url;
-    let is_version = |segment: &str| {
-        let digits = segment.strip_prefix('v').unwrap_or_default();
-        digits.starts_with(|c: char| c.is_ascii_digit())
-    };
     if base.path().split('/').any(is_version) {
         below(base, path)
     } else {
@@ -60,10 +62,15 @@ pub(super) fn below_version(ask: &ProbeRequest<'_>, path: &str) -> Url {
 }
 
 pub(super) fn headers(ask: &ProbeRequest<'_>) -> Vec<(String, String)> {
-    let key = |key: &crate::model::Secret| ("x-goog-api-key".to_owned(), key.expose().to_owned());
     match ask.token() {
         Some(token) => vec![("authorization".to_owned(), format!("Bearer {token}"))],
-        None => ask.endpoint.api_key.as_ref().map(key).into_iter().collect(),
+        None => ask
+            .endpoint
+            .api_key
+            .as_ref()
+            .map(|key| ("x-goog-api-key".to_owned(), key.expose().to_owned()))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -157,8 +164,10 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
     let chunks = document
         .as_array()
         .map_or(std::slice::from_ref(document), Vec::as_slice);
-    let is_ours = |c: &Value| c["candidates"].is_array() || c["promptFeedback"].is_object();
-    if !chunks.iter().any(is_ours) {
+    let has_answer = chunks
+        .iter()
+        .any(|c| c["candidates"].is_array() || c["promptFeedback"].is_object());
+    if !has_answer {
         answer.malformed = true;
         return;
     }

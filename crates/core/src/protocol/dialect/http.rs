@@ -14,13 +14,13 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
         super::joined(&endpoint.base_url, path)
     };
     url.set_query(query);
-    let key = |key: &crate::model::Secret| {
-        (
-            "authorization".to_owned(),
-            format!("Bearer {}", key.expose()),
-        )
-    };
-    let headers = endpoint.api_key.as_ref().map(key).into_iter().collect();
+
+    let headers = endpoint
+        .api_key
+        .as_ref()
+        .map(super::bearer)
+        .into_iter()
+        .collect();
     Request {
         method: endpoint.method.clone(),
         url,

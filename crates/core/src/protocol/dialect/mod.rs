@@ -153,6 +153,40 @@ const TOOL_DESCRIPTION: &str = "Does nothing. Takes no arguments.";
 /// The maximum number of tool calls to record.
 const MAX_TOOLS: usize = 16;
 
+/// Parts of the finish reasons of an answer that reached its token limit.
+const CUT_REASONS: &[&str] = &["length", "max_tokens", "token_limit", "max_output"];
+/// Parts of the finish reasons of a content filter.
+const FILTER_REASONS: &[&str] = &[
+    "filter",
+    "safety",
+    "sensitive",
+    "moderation",
+    "block",
+    "policy",
+    "guardrail",
+    "prohibited",
+    "recitation",
+    "risk",
+    "toxic",
+    "violat",
+];
+/// Parts of the finish reasons of a server that failed in the middle of an answer.
+const FAILURE_REASONS: &[&str] = &[
+    "error",
+    "abort",
+    "fail",
+    "cancel",
+    "timeout",
+    "insufficient",
+    "overload",
+    "rate_limit",
+    "load_shed",
+    "unavailable",
+    "interrupt",
+    "disconnect",
+    "crash",
+];
+
 impl Answer {
     /// Records a tool call if `name` is a tool's name.
     fn note_tool(&mut self, name: &Value) {
@@ -186,42 +220,13 @@ impl Answer {
     /// own.
     fn finish(&mut self, reason: &str) {
         let lower = reason.to_ascii_lowercase();
-        let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-        if says(&["length", "max_tokens", "token_limit", "max_output"]) {
+        if CUT_REASONS.iter().any(|part| lower.contains(part)) {
             self.cut_by_length = true;
-        } else if says(&[
-            "filter",
-            "safety",
-            "sensitive",
-            "moderation",
-            "block",
-            "policy",
-            "guardrail",
-            "prohibited",
-            "recitation",
-            "risk",
-            "toxic",
-            "violat",
-        ]) {
+        } else if FILTER_REASONS.iter().any(|part| lower.contains(part)) {
             self.filtered = true;
         } else if lower == "refusal" {
             self.refused = true;
-        } else if says(&[
-            "error",
-            "abort",
-            "fail",
-            "cancel",
-            "timeout",
-            "insufficient",
-            "overload",
-            "rate_limit",
-            "load_shed",
-            "unavailable",
-            "interrupt",
-            "disconnect",
-            "crash",
-        ]) && self.error.is_none()
-        {
+        } else if FAILURE_REASONS.iter().any(|part| lower.contains(part)) && self.error.is_none() {
             // The server gave up: OpenRouter, vLLM, DeepSeek and Zhipu each have their own reason
             // for that.
             self.error = Some(json!({"message": format!("finish_reason is {reason}")}));
@@ -732,7 +737,9 @@ fn is_bare_error(value: &Value) -> bool {
     if !value.is_object() || holds_answer {
         return false;
     }
-    let says = |key: &str| value[key].as_str().is_some_and(|text| !text.is_empty());
+    let has_text = ["message", "msg"]
+        .iter()
+        .any(|key| value[key].as_str().is_some_and(|text| !text.is_empty()));
     let is_code = match &value["code"] {
         Value::Number(code) => !matches!(code.as_i64(), Some(0 | 200)),
         Value::String(code) => !matches!(
@@ -745,7 +752,7 @@ fn is_bare_error(value: &Value) -> bool {
         || is_something(&value["error_code"])
         || is_something(&value["detail"])
         || value["success"] == false
-        || is_code && (says("message") || says("msg"))
+        || is_code && has_text
 }
 
 /// Reports whether a value is non-empty: not null, false, zero, an empty text, or a list or object
@@ -764,7 +771,14 @@ fn is_something(value: &Value) -> bool {
 /// Reports whether an error object means success: a success code, and a text that is empty or says
 /// the same.
 fn says_success(error: &Value) -> bool {
-    let is_success = |value: &Value| match value {
+    error.as_object().is_some_and(|map| {
+        map.values()
+            .all(|value| !is_something(value) || is_success(value))
+    })
+}
+
+fn is_success(value: &Value) -> bool {
+    match value {
         Value::String(text) => {
             let text = text.trim().to_ascii_lowercase();
             matches!(
@@ -774,11 +788,14 @@ fn says_success(error: &Value) -> bool {
         }
         Value::Number(number) => matches!(number.as_i64(), Some(0 | 200)),
         _ => false,
-    };
-    error.as_object().is_some_and(|map| {
-        map.values()
-            .all(|value| !is_something(value) || is_success(value))
-    })
+    }
+}
+
+fn bearer(key: &crate::model::Secret) -> (String, String) {
+    (
+        "authorization".to_owned(),
+        format!("Bearer {}", key.expose()),
+    )
 }
 
 /// Appends a text, or the texts of a list of parts without reasoning; returns whether there was

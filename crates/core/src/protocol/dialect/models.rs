@@ -113,12 +113,7 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
         answer.malformed = true;
         return;
     };
-    let id_of = |model: &Value| {
-        let id = ["id", "name", "model"]
-            .iter()
-            .find_map(|key| model[key].as_str())?;
-        Some(id.strip_prefix("models/").unwrap_or(id).to_owned())
-    };
+
     for model in list {
         let Some(id) = id_of(model) else { continue };
         // OpenAI, Anthropic, gateways, Mistral, OpenRouter.
@@ -145,4 +140,11 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
         answer.text.push('\n');
     }
     answer.complete = true;
+}
+
+fn id_of(model: &Value) -> Option<String> {
+    let id = ["id", "name", "model"]
+        .iter()
+        .find_map(|key| model[key].as_str())?;
+    Some(id.strip_prefix("models/").unwrap_or(id).to_owned())
 }

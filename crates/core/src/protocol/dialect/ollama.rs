@@ -17,13 +17,9 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     if let Some(root) = base.path().strip_suffix("/v1").map(str::to_owned) {
         base.set_path(&root);
     }
-    let key = |key: &crate::model::Secret| {
-        (
-            "authorization".to_owned(),
-            format!("Bearer {}", key.expose()),
-        )
-    };
-    let headers = ask.endpoint.api_key.as_ref().map(key).into_iter().collect();
+
+    let api_key = ask.endpoint.api_key.as_ref();
+    let headers = api_key.map(super::bearer).into_iter().collect();
     ask.post(below(&base, "/api/chat"), headers, || body_of(ask))
 }
 

@@ -36,14 +36,11 @@ impl Thoughts {
     pub(super) fn read(&mut self, text: &str) -> bool {
         if *self == Self::Undecided {
             let start = text.trim_start();
-            let begins = |long: &str, short: &str| {
-                let head = long.as_bytes().get(..short.len());
-                head.is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
-            };
-            let opened = TAGS.iter().find(|(open, _)| begins(start, open));
+
+            let opened = TAGS.iter().find(|(open, _)| begins_with(start, open));
             if let Some((open, close)) = opened {
                 *self = Self::Inside(close, text.len() - start.len() + open.len());
-            } else if start.is_empty() || TAGS.iter().any(|(open, _)| begins(open, start)) {
+            } else if start.is_empty() || TAGS.iter().any(|(open, _)| begins_with(open, start)) {
                 return false;
             } else {
                 *self = Self::AnswerFrom(0);
@@ -76,6 +73,12 @@ impl Thoughts {
             }
         }
     }
+}
+
+/// Reports whether `long` begins with `short`, in any case.
+fn begins_with(long: &str, short: &str) -> bool {
+    let head = long.as_bytes().get(..short.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
 }
 
 #[cfg(test)]

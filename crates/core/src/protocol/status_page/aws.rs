@@ -116,16 +116,17 @@ fn incident(event: &Event, wanted: Wanted<'_>) -> Option<VendorIncident> {
 
 /// Converts the document to UTF-8: AWS sends UTF-16 with a byte order mark.
 pub(super) fn utf8(body: &[u8]) -> Vec<u8> {
-    let decoded = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = bytes
-            .chunks_exact(2)
-            .map(|pair| unit([pair[0], pair[1]]))
-            .collect();
-        String::from_utf16_lossy(&units).into_bytes()
-    };
     match body {
-        [0xfe, 0xff, rest @ ..] => decoded(rest, u16::from_be_bytes),
-        [0xff, 0xfe, rest @ ..] => decoded(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => from_utf16(rest, u16::from_be_bytes),
+        [0xff, 0xfe, rest @ ..] => from_utf16(rest, u16::from_le_bytes),
         other => other.to_vec(),
     }
+}
+
+fn from_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
+    let units: Vec<u16> = bytes
+        .chunks_exact(2)
+        .map(|pair| unit([pair[0], pair[1]]))
+        .collect();
+    String::from_utf16_lossy(&units).into_bytes()
 }

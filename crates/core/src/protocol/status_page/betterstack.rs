@@ -123,8 +123,8 @@ fn incident(
     })
 }
 
-fn state(word: &str) -> Status {
-    match word {
+fn state(name: &str) -> Status {
+    match name {
         "degraded" => Status::Degraded,
         "downtime" => Status::Outage,
         "maintenance" => Status::Maintenance,

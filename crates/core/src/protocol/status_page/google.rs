@@ -114,7 +114,7 @@ pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str)
     let base = url::Url::parse(address)
         .ok()
         .and_then(|base| base.join("/").ok());
-    let link = |path: &str| Some(base.as_ref()?.join(path).ok()?.to_string());
+
     let incidents = document
         .0
         .iter()
@@ -127,7 +127,7 @@ pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str)
             phase: incident.latest().to_lowercase(),
             // `begin` is the start of the problem, determined afterwards.
             published_at: Timestamp::parse(incident.created.as_str()).ok(),
-            url: link(incident.uri.as_str()),
+            url: joined(base.as_ref(), incident.uri.as_str()),
             components: incident
                 .affected_products
                 .iter()
@@ -140,6 +140,10 @@ pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str)
     VendorPage {
         status: Status::Operational,
         incidents,
-        url: link("").unwrap_or_else(|| address.to_owned()),
+        url: joined(base.as_ref(), "").unwrap_or_else(|| address.to_owned()),
     }
+}
+
+fn joined(base: Option<&url::Url>, path: &str) -> Option<String> {
+    Some(base?.join(path).ok()?.to_string())
 }

@@ -81,8 +81,8 @@ pub(super) fn page(document: &InstatusDocument, _: Wanted<'_>) -> Result<VendorP
     })
 }
 
-fn impact(word: &str) -> Status {
-    match word {
+fn impact(name: &str) -> Status {
+    match name {
         "OPERATIONAL" => Status::Operational,
         "UNDERMAINTENANCE" => Status::Maintenance,
         "MAJOROUTAGE" => Status::Outage,

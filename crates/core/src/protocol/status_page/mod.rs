@@ -156,8 +156,8 @@ impl Wanted<'_> {
 
 /// Maps the component status of Statuspage and incident.io. A partial outage still answers
 /// sometimes, so it counts as degraded.
-fn component_status(word: &str) -> Status {
-    match word {
+fn component_status(name: &str) -> Status {
+    match name {
         "operational" => Status::Operational,
         "under_maintenance" => Status::Maintenance,
         "degraded_performance" | "partial_outage" => Status::Degraded,
@@ -169,8 +169,8 @@ fn component_status(word: &str) -> Status {
 }
 
 /// Maps the status of an entire page, or the impact of an incident.
-fn impact_status(word: &str) -> Status {
-    match word {
+fn impact_status(name: &str) -> Status {
+    match name {
         "maintenance" => Status::Maintenance,
         "minor" | "major" => Status::Degraded,
         "critical" => Status::Outage,

@@ -100,43 +100,28 @@ impl NativeAffected {
 /// Returns the page status.
 pub(super) fn page(summary: &NativeSummary, wanted: Wanted<'_>) -> VendorPage {
     let directory = Directory::new(summary);
-    let is_ours =
-        |affected: &NativeAffected| directory.is_wanted(affected.component_id.as_str(), wanted);
     let base = summary.public_url.as_str().trim_end_matches('/');
-    let worst = |affected: &[NativeAffected]| {
-        affected
-            .iter()
-            .filter(|a| is_ours(a))
-            .map(NativeAffected::now)
-            .fold(Status::Operational, Status::worse)
-    };
-    let concerns_us = |incident: &NativeIncident| {
-        let mut affected = incident
-            .affected_components
-            .iter()
-            .chain(incident.component_impacts.iter())
-            .peekable();
-        wanted.is_everything() || affected.peek().is_none() || affected.any(is_ours)
-    };
     let incidents = summary
         .ongoing_incidents
         .iter()
-        .filter(|i| !is_over(i.status.as_str()) && concerns_us(i))
+        .filter(|i| !is_over(i.status.as_str()) && directory.concerns(i, wanted))
         .map(|i| VendorIncident {
             id: (&i.id).into(),
             name: (&i.name).into(),
-            status: worst(&i.affected_components),
+            status: directory.worst(&i.affected_components, wanted),
             phase: (&i.status).into(),
             published_at: published_at(i),
             url: (!base.is_empty()).then(|| format!("{base}/incidents/{}", i.id.as_str())),
             components: directory.names_of(i),
         })
         .collect();
-    let mut status = worst(&summary.affected_components);
-    let is_maintained = summary
-        .in_progress_maintenances
-        .iter()
-        .any(|m| wanted.is_everything() || m.affected_components.iter().any(is_ours));
+    let mut status = directory.worst(&summary.affected_components, wanted);
+    let is_maintained = summary.in_progress_maintenances.iter().any(|m| {
+        wanted.is_everything()
+            || m.affected_components
+                .iter()
+                .any(|affected| directory.is_about(affected, wanted))
+    });
     if is_maintained {
         status = status.worse(Status::Maintenance);
     }
@@ -150,16 +135,19 @@ pub(super) fn page(summary: &NativeSummary, wanted: Wanted<'_>) -> VendorPage {
 /// Returns when the incident was published. `start_at` of the impacts may be backdated, so it is
 /// not used.
 fn published_at(incident: &NativeIncident) -> Option<Timestamp> {
-    let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
-    moment(&incident.published_at)
+    parsed(&incident.published_at)
         .or_else(|| ulid::made_at(incident.id.as_str()))
         .or_else(|| {
             incident
                 .updates
                 .iter()
-                .filter_map(|u| moment(&u.published_at))
+                .filter_map(|u| parsed(&u.published_at))
                 .min()
         })
+}
+
+fn parsed(moment: &Moment) -> Option<Timestamp> {
+    Timestamp::parse(moment.as_str()).ok()
 }
 
 /// The names of each component: its own, and those of its group.
@@ -209,6 +197,31 @@ impl<'a> Directory<'a> {
         names.dedup();
         names.truncate(MAX_COMPONENTS);
         names
+    }
+
+    fn is_about(&self, affected: &NativeAffected, wanted: Wanted<'_>) -> bool {
+        self.is_wanted(affected.component_id.as_str(), wanted)
+    }
+
+    /// Returns the worst status of the wanted components among `affected`.
+    fn worst(&self, affected: &[NativeAffected], wanted: Wanted<'_>) -> Status {
+        affected
+            .iter()
+            .filter(|a| self.is_about(a, wanted))
+            .map(NativeAffected::now)
+            .fold(Status::Operational, Status::worse)
+    }
+
+    /// An incident without components concerns everybody.
+    fn concerns(&self, incident: &NativeIncident, wanted: Wanted<'_>) -> bool {
+        let mut affected = incident
+            .affected_components
+            .iter()
+            .chain(incident.component_impacts.iter())
+            .peekable();
+        wanted.is_everything()
+            || affected.peek().is_none()
+            || affected.any(|a| self.is_about(a, wanted))
     }
 
     fn is_wanted(&self, id: &str, wanted: Wanted<'_>) -> bool {

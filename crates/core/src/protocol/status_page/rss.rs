@@ -25,15 +25,12 @@ const OVER: [&str; 6] = [
 pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let channel = xml::channel(text)?;
     let newest = channel.items.iter().filter_map(published).max();
-    let is_old = |item: &XmlItem| match (published(item), newest) {
-        (Some(at), Some(newest)) => newest.0.saturating_sub(at.0) > MAX_AGE_MS,
-        _ => false,
-    };
+
     let incidents = channel
         .items
         .iter()
         .take(MAX_RECENT)
-        .filter(|item| !is_over(item) && !is_old(item))
+        .filter(|item| !is_over(item) && !is_outdated(item, newest))
         .filter(|item| wanted.has([item.title.as_str(), item.description.as_str()]))
         .take(MAX_INCIDENTS)
         .map(|item| VendorIncident {
@@ -55,6 +52,13 @@ pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreada
         incidents,
         url: channel.link,
     })
+}
+
+fn is_outdated(item: &XmlItem, newest: Option<Timestamp>) -> bool {
+    match (published(item), newest) {
+        (Some(at), Some(newest)) => newest.0.saturating_sub(at.0) > MAX_AGE_MS,
+        _ => false,
+    }
 }
 
 fn is_over(item: &XmlItem) -> bool {

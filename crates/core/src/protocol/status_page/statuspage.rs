@@ -156,17 +156,19 @@ fn vendor_incident(incident: &StatuspageIncident, base: &str) -> VendorIncident 
 /// Returns when the incident was posted: the time in its ID, or when the record was created. Its
 /// start may be backdated.
 fn published_at(incident: &StatuspageIncident) -> Option<Timestamp> {
-    let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
-    let first_update = || {
-        incident
-            .incident_updates
-            .iter()
-            .filter_map(|u| moment(&u.created_at))
-            .min()
-    };
     ulid::made_at(incident.id.as_str())
-        .or_else(|| moment(&incident.created_at))
-        .or_else(first_update)
+        .or_else(|| parsed(&incident.created_at))
+        .or_else(|| {
+            incident
+                .incident_updates
+                .iter()
+                .filter_map(|u| parsed(&u.created_at))
+                .min()
+        })
+}
+
+fn parsed(moment: &Moment) -> Option<Timestamp> {
+    Timestamp::parse(moment.as_str()).ok()
 }
 
 /// Returns the IDs and names of the components that an incident or its updates name.

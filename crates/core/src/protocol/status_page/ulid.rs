@@ -14,8 +14,10 @@ pub(super) fn made_at(id: &str) -> Option<Timestamp> {
     if id.len() != 26 {
         return None;
     }
-    let digit = |b: u8| ALPHABET.iter().position(|a| *a == b.to_ascii_uppercase());
-    let digits: Vec<usize> = id.bytes().map(digit).collect::<Option<_>>()?;
+    let digits: Vec<usize> = id
+        .bytes()
+        .map(|b| ALPHABET.iter().position(|a| *a == b.to_ascii_uppercase()))
+        .collect::<Option<_>>()?;
     let ms = digits
         .iter()
         .take(10)

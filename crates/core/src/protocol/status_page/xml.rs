@@ -112,17 +112,18 @@ impl ElementKind {
 
 /// Returns the URL of an Atom link to the HTML page.
 fn link_of(element: &BytesStart<'_>) -> Option<String> {
-    let value = |name: &str| {
-        let mut attributes = element.attributes();
-        attributes
-            .with_checks(false)
-            .take(MAX_ATTRIBUTES)
-            .filter_map(Result::ok)
-            .find(|attribute| attribute.key.into_inner() == name)
-            .map(|attribute| attribute.value.into_owned())
-    };
-    let is_alternate = value("rel").is_none_or(|rel| rel == "alternate");
-    value("href").filter(|_| is_alternate)
+    let is_alternate = attribute(element, "rel").is_none_or(|rel| rel == "alternate");
+    attribute(element, "href").filter(|_| is_alternate)
+}
+
+fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
+    let mut attributes = element.attributes();
+    attributes
+        .with_checks(false)
+        .take(MAX_ATTRIBUTES)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.key.into_inner() == name)
+        .map(|attribute| attribute.value.into_owned())
 }
 
 impl Tree {
@@ -214,14 +215,17 @@ impl Tree {
             .channel
             .take()
             .ok_or(Unreadable::Shape("an RSS feed"))?;
-        let trim = |text: &mut String| *text = text.trim().to_owned();
-        trim(&mut channel.link);
+        channel.link = channel.link.trim().to_owned();
         for item in &mut channel.items {
-            trim(&mut item.title);
-            trim(&mut item.guid);
-            trim(&mut item.link);
-            trim(&mut item.published);
-            trim(&mut item.description);
+            for text in [
+                &mut item.title,
+                &mut item.guid,
+                &mut item.link,
+                &mut item.published,
+                &mut item.description,
+            ] {
+                *text = text.trim().to_owned();
+            }
         }
         Ok(channel)
     }

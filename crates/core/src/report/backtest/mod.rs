@@ -80,7 +80,7 @@ pub struct ReplayEvent {
 
 /// The endpoints that one trace monitors.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WatchedTrace {
+pub struct ReplayedTrace {
     /// The trace's name.
     pub trace: String,
     /// The interval of its probes.
@@ -95,40 +95,40 @@ pub struct WatchedTrace {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replay {
     /// The monitored endpoints, per trace.
-    pub watched: Vec<WatchedTrace>,
+    pub traces: Vec<ReplayedTrace>,
     /// The events, by trace and then by time.
-    pub said: Vec<ReplayEvent>,
+    pub events: Vec<ReplayEvent>,
     /// Blips that raised no alert, each with its trace.
     pub blips: Vec<(String, Blip)>,
 }
 
 impl Replay {
     fn take(&mut self, trace_replay: TraceReplay) {
-        self.watched.push(trace_replay.watched);
-        self.said.extend(trace_replay.said);
+        self.traces.push(trace_replay.trace);
+        self.events.extend(trace_replay.events);
         self.blips.extend(trace_replay.blips);
     }
 }
 
 /// The replay of one trace.
 struct TraceReplay {
-    watched: WatchedTrace,
-    said: Vec<ReplayEvent>,
+    trace: ReplayedTrace,
+    events: Vec<ReplayEvent>,
     blips: Vec<(String, Blip)>,
 }
 
 impl TraceReplay {
-    fn new(watched: WatchedTrace) -> Self {
+    fn new(trace: ReplayedTrace) -> Self {
         Self {
-            watched,
-            said: Vec::new(),
+            trace,
+            events: Vec::new(),
             blips: Vec::new(),
         }
     }
 
     fn record(&mut self, verdict: &Verdict) {
-        let trace = &self.watched.trace;
-        self.said
+        let trace = &self.trace.trace;
+        self.events
             .extend(verdict.notes.iter().map(|note| say(trace, note)));
         self.blips.extend(
             verdict
@@ -155,15 +155,14 @@ fn say(trace: &str, note: &DetectorEvent) -> ReplayEvent {
         ) => String::new(),
         (_, DetectedCause::Account) => format!("the account was rejected {k} times"),
         (_, cause) if cause.is_slow() => {
-            let ms = |what: &str, ms: Option<f64>| {
-                ms.map(|ms| format!("{what} {ms:.0} ms"))
-                    .unwrap_or_default()
-            };
-            let typical = ms("; typical first token", note.typical_first_token_ms);
-            format!(
-                "{k} of the last {n} probes slow{on}{typical}{}",
-                ms(", now", note.first_token_ms)
-            )
+            let mut text = format!("{k} of the last {n} probes slow{on}");
+            if let Some(typical) = note.typical_first_token_ms {
+                text += &format!("; typical first token {typical:.0} ms");
+            }
+            if let Some(now) = note.first_token_ms {
+                text += &format!(", now {now:.0} ms");
+            }
+            text
         }
         _ if note.was_slow => format!("was slow, now failing: {k} of the last {n} probes"),
         _ => format!(

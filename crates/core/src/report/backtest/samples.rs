@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Replay, ReplayEvent, TraceReplay, WatchedTrace};
+use super::{Replay, ReplayEvent, ReplayedTrace, TraceReplay};
 use crate::detect::{Detector, DetectorEventKind, Observation, Policy, ProbeResult, Reader};
 use crate::incident::REFUSALS_OF_ITS_OWN;
 use crate::model::{
@@ -130,30 +130,30 @@ impl Samples {
     /// Replays the samples under `rules`, or under each endpoint's own settings.
     pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
         let seen = &self.seen;
-        let order = |row: &SampleRow| canonical_order(row.end, &seen[row.place].name);
-        self.rows.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.rows.sort_by(|a, b| {
+            canonical_order(a.end, &seen[a.place].name)
+                .cmp(&canonical_order(b.end, &seen[b.place].name))
+        });
         let intervals: Vec<_> = self.seen.iter().map(|s| self.interval(s)).collect();
         let standard = DetectionPolicy::default();
-        let policy = |(seen, interval): (&Seen, &Duration)| {
+        let mut policies = BTreeMap::new();
+        for (seen, interval) in self.seen.iter().zip(&intervals) {
             let own = self.configured.get(&seen.name).map(|e| &e.detection);
             let policy = rules.or(own).unwrap_or(&standard);
-            (
+            policies.insert(
                 seen.name.clone(),
                 Policy::new(policy, *interval, seen.domain.clone()),
-            )
-        };
-        let policies: BTreeMap<_, _> = self.seen.iter().zip(&intervals).map(policy).collect();
-        let (first, last) = (
-            self.rows.iter().map(|r| r.start.0).min(),
-            self.rows.iter().map(|r| r.end.0).max(),
-        );
+            );
+        }
+        let first = self.rows.iter().map(|r| r.start.0).min();
+        let last = self.rows.iter().map(|r| r.end.0).max();
         let mut endpoints: Vec<_> = self
             .seen
             .iter()
             .map(|s| (s.name.clone(), s.domain.clone()))
             .collect();
         endpoints.sort();
-        let mut trace_replay = TraceReplay::new(WatchedTrace {
+        let mut trace_replay = TraceReplay::new(ReplayedTrace {
             trace: self.trace.clone(),
             interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
             days: (last.unwrap_or(0) - first.unwrap_or(0)) as f64 / 86_400_000.0,
@@ -178,7 +178,7 @@ impl Samples {
                 && detector.is_failing(&seen.endpoint)
                 && detector.withdraw(&seen.endpoint)
             {
-                trace_replay.said.push(ReplayEvent {
+                trace_replay.events.push(ReplayEvent {
                     trace: self.trace.clone(),
                     t_ms: row.end.0,
                     endpoint: seen.endpoint,

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Replay, ReplayEvent, WatchedTrace};
+use super::{Replay, ReplayEvent, ReplayedTrace};
 use crate::model::EndpointName;
 
 /// An alert within this time after the end of an incident is late, not false.
@@ -135,23 +135,25 @@ struct Met {
 impl Score {
     /// Scores `replay` against `labels`.
     pub fn new(replay: &Replay, labels: &[Label]) -> Self {
-        let mut said: Vec<&ReplayEvent> = replay.said.iter().collect();
-        said.sort_by_key(|s| s.t_ms);
+        let mut events: Vec<&ReplayEvent> = replay.events.iter().collect();
+        events.sort_by_key(|s| s.t_ms);
         let mut explained = BTreeSet::new();
         let mut met: BTreeMap<(String, String), Vec<Met>> = BTreeMap::new();
-        for watched in &replay.watched {
-            let own = |l: &&Label| l.trace == watched.trace || l.trace.is_empty();
-            for label in labels.iter().filter(own) {
-                let row = meet(&said, watched, label, &mut explained);
+        for trace in &replay.traces {
+            for label in labels {
+                if label.trace != trace.trace && !label.trace.is_empty() {
+                    continue;
+                }
+                let row = meet(&events, trace, label, &mut explained);
                 met.entry((label.kind.clone(), label.scope.clone()))
                     .or_default()
                     .extend(row);
             }
         }
         let false_alerts: Vec<_> = replay
-            .watched
+            .traces
             .iter()
-            .map(|w| noise(&said, w, &explained))
+            .map(|w| noise(&events, w, &explained))
             .collect();
         let alerts = false_alerts.iter().map(|n| n.alerts).sum();
         let endpoint_months = false_alerts
@@ -182,17 +184,15 @@ impl Score {
 
 /// Scores one incident; `None` if an alert was already open before it began.
 fn meet(
-    said: &[&ReplayEvent],
-    watched: &WatchedTrace,
+    events: &[&ReplayEvent],
+    trace: &ReplayedTrace,
     label: &Label,
     explained: &mut BTreeSet<usize>,
 ) -> Option<Met> {
-    let of_label =
-        |s: &ReplayEvent| s.trace == watched.trace && label.endpoints.contains(&s.endpoint);
-    let about: Vec<_> = said
+    let about: Vec<_> = events
         .iter()
         .enumerate()
-        .filter(|(_, s)| of_label(s))
+        .filter(|(_, s)| s.trace == trace.trace && label.endpoints.contains(&s.endpoint))
         .collect();
     let within: Vec<_> = about
         .iter()
@@ -216,17 +216,15 @@ fn meet(
         .filter(|t| *t <= label.end_ms)
         .min();
     let resolved = label.endpoints.iter().filter_map(|endpoint| {
-        let own = || {
-            about
-                .iter()
-                .map(|(_, s)| *s)
-                .filter(|s| s.endpoint == *endpoint)
-        };
-        let mut words = own().filter(|s| {
+        let mut own = about
+            .iter()
+            .map(|(_, s)| *s)
+            .filter(|s| s.endpoint == *endpoint);
+        let mut during = own.clone().filter(|s| {
             s.t_ms <= label.end_ms && !matches!(s.event.as_str(), "offline" | "online")
         });
-        let open = words.next_back().is_some_and(|s| is_alarm(s));
-        let over = own()
+        let open = during.next_back().is_some_and(|s| is_alarm(s));
+        let over = own
             .find(|s| s.t_ms > label.end_ms && s.event == "resolved")
             .filter(|_| open)?;
         Some(over.t_ms - label.end_ms)
@@ -235,31 +233,31 @@ fn meet(
         delay_s: caught.map_or(f64::INFINITY, |t| (t - label.start_ms) as f64 / 1000.0),
         notes: within.iter().filter(|(_, s)| s.notify).count(),
         resolve_s: resolved.max().map(|ms| ms as f64 / 1000.0),
-        interval_ms: watched.interval_ms,
+        interval_ms: trace.interval_ms,
     })
 }
 
-fn is_alarm(said: &ReplayEvent) -> bool {
-    matches!(said.event.as_str(), "open" | "join" | "escalate")
+fn is_alarm(event: &ReplayEvent) -> bool {
+    matches!(event.event.as_str(), "open" | "join" | "escalate")
 }
 
-fn noise(said: &[&ReplayEvent], watched: &WatchedTrace, explained: &BTreeSet<usize>) -> Noise {
-    let alerts = said
+fn noise(events: &[&ReplayEvent], trace: &ReplayedTrace, explained: &BTreeSet<usize>) -> Noise {
+    let alerts = events
         .iter()
         .enumerate()
-        .filter(|(k, s)| s.trace == watched.trace && !explained.contains(k) && s.notify)
+        .filter(|(k, s)| s.trace == trace.trace && !explained.contains(k) && s.notify)
         .filter(|(_, s)| matches!(s.event.as_str(), "open" | "escalate"))
         .count();
-    let endpoint_months = watched.days / 30.0 * watched.endpoints.len() as f64;
+    let endpoint_months = trace.days / 30.0 * trace.endpoints.len() as f64;
     Noise {
-        trace: watched.trace.clone(),
+        trace: trace.trace.clone(),
         alerts,
         endpoint_months,
     }
 }
 
 fn groups(replay: &Replay, met: &BTreeMap<(String, String), Vec<Met>>) -> Vec<GroupScore> {
-    let intervals: BTreeSet<_> = replay.watched.iter().map(|w| w.interval_ms).collect();
+    let intervals: BTreeSet<_> = replay.traces.iter().map(|w| w.interval_ms).collect();
     let mut groups = Vec::new();
     for interval_ms in intervals {
         for (group, kinds) in GROUPS {
@@ -287,13 +285,14 @@ fn figures<'a>(rows: impl Iterator<Item = &'a Met>) -> Option<ScoreFigures> {
     let n = rows.len();
     let delays: Vec<_> = rows.iter().map(|m| m.delay_s).collect();
     let resolved: Vec<_> = rows.iter().filter_map(|m| m.resolve_s).collect();
-    let share = |count: usize| count as f64 / n as f64;
+    let caught = delays.iter().filter(|d| d.is_finite()).count();
+    let notes: usize = rows.iter().map(|m| m.notes).sum();
     (n > 0).then(|| ScoreFigures {
         n,
-        caught: share(delays.iter().filter(|d| d.is_finite()).count()),
+        caught: caught as f64 / n as f64,
         median_s: quantile(&delays, 0.5),
         p95_s: quantile(&delays, 0.95),
-        notes: share(rows.iter().map(|m| m.notes).sum()),
+        notes: notes as f64 / n as f64,
         resolve_s: quantile(&resolved, 0.5),
     })
 }
@@ -311,8 +310,6 @@ fn quantile(values: &[f64], p: f64) -> Option<f64> {
 /// Prints the table in the format of the reference scorer.
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds =
-            |s: Option<f64>, none: &str| s.map_or_else(|| none.to_owned(), |s| format!("{s:.0}"));
         writeln!(
             f,
             "{:16}{:10}{:>4}{:>8}{:>10}{:>8}{:>7}{:>10}",
@@ -324,8 +321,10 @@ impl fmt::Display for Score {
             figures: k,
         } in &self.kinds
         {
-            let (median, p95) = (seconds(k.median_s, "inf"), seconds(k.p95_s, "inf"));
-            let (caught, resolve) = (100.0 * k.caught, seconds(k.resolve_s, "nan"));
+            let median = seconds(k.median_s, "inf");
+            let p95 = seconds(k.p95_s, "inf");
+            let caught = 100.0 * k.caught;
+            let resolve = seconds(k.resolve_s, "nan");
             writeln!(
                 f,
                 "{kind:16}{scope:10}{:4}{caught:7.0}%{median:>10}{p95:>8}{:7.2}{resolve:>10}",
@@ -364,7 +363,8 @@ impl fmt::Display for Score {
             if interval.replace(*interval_ms) != Some(*interval_ms) {
                 write!(f, "\n-- traces probed every {} s", interval_ms / 1000)?;
             }
-            let (median, p95) = (seconds(g.median_s, "inf"), seconds(g.p95_s, "inf"));
+            let median = seconds(g.median_s, "inf");
+            let p95 = seconds(g.p95_s, "inf");
             write!(
                 f,
                 "\n   {group:9} {scope:9} n {:3} caught {:5.1}% median {median:>6} s p95 {p95:>6} s \
@@ -376,4 +376,8 @@ impl fmt::Display for Score {
         }
         Ok(())
     }
+}
+
+fn seconds(value: Option<f64>, none: &str) -> String {
+    value.map_or_else(|| none.to_owned(), |s| format!("{s:.0}"))
 }

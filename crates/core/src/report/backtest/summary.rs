@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Replay, ReplayEvent, WatchedTrace};
-use crate::detect::{Blip, DetectedCause};
+use super::{Replay, ReplayEvent, ReplayedTrace};
+use crate::detect::DetectedCause;
 use crate::model::Timestamp;
 
 /// Two events of an endpoint further apart than this are separate events, not the same event moved.
@@ -36,8 +36,8 @@ impl<'a> Summary<'a> {
         Self { replay }
     }
 
-    fn incidents(&self, watched: &'a WatchedTrace) -> Vec<AlertRow<'a>> {
-        let domains: BTreeMap<&str, &str> = watched
+    fn incidents(&self, trace: &'a ReplayedTrace) -> Vec<AlertRow<'a>> {
+        let domains: BTreeMap<&str, &str> = trace
             .endpoints
             .iter()
             .map(|(e, d)| (e.as_str(), d.as_str()))
@@ -46,49 +46,49 @@ impl<'a> Summary<'a> {
         // Process `join` events after the other events of the same instant.
         let mut all: Vec<_> = self
             .replay
-            .said
+            .events
             .iter()
-            .filter(|s| s.trace == watched.trace)
+            .filter(|s| s.trace == trace.trace)
             .collect();
         all.sort_by_key(|s| (s.t_ms, s.event == "join"));
-        for said in all {
+        for event in all {
             let domain = domains
-                .get(said.endpoint.as_str())
+                .get(event.endpoint.as_str())
                 .copied()
                 .unwrap_or_default();
-            let account = said.cause == DetectedCause::Account.as_str();
-            let going_on = |t: &&mut AlertRow<'_>| {
-                t.resolved_ms.is_none()
-                    && t.domain == domain
-                    && (t.opened.cause == DetectedCause::Account.as_str()) == account
-                    && (said.event != "resolved" || t.still.contains(&said.endpoint.as_str()))
-            };
-            match said.event.as_str() {
+            let account = event.cause == DetectedCause::Account.as_str();
+            let ongoing = rows.iter_mut().rev().find(|row| {
+                row.resolved_ms.is_none()
+                    && row.domain == domain
+                    && (row.opened.cause == DetectedCause::Account.as_str()) == account
+                    && (event.event != "resolved" || row.still.contains(&event.endpoint.as_str()))
+            });
+            match event.event.as_str() {
                 "open" => rows.push(AlertRow {
                     domain,
-                    opened: said,
-                    endpoints: vec![&said.endpoint],
-                    still: vec![&said.endpoint],
-                    started_ms: said.started_ms,
+                    opened: event,
+                    endpoints: vec![&event.endpoint],
+                    still: vec![&event.endpoint],
+                    started_ms: event.started_ms,
                     alerts: 1,
                     resolved_ms: None,
                 }),
                 "join" | "escalate" => {
-                    let Some(incident) = rows.iter_mut().rev().find(going_on) else {
+                    let Some(incident) = ongoing else {
                         continue;
                     };
-                    incident.alerts += usize::from(said.notify);
-                    incident.started_ms = incident.started_ms.min(said.started_ms);
-                    if !incident.endpoints.contains(&said.endpoint.as_str()) {
-                        incident.endpoints.push(&said.endpoint);
+                    incident.alerts += usize::from(event.notify);
+                    incident.started_ms = incident.started_ms.min(event.started_ms);
+                    if !incident.endpoints.contains(&event.endpoint.as_str()) {
+                        incident.endpoints.push(&event.endpoint);
                     }
-                    incident.still.push(&said.endpoint);
+                    incident.still.push(&event.endpoint);
                 }
                 "resolved" => {
-                    if let Some(incident) = rows.iter_mut().rev().find(going_on) {
-                        incident.still.retain(|e| said.endpoint != *e);
+                    if let Some(incident) = ongoing {
+                        incident.still.retain(|e| event.endpoint != *e);
                         if incident.still.is_empty() {
-                            incident.resolved_ms = Some(said.t_ms);
+                            incident.resolved_ms = Some(event.t_ms);
                         }
                     }
                 }
@@ -98,19 +98,19 @@ impl<'a> Summary<'a> {
         rows
     }
 
-    fn write_trace(&self, f: &mut fmt::Formatter<'_>, watched: &'a WatchedTrace) -> fmt::Result {
-        let incidents = self.incidents(watched);
-        let mut domains: Vec<_> = watched.endpoints.iter().map(|(_, d)| d).collect();
+    fn write_trace(&self, f: &mut fmt::Formatter<'_>, trace: &'a ReplayedTrace) -> fmt::Result {
+        let incidents = self.incidents(trace);
+        let mut domains: Vec<_> = trace.endpoints.iter().map(|(_, d)| d).collect();
         domains.sort();
         domains.dedup();
         writeln!(
             f,
             "{}: {} of {}, {:.1} days, probed every {}",
-            watched.trace,
-            count(watched.endpoints.len(), "endpoint"),
+            trace.trace,
+            count(trace.endpoints.len(), "endpoint"),
             count(domains.len(), "provider"),
-            watched.days,
-            lasted(watched.interval_ms)
+            trace.days,
+            lasted(trace.interval_ms)
         )?;
         if incidents.is_empty() {
             writeln!(f, "  no incident")?;
@@ -138,16 +138,14 @@ impl<'a> Summary<'a> {
                 i.opened.text
             )?;
         }
-        let months = watched.days / 30.0 * watched.endpoints.len() as f64;
+        let months = trace.days / 30.0 * trace.endpoints.len() as f64;
         let alerts: usize = incidents.iter().map(|i| i.alerts).sum();
         let mut delays: Vec<_> = incidents
             .iter()
             .map(|i| i.opened.t_ms - i.started_ms)
             .collect();
         delays.sort_unstable();
-        let at = |sorted: &[i64], p: f64| {
-            lasted(sorted[(p * (sorted.len() - 1) as f64).ceil() as usize])
-        };
+
         write!(
             f,
             "  {}, {}",
@@ -155,11 +153,12 @@ impl<'a> Summary<'a> {
             count(alerts, "alert")
         )?;
         // A rate over less than a day is not meaningful.
-        if watched.days >= 1.0 {
+        if trace.days >= 1.0 {
             write!(f, ", {:.2} per endpoint-month", alerts as f64 / months)?;
         }
         if !delays.is_empty() {
-            let (median, p95) = (at(&delays, 0.5), at(&delays, 0.95));
+            let median = quantile(&delays, 0.5);
+            let p95 = quantile(&delays, 0.95);
             write!(
                 f,
                 "; from the first bad probe to the decision {median} (median), {p95} (p95)"
@@ -170,14 +169,18 @@ impl<'a> Summary<'a> {
             (DetectedCause::Errors, "burst of errors"),
             (DetectedCause::Slow, "burst of slowness"),
         ] {
-            let of = |b: &&(String, Blip)| b.0 == watched.trace && b.1.cause == cause;
-            let found = self.replay.blips.iter().filter(of);
+            let found = self
+                .replay
+                .blips
+                .iter()
+                .filter(|b| b.0 == trace.trace && b.1.cause == cause);
             let mut lengths: Vec<_> = found
                 .map(|(_, b)| b.ended_at.since_ms(b.started_at))
                 .collect();
             lengths.sort_unstable();
             if let Some(longest) = lengths.last() {
-                let (median, p95) = (at(&lengths, 0.5), at(&lengths, 0.95));
+                let median = quantile(&lengths, 0.5);
+                let p95 = quantile(&lengths, 0.95);
                 let many = count(lengths.len(), noun);
                 writeln!(
                     f,
@@ -192,11 +195,11 @@ impl<'a> Summary<'a> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, watched) in self.replay.watched.iter().enumerate() {
+        for (i, trace) in self.replay.traces.iter().enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            self.write_trace(f, watched)?;
+            self.write_trace(f, trace)?;
         }
         Ok(())
     }
@@ -211,9 +214,9 @@ struct Totals {
 
 impl Totals {
     fn of(replay: &Replay) -> Self {
-        let opened = replay.said.iter().filter(|s| s.event == "open");
+        let opened = replay.events.iter().filter(|s| s.event == "open");
         let alerts = replay
-            .said
+            .events
             .iter()
             .filter(|s| s.notify && s.event != "resolved");
         Self {
@@ -238,22 +241,22 @@ pub struct Difference<'a> {
 impl<'a> Difference<'a> {
     /// Compares the events of `before` with those of `after`.
     pub fn new(before: &'a Replay, after: &'a Replay) -> Self {
-        type Key<'a> = (&'a str, &'a str, &'a str);
-        let mut keyed: BTreeMap<Key<'a>, (Vec<&'a ReplayEvent>, Vec<&'a ReplayEvent>)> =
+        type EventKey<'a> = (&'a str, &'a str, &'a str);
+        let mut keyed: BTreeMap<EventKey<'a>, (Vec<&'a ReplayEvent>, Vec<&'a ReplayEvent>)> =
             BTreeMap::new();
-        for said in before.said.iter().filter(|s| is_incident(s)) {
+        for event in before.events.iter().filter(|s| is_incident(s)) {
             keyed
-                .entry((&said.trace, &said.endpoint, &said.event))
+                .entry((&event.trace, &event.endpoint, &event.event))
                 .or_default()
                 .0
-                .push(said);
+                .push(event);
         }
-        for said in after.said.iter().filter(|s| is_incident(s)) {
+        for event in after.events.iter().filter(|s| is_incident(s)) {
             keyed
-                .entry((&said.trace, &said.endpoint, &said.event))
+                .entry((&event.trace, &event.endpoint, &event.event))
                 .or_default()
                 .1
-                .push(said);
+                .push(event);
         }
         let mut found = Self {
             before: Totals::of(before),
@@ -264,8 +267,8 @@ impl<'a> Difference<'a> {
             new: Vec::new(),
         };
         for (before, after) in keyed.into_values() {
-            let (mut before, mut after) =
-                (before.into_iter().peekable(), after.into_iter().peekable());
+            let mut before = before.into_iter().peekable();
+            let mut after = after.into_iter().peekable();
             loop {
                 match (before.peek(), after.peek()) {
                     (Some(b), Some(a)) if (a.t_ms - b.t_ms).abs() <= SAME_WITHIN_MS => {
@@ -314,13 +317,13 @@ impl fmt::Display for Difference<'_> {
         let new = self.new.iter().map(|s| (*s, '+', s.text.clone()));
         let gone = self.gone.iter().map(|s| (*s, '-', s.text.clone()));
         let mut lines: Vec<_> = moved.chain(new).chain(gone).collect();
-        lines.sort_by_key(|(said, ..)| (&said.trace, said.t_ms));
-        for (said, sign, how) in lines {
-            let at = Timestamp(said.t_ms);
+        lines.sort_by_key(|(event, ..)| (&event.trace, event.t_ms));
+        for (event, sign, how) in lines {
+            let at = Timestamp(event.t_ms);
             writeln!(
                 f,
                 "{sign} {at}  {:12}  {:24}  {:9}  {how}",
-                said.trace, said.endpoint, said.event
+                event.trace, event.endpoint, event.event
             )?;
         }
         Ok(())
@@ -328,8 +331,8 @@ impl fmt::Display for Difference<'_> {
 }
 
 /// Reports whether an event opens an incident or adds an endpoint to one.
-fn is_incident(said: &ReplayEvent) -> bool {
-    matches!(said.event.as_str(), "open" | "join" | "escalate")
+fn is_incident(event: &ReplayEvent) -> bool {
+    matches!(event.event.as_str(), "open" | "join" | "escalate")
 }
 
 fn count(n: usize, noun: &str) -> String {
@@ -348,4 +351,10 @@ fn lasted(ms: i64) -> String {
         a if a < 172_800.0 => format!("{:.1} h", s / 3600.0),
         _ => format!("{:.1} d", ms as f64 / DAY_MS),
     }
+}
+
+/// Returns a quantile of sorted lengths, as words. `sorted` is not empty.
+fn quantile(sorted: &[i64], p: f64) -> String {
+    let place = (p * (sorted.len() - 1) as f64).ceil() as usize;
+    lasted(sorted[place])
 }

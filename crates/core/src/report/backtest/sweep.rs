@@ -41,15 +41,15 @@ impl Sweep {
 
     /// Adds the result for `value`.
     pub fn add(&mut self, value: &str, replay: &Replay, labels: Option<&[Label]>) {
-        let opened: Vec<_> = replay.said.iter().filter(|s| s.event == "open").collect();
+        let opened: Vec<_> = replay.events.iter().filter(|s| s.event == "open").collect();
         let alerts = replay
-            .said
+            .events
             .iter()
             .filter(|s| s.notify && s.event != "resolved");
         let mut delays: Vec<i64> = opened.iter().map(|s| s.t_ms - s.started_ms).collect();
         delays.sort_unstable();
         let months = replay
-            .watched
+            .traces
             .iter()
             .map(|w| w.days / DAYS_A_MONTH * w.endpoints.len() as f64);
         self.rows.push(SweepRow {
@@ -65,9 +65,9 @@ impl Sweep {
 
 impl AgainstLabels {
     fn new(score: &Score) -> Self {
-        let kinds = || score.kinds.iter().filter(|k| k.scope != "monitor");
-        let all: usize = kinds().map(|k| k.figures.n).sum();
-        let caught: f64 = kinds().map(|k| k.figures.caught * k.figures.n as f64).sum();
+        let kinds = score.kinds.iter().filter(|k| k.scope != "monitor");
+        let all: usize = kinds.clone().map(|k| k.figures.n).sum();
+        let caught: f64 = kinds.map(|k| k.figures.caught * k.figures.n as f64).sum();
         let noise = &score.overall;
         Self {
             caught: caught / all.max(1) as f64,

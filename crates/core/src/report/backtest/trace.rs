@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Replay, ReplayError, TraceReplay, WatchedTrace};
+use super::{Replay, ReplayError, ReplayedTrace, TraceReplay};
 use crate::detect::{Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult};
 use crate::model::{DetectionPolicy, EndpointName, ProviderName, Timestamp};
 
@@ -66,30 +66,15 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let scheduled = |rows: &[TraceRow]| {
-        rows.iter()
-            .filter(|r| r.scheduled)
-            .map(|r| r.at)
-            .collect::<Vec<_>>()
-    };
-    let mut distances: Vec<i64> = rows
-        .0
-        .values()
-        .flat_map(|r| {
-            scheduled(r)
-                .windows(2)
-                .map(|w| w[1] - w[0])
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let mut distances = Vec::new();
+    for rows in rows.0.values() {
+        let scheduled: Vec<_> = rows.iter().filter(|r| r.scheduled).map(|r| r.at).collect();
+        distances.extend(scheduled.windows(2).map(|w| w[1] - w[0]));
+    }
     distances.retain(|distance| *distance > 0);
     distances.sort_unstable();
     let endpoints: Vec<_> = rows.0.keys().cloned().collect();
-    let provider = |e: &EndpointName| {
-        e.split_once('/')
-            .map_or(e.as_str(), |(provider, _)| provider)
-            .into()
-    };
+
     Trace {
         name: file.split('.').next().unwrap_or_default().to_owned(),
         interval_ms: distances
@@ -97,9 +82,25 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
             .copied()
             .unwrap_or(60_000),
         days: None,
-        providers: endpoints.iter().map(provider).collect(),
+        providers: endpoints.iter().map(provider_of).collect(),
         endpoints,
         file,
+    }
+}
+
+/// An endpoint of a trace is named `provider/endpoint`.
+fn provider_of(endpoint: &EndpointName) -> ProviderName {
+    let name = endpoint.as_str();
+    name.split_once('/')
+        .map_or(name, |(provider, _)| provider)
+        .into()
+}
+
+fn bad_row(path: &Path, index: usize, what: &str) -> ReplayError {
+    ReplayError::Row {
+        path: path.to_owned(),
+        line: index + 1,
+        what: what.to_owned(),
     }
 }
 
@@ -112,36 +113,28 @@ pub struct Rows(BTreeMap<EndpointName, Vec<TraceRow>>);
 /// # Errors
 /// When the text cannot be read or a row is invalid.
 pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
-    let failed = |source| ReplayError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let bad = |index: usize, what: &str| ReplayError::Row {
-        path: path.to_owned(),
-        line: index + 1,
-        what: what.to_owned(),
-    };
     let mut rows = BTreeMap::<EndpointName, Vec<TraceRow>>::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.map_err(failed)?;
+        let line = line.map_err(|source| ReplayError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let line = line.trim_end();
         if index == 0 {
             if line != COLUMNS {
-                return Err(bad(
-                    index,
-                    &format!("expected the columns of a trace: `{COLUMNS}`"),
-                ));
+                let what = format!("expected the columns of a trace: `{COLUMNS}`");
+                return Err(bad_row(path, index, &what));
             }
             continue;
         }
         let cells: Vec<&str> = line.split(',').collect();
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
-            return Err(bad(index, "expected eight columns"));
+            return Err(bad_row(path, index, "expected eight columns"));
         };
         rows.entry(endpoint.into()).or_default().push(TraceRow {
             at: at
                 .parse()
-                .map_err(|_| bad(index, "`unix_ms` is not an integer"))?,
+                .map_err(|_| bad_row(path, index, "`unix_ms` is not an integer"))?,
             scheduled: slot == "s",
             error: if outcome == "error" {
                 kind.to_owned()
@@ -151,7 +144,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
             first_token_ms: first.parse().unwrap_or(-1.0),
             total_ms: total
                 .parse()
-                .map_err(|_| bad(index, "`total_ms` is not a number"))?,
+                .map_err(|_| bad_row(path, index, "`total_ms` is not a number"))?,
             is_online: net != "0",
         });
     }
@@ -191,12 +184,10 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
             Some(run)
         })
         .collect();
-    let all = || rows.0.values().flatten();
-    let (from, to) = (
-        all().map(|r| r.at).min().unwrap_or(0),
-        all().map(|r| r.at).max().unwrap_or(0),
-    );
-    let mut trace_replay = TraceReplay::new(WatchedTrace {
+    let times = rows.0.values().flatten().map(|r| r.at);
+    let from = times.clone().min().unwrap_or(0);
+    let to = times.max().unwrap_or(0);
+    let mut trace_replay = TraceReplay::new(ReplayedTrace {
         trace: trace.name.clone(),
         interval_ms: trace.interval_ms,
         days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
