@@ -1,15 +1,18 @@
 //! Connects to a writable server and migrates its schema.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio_postgres::config::{ChannelBinding, SslMode};
+use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{SharedError, is_race};
+use super::guard::{GuardedPlain, GuardedTls};
 use crate::config::PostgresUrl;
 use crate::http_client;
 
@@ -30,7 +33,43 @@ const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) url: std::sync::Arc<PostgresUrl>,
-    tls: Option<MakeRustlsConnect>,
+    tls: Option<GuardedTls>,
+}
+
+/// A connection to a server. It is closed when this is dropped: the driver itself would wait for the
+/// end of an answer that was given up, which may never come.
+#[derive(Debug)]
+pub(super) struct ServerConnection {
+    client: Client,
+    #[expect(dead_code, reason = "held so that the connection ends with it")]
+    connection: AbortOnDropHandle<()>,
+}
+
+impl ServerConnection {
+    fn new(
+        client: Client,
+        connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+    ) -> Self {
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        Self {
+            client,
+            connection: AbortOnDropHandle::new(connection),
+        }
+    }
+}
+
+impl Deref for ServerConnection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for ServerConnection {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
 }
 
 impl std::fmt::Debug for Connector {
@@ -47,7 +86,7 @@ impl Connector {
         let tls = if url.tls {
             let config: ClientConfig =
                 http_client::tls_config(ca_file).map_err(|why| SharedError::refused(&url, why))?;
-            Some(MakeRustlsConnect::new(config))
+            Some(GuardedTls(MakeRustlsConnect::new(config)))
         } else {
             None
         };
@@ -55,7 +94,7 @@ impl Connector {
     }
 
     /// Connects to the first writable host.
-    pub(super) async fn connect(&self) -> Result<Client, SharedError> {
+    pub(super) async fn connect(&self) -> Result<ServerConnection, SharedError> {
         let url = &self.url;
         match tokio::time::timeout(TOTAL_TIMEOUT, self.try_hosts()).await {
             Ok(result) => result,
@@ -66,7 +105,7 @@ impl Connector {
         }
     }
 
-    async fn try_hosts(&self) -> Result<Client, SharedError> {
+    async fn try_hosts(&self) -> Result<ServerConnection, SharedError> {
         let url = &self.url;
         let mut unreachable = None;
         let mut refused = None;
@@ -116,7 +155,7 @@ impl Connector {
         ))
     }
 
-    async fn connect_to(&self, host: &str, port: u16) -> Result<Client, SharedError> {
+    async fn connect_to(&self, host: &str, port: u16) -> Result<ServerConnection, SharedError> {
         let url = &self.url;
         let mut config = Config::new();
         config
@@ -131,26 +170,34 @@ impl Connector {
         if let Some(password) = &url.password {
             config.password(password.expose());
         }
-        let client = if let Some(tls) = &self.tls {
+        let link = if let Some(tls) = &self.tls {
             config.ssl_mode(SslMode::Require);
             let connected = config.connect(tls.clone()).await;
             let (client, connection) = connected.map_err(|e| SharedError::of(url, &e))?;
-            tokio::spawn(async move { drop(connection.await) });
-            client
+            ServerConnection::new(client, connection)
+        } else if !host.starts_with('/') {
+            // The driver takes the connection as it is from what stands for the TLS handshake.
+            config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct)
+                .channel_binding(ChannelBinding::Disable);
+            let connected = config.connect(GuardedPlain).await;
+            let (client, connection) = connected.map_err(|e| SharedError::of(url, &e))?;
+            ServerConnection::new(client, connection)
         } else {
+            // A socket of this machine has no name for a handshake, and is trusted.
             config
                 .ssl_mode(SslMode::Disable)
                 .channel_binding(ChannelBinding::Disable);
             let connected = config.connect(NoTls).await;
             let (client, connection) = connected.map_err(|e| SharedError::of(url, &e))?;
-            tokio::spawn(async move { drop(connection.await) });
-            client
+            ServerConnection::new(client, connection)
         };
-        Ok(client)
+        Ok(link)
     }
 
     /// Connects, checks the encoding, migrates the schema and checks the role's privileges.
-    pub(super) async fn open(&self) -> Result<Client, SharedError> {
+    pub(super) async fn open(&self) -> Result<ServerConnection, SharedError> {
         let client = self.connect().await?;
         let url = &self.url;
         let of = |e: tokio_postgres::Error| SharedError::of(url, &e);

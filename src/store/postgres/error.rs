@@ -5,6 +5,10 @@ use std::error::Error as _;
 use tokio_postgres::error::SqlState;
 
 use crate::config::PostgresUrl;
+use crate::redact::Redactor;
+
+/// The most characters of a server's words.
+const MAX_WORDS: usize = 300;
 
 /// Why the shared store could not be used. The text never holds the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +74,7 @@ impl SharedError {
             return Self::Busy { url: url.shown() };
         }
         if let Some(answer) = error.as_db_error() {
-            let message = answer.message();
+            let message = &presentable(url, answer.message());
             let role = &url.user;
             let database = &url.database;
             let code = answer.code();
@@ -102,12 +106,15 @@ impl SharedError {
             } else {
                 return Self::unreachable(
                     url,
-                    format!("the server answers {}: {message}", code.code()),
+                    format!(
+                        "the server answers {}: {message}",
+                        presentable(url, code.code())
+                    ),
                 );
             };
             return Self::refused(url, why);
         }
-        let causes = causes(error);
+        let causes = presentable(url, &causes(error));
         if causes.contains("certificate") || causes.contains("UnknownIssuer") {
             return Self::refused(url, certificate_refused(&causes));
         }
@@ -134,6 +141,12 @@ impl SharedError {
     pub fn is_misconfiguration(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
+}
+
+/// Masks the password in a server's words, in every form, and shortens them.
+fn presentable(url: &PostgresUrl, words: &str) -> String {
+    let cut: String = words.chars().take(MAX_WORDS).collect();
+    Redactor::of_secrets(url.password.as_ref()).clean_cut(&cut)
 }
 
 /// Explains why the server's certificate is rejected, and what to do.

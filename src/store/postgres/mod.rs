@@ -7,6 +7,7 @@
 mod connection;
 mod copy;
 mod error;
+mod guard;
 mod outbox;
 mod slots;
 mod subscribers;
@@ -22,7 +23,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
-use self::connection::{Connector, begin};
+use self::connection::{Connector, ServerConnection, begin};
 pub use self::copy::{Checksum, source_of};
 pub use self::error::SharedError;
 pub use self::outbox::{LEASE, RENEW};
@@ -55,12 +56,12 @@ pub struct SharedStore {
     me: Uuid,
     /// This daemon, in every run.
     owner: Uuid,
-    beside: Arc<Mutex<Option<Client>>>,
+    beside: Arc<Mutex<Option<ServerConnection>>>,
 }
 
 /// The coordinator's own connection.
 pub struct Session {
-    client: Client,
+    client: ServerConnection,
     connector: Connector,
     me: Uuid,
 }
@@ -243,8 +244,8 @@ impl SharedStore {
 
 /// A borrowed connection. It is closed unless it is given back, which a failure prevents.
 struct Beside<'a> {
-    held: MutexGuard<'a, Option<Client>>,
-    client: Client,
+    held: MutexGuard<'a, Option<ServerConnection>>,
+    client: ServerConnection,
 }
 
 impl Beside<'_> {
