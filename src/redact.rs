@@ -7,6 +7,7 @@
 //! as it is.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -70,6 +71,15 @@ impl Redactor {
     pub fn new(config: &Settings) -> Self {
         let mut forms = Forms::default();
         forms.add_config(config);
+        Self::of(forms)
+    }
+
+    /// Knows only `secrets`, such as a token that was fetched.
+    pub fn of_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let mut forms = Forms::default();
+        for secret in secrets {
+            forms.add(secret.expose());
+        }
         Self::of(forms)
     }
 
@@ -204,10 +214,10 @@ impl Forms {
         }
         let of_cloud = endpoint.aws.iter().flat_map(Aws::secrets);
         for secret in of_cloud.chain(endpoint.google.iter().flat_map(Google::secrets)) {
-            let lines = secret.expose().lines();
-            lines
-                .filter(|line| !line.starts_with("-----"))
-                .for_each(|line| self.add(line.trim()));
+            self.add_lines(secret.expose());
+        }
+        if let Some(identity) = &endpoint.client {
+            self.add_key_file(&identity.key);
         }
         self.add_headers(&endpoint.headers);
         self.add_login_and_query(&endpoint.base_url);
@@ -223,12 +233,21 @@ impl Forms {
             self.add_base64(user);
         }
         if let Some(dkim) = &email.dkim {
-            // Only the content of the key file is secret, not its path.
-            let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET).unwrap_or_default();
-            for line in pem.lines().filter(|line| !line.starts_with("-----")) {
-                self.add(line.trim());
-            }
+            self.add_key_file(&dkim.key_file);
         }
+    }
+
+    /// Adds the private keys of a PEM file. Only its content is secret, not its path.
+    fn add_key_file(&mut self, path: &Path) {
+        let pem = files::read_to_string(path, files::MAX_SECRET).unwrap_or_default();
+        self.add_lines(&pem);
+    }
+
+    /// Adds each line of a secret but the frame of a PEM file: others repeat single lines as well.
+    fn add_lines(&mut self, text: &str) {
+        text.lines()
+            .filter(|line| !line.starts_with("-----"))
+            .for_each(|line| self.add(line.trim()));
     }
 
     fn add_webhook(&mut self, webhook: &Webhook) {

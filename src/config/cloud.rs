@@ -100,7 +100,7 @@ pub(super) fn aws(
         .zip(secret_access_key)
         .map(|(id, secret_access_key)| {
             AwsSource::Keys(AwsKeys {
-                access_key_id: id.expose().to_owned(),
+                access_key_id: id,
                 secret_access_key,
                 session_token,
             })
@@ -153,7 +153,7 @@ fn aws_elsewhere(vars: &Vars<'_, '_>, region: &str, profile: Option<String>) -> 
         vars.get("AWS_SECRET_ACCESS_KEY"),
     ) {
         return Some(AwsSource::Keys(AwsKeys {
-            access_key_id: id,
+            access_key_id: Secret::new(id),
             secret_access_key: Secret::new(secret),
             session_token: vars.get("AWS_SESSION_TOKEN").map(Secret::new),
         }));

@@ -20,6 +20,7 @@ use super::transport::{self, ConnectionTimes, ProxyRoute};
 use crate::clock::uptime;
 use crate::config::service_key;
 use crate::files;
+use crate::redact::Redactor;
 use llmwatch_core::model::{
     Aws, AwsKeys, AwsSource, Endpoint, Entra, Fault, Google, GoogleSource, Secret, Timestamp,
 };
@@ -40,10 +41,10 @@ const PROFILE_LIFE: Duration = Duration::from_mins(1);
 pub(super) enum Held {
     /// The key of the configuration.
     Configured,
-    /// A token.
-    Token(Secret),
-    /// AWS keys.
-    Aws(AwsKeys),
+    /// A token, and what masks it.
+    Token(Secret, Redactor),
+    /// AWS keys, and what masks them.
+    Aws(AwsKeys, Redactor),
 }
 
 impl Held {
@@ -51,18 +52,27 @@ impl Held {
     pub(super) fn credential(&self) -> Credential<'_> {
         match self {
             Self::Configured => Credential::Configured,
-            Self::Token(token) => Credential::Token(token.expose()),
-            Self::Aws(keys) => Credential::Aws(keys),
+            Self::Token(token, _) => Credential::Token(token.expose()),
+            Self::Aws(keys, _) => Credential::Aws(keys),
         }
     }
 
-    /// Returns the secrets to mask in the response text.
-    pub(super) fn secrets(&self) -> Vec<&Secret> {
+    /// Masks the credential in a text of the server's.
+    pub(super) fn mask(&self, text: &str) -> String {
         match self {
-            Self::Configured => Vec::new(),
-            Self::Token(token) => vec![token],
-            Self::Aws(keys) => keys.secrets(),
+            Self::Configured => text.to_owned(),
+            Self::Token(_, redactor) | Self::Aws(_, redactor) => redactor.clean_cut(text),
         }
+    }
+
+    fn token(token: Secret) -> Self {
+        let redactor = Redactor::of_secrets([&token]);
+        Self::Token(token, redactor)
+    }
+
+    fn aws(keys: AwsKeys) -> Self {
+        let redactor = Redactor::of_secrets(keys.secrets());
+        Self::Aws(keys, redactor)
     }
 }
 
@@ -98,7 +108,11 @@ impl CredentialSource {
                 key_id,
                 token_url,
                 ..
-            } => Some(Self(format!("{token_url} {client_email} {key_id}"))),
+            } => Some(Self(format!(
+                "{token_url} {} {}",
+                client_email.expose(),
+                key_id.expose()
+            ))),
             GoogleSource::AuthorizedUser {
                 refresh_token,
                 token_url,
@@ -141,7 +155,7 @@ pub(super) async fn obtain(
         ..
     }) = &endpoint.aws
     {
-        return (Ok(Held::Aws(keys.clone())), None);
+        return (Ok(Held::Aws(keys.clone(), Redactor::default())), None);
     }
     let Some(source) = CredentialSource::of(endpoint) else {
         return (Ok(Held::Configured), None);
@@ -187,7 +201,7 @@ impl Fetch<'_> {
     }
 
     async fn entra(&self, entra: &Entra) -> Fetched {
-        self.token(&entra_token::request(entra)).await
+        self.token(&entra_token::request(entra), &[]).await
     }
 
     /// Fetches an OAuth 2.0 token.
@@ -209,12 +223,17 @@ impl Fetch<'_> {
                 private_key,
                 token_url,
             } => {
-                let unsigned = google_token::unsigned(client_email, key_id, token_url, self.now);
+                let unsigned = google_token::unsigned(
+                    client_email.expose(),
+                    key_id.expose(),
+                    token_url,
+                    self.now,
+                );
                 let signature = sign(private_key, &unsigned)
                     .map_err(|message| (Fault::AccountAuth, message.to_owned()))?;
                 let assertion = format!("{unsigned}.{signature}");
-                self.token(&google_token::exchange(token_url, &assertion))
-                    .await
+                let request = google_token::exchange(token_url, &assertion);
+                self.token(&request, &[Secret::new(assertion)]).await
             }
             GoogleSource::AuthorizedUser {
                 client_id,
@@ -224,7 +243,7 @@ impl Fetch<'_> {
             } => {
                 let request =
                     google_token::refresh(token_url, client_id, client_secret, refresh_token);
-                self.token(&request).await
+                self.token(&request, &[]).await
             }
             GoogleSource::Metadata { url } => {
                 let (status, body) = self
@@ -240,7 +259,7 @@ impl Fetch<'_> {
                         )
                     })?;
                 let (token, life) = entra_token::read(status, &body)?;
-                Ok((Held::Token(token), life))
+                Ok((Held::token(token), life))
             }
         }
     }
@@ -248,13 +267,13 @@ impl Fetch<'_> {
     async fn aws(&self, aws: &Aws) -> Fetched {
         match &aws.source {
             AwsSource::ApiKey => Ok((Held::Configured, Duration::ZERO)),
-            AwsSource::Keys(keys) => Ok((Held::Aws(keys.clone()), Duration::MAX)),
+            AwsSource::Keys(keys) => Ok((Held::aws(keys.clone()), Duration::MAX)),
             AwsSource::Profile { file, profile } => {
                 let text = read_file(file).await?;
                 let keys = aws_credentials::of_profile(&text, profile).map_err(|message| {
                     (Fault::AccountAuth, format!("{}: {message}", file.display()))
                 })?;
-                Ok((Held::Aws(keys), PROFILE_LIFE))
+                Ok((Held::aws(keys), PROFILE_LIFE))
             }
             AwsSource::WebIdentity {
                 token_file,
@@ -282,7 +301,8 @@ impl Fetch<'_> {
                 };
                 let request = aws_credentials::of_container(url, token.as_ref());
                 let (status, body) = self.metadata(&request).await?;
-                self.keys(aws_credentials::of_json(status, &body, self.now))
+                let keys = keys(aws_credentials::of_json(status, &body, self.now));
+                masked(keys, token.as_slice())
             }
             AwsSource::Instance { url } => {
                 let (status, session) = self.metadata(&aws_credentials::session(url)).await?;
@@ -294,7 +314,8 @@ impl Fetch<'_> {
                     .map_err(|message| (Fault::AccountAuth, message))?;
                 let request = aws_credentials::of_role(url, &session, &role);
                 let (status, body) = self.metadata(&request).await?;
-                self.keys(aws_credentials::of_json(status, &body, self.now))
+                let keys = keys(aws_credentials::of_json(status, &body, self.now));
+                masked(keys, &[Secret::new(session)])
             }
         }
     }
@@ -372,6 +393,16 @@ impl Fetch<'_> {
             Err(_) => Err((Fault::TimeoutHeaders, "no answer in time".to_owned())),
         }
     }
+}
+
+fn keys(read: Result<(AwsKeys, Duration), String>) -> Fetched {
+    let (keys, life) = read.map_err(|words| (Fault::AccountAuth, words))?;
+    Ok((Held::aws(keys), life))
+}
+
+/// Masks what the request held if the server's message repeats it.
+fn masked(fetched: Fetched, secrets: &[Secret]) -> Fetched {
+    fetched.map_err(|(fault, words)| (fault, Redactor::of_secrets(secrets).clean_cut(&words)))
 }
 
 /// How a service is reached.

@@ -98,7 +98,7 @@ impl Recorder<'_> {
         sample.http_version = Some(head.http_version);
         sample.request_id = head.request_id.map(|id| self.presentable(&id, 128));
         sample.server_ms = head.server_ms;
-        sample.edge = head.edge;
+        sample.edge = head.edge.map(|place| self.presentable(&place, 64));
         sample.ratelimit_remaining_requests = head.remaining_requests;
         sample.ratelimit_remaining_tokens = head.remaining_tokens;
         sample.ratelimit_headroom = head.headroom;
@@ -178,8 +178,7 @@ impl Recorder<'_> {
             .iter()
             .map(|entra| &entra.client_secret)
             .chain(endpoint.aws.iter().flat_map(Aws::secrets))
-            .chain(endpoint.google.iter().flat_map(Google::secrets))
-            .chain(self.held.secrets());
+            .chain(endpoint.google.iter().flat_map(Google::secrets));
         let of_headers = self.endpoint.headers.iter().map(|(_, value)| value);
         let secrets = self
             .endpoint
@@ -192,6 +191,7 @@ impl Recorder<'_> {
         let bare =
             of_headers.filter_map(|value| Some(Secret::new(value.expose().split_once(' ')?.1)));
         let redacted = bare.fold(redacted, |t, secret| secret.redact(&t));
+        let redacted = self.held.mask(&redacted);
         let clean: String = redacted
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -208,7 +208,13 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
         .ok()
 }
 
-/// Masks anything that looks like an API key, ours or not.
+/// How API keys, tokens of Google and JSON Web Tokens begin.
+const KEY_PREFIXES: [&str; 6] = ["sk-", "sk_", "AIza", "whsec_", "ya29.", "eyJ"];
+/// How the id of an AWS key begins, and its length.
+const AWS_PREFIXES: [&str; 2] = ["AKIA", "ASIA"];
+const AWS_ID: usize = 20;
+
+/// Masks anything that looks like a credential, ours or not, and the signatures of requests.
 fn hide_keys(text: &str) -> String {
     text.split_inclusive(ends_token)
         .map(|token| {
@@ -265,6 +271,7 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
 mod tests {
     use super::*;
     use crate::config::{self, Environment};
+    use crate::redact::Redactor;
 
     #[test]
     fn echoed_key_is_redacted_in_every_form() {
@@ -274,7 +281,9 @@ mod tests {
                     headers = { Proxy-Key = \"Bearer second-key\" }";
         std::fs::write(&path, format!("[[endpoint]]\n{keys}\n")).unwrap();
         let config = config::load(&path, &Environment::default()).unwrap();
-        let held = Held::Token(Secret::new("token-of-mine"));
+        let token = Secret::new("token-of-mine");
+        let redactor = Redactor::of_secrets([&token]);
+        let held = Held::Token(token, redactor);
         let recorder = Recorder {
             endpoint: &config.endpoints[0],
             held: &held,
@@ -296,6 +305,23 @@ mod tests {
                 "key=***,***: no",
             ),
             ("sk-short: a:b, \"c\" = d", "sk-short: a:b, \"c\" = d"),
+            (
+                "Credential=AKIAIOSFODNN7EXAMPLE/20261130/us-east-1/bedrock/aws4_request, \
+                 Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7",
+                "Credential=***, Signature=***",
+            ),
+            (
+                "?X-Amz-Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7&x=1",
+                "?X-Amz-Signature=***&x=1",
+            ),
+            (
+                "id <AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId>",
+                "id <AccessKeyId>***</AccessKeyId>",
+            ),
+            (
+                "arn:aws:iam::123456789012:role/llm, digest 5d672d79c15b13162d9279b0855cfba6",
+                "arn:aws:iam::123456789012:role/llm, digest 5d672d79c15b13162d9279b0855cfba6",
+            ),
         ] {
             assert_eq!(recorder.presentable(said, MOST_WORDS), shown);
         }

@@ -86,9 +86,9 @@ pub enum GoogleSource {
     /// A service account, whose key signs a request for a token (RFC 7523).
     ServiceAccount {
         /// The account's address.
-        client_email: String,
+        client_email: Secret,
         /// The id of its key.
-        key_id: String,
+        key_id: Secret,
         /// The key, PKCS #8 in PEM form.
         private_key: Secret,
         /// The address that issues tokens.
@@ -129,7 +129,8 @@ impl Aws {
 impl AwsKeys {
     /// Returns the key and the session token.
     pub fn secrets(&self) -> Vec<&Secret> {
-        std::iter::once(&self.secret_access_key)
+        [&self.access_key_id, &self.secret_access_key]
+            .into_iter()
             .chain(&self.session_token)
             .collect()
     }
@@ -139,7 +140,12 @@ impl Google {
     /// Returns the secrets among the credentials.
     pub fn secrets(&self) -> Vec<&Secret> {
         match &self.source {
-            GoogleSource::ServiceAccount { private_key, .. } => vec![private_key],
+            GoogleSource::ServiceAccount {
+                client_email,
+                key_id,
+                private_key,
+                ..
+            } => vec![client_email, key_id, private_key],
             GoogleSource::AuthorizedUser {
                 client_secret,
                 refresh_token,

@@ -50,7 +50,7 @@ pub fn of_profile(text: &str, profile: &str) -> Result<AwsKeys, String> {
     let secret = value_in_profile(text, profile, "aws_secret_access_key");
     if let (Some(id), Some(secret)) = (id, secret) {
         return Ok(AwsKeys {
-            access_key_id: id.to_owned(),
+            access_key_id: Secret::new(id),
             secret_access_key: Secret::new(secret),
             session_token: value_in_profile(text, profile, "aws_session_token").map(Secret::new),
         });
@@ -107,7 +107,7 @@ pub fn of_sts(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Durat
         return Err(format!("AWS STS (HTTP {status}): {message}"));
     };
     let keys = AwsKeys {
-        access_key_id: id.to_owned(),
+        access_key_id: Secret::new(id),
         secret_access_key: Secret::new(secret),
         session_token: element(body, "SessionToken").map(Secret::new),
     };
@@ -206,7 +206,7 @@ pub fn of_json(status: u16, body: &str, now: Timestamp) -> Result<(AwsKeys, Dura
         return Err(format!("the metadata service (HTTP {status}): {message}"));
     };
     let keys = AwsKeys {
-        access_key_id: id.to_owned(),
+        access_key_id: Secret::new(id),
         secret_access_key: Secret::new(secret),
         session_token: text_of(&value, "Token").map(Secret::new),
     };
@@ -236,11 +236,11 @@ mod tests {
                     [profile ops]\naws_access_key_id=AKIAOPS\naws_secret_access_key = s2\naws_session_token = t\n\
                     [sso]\nsso_session = corp\n";
         let keys = of_profile(text, "ops").unwrap();
-        assert_eq!(keys.access_key_id, "AKIAOPS");
+        assert_eq!(keys.access_key_id.expose(), "AKIAOPS");
         assert_eq!(keys.secret_access_key.expose(), "s2");
         assert_eq!(keys.session_token.unwrap().expose(), "t");
         assert_eq!(
-            of_profile(text, "default").unwrap().access_key_id,
+            of_profile(text, "default").unwrap().access_key_id.expose(),
             "AKIADEFAULT"
         );
         assert!(of_profile(text, "sso").unwrap_err().contains("sso_session"));

@@ -71,7 +71,7 @@ pub fn headers(
         .iter()
         .fold(start.into_bytes(), |key, part| hmac(&key, part));
     let signature = hex(&hmac(&key, &to_sign));
-    let id = &keys.access_key_id;
+    let id = keys.access_key_id.expose();
     added.push((
         "authorization".to_owned(),
         format!(
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn signatures_are_those_of_botocore() {
         let keys = |token: Option<&str>| AwsKeys {
-            access_key_id: "AKIDEXAMPLE".to_owned(),
+            access_key_id: Secret::new("AKIDEXAMPLE"),
             secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
             session_token: token.map(Secret::new),
         };
