@@ -295,6 +295,15 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Runs `work` until it is done, or until a signal to stop, which is returned.
+    async fn cut_short(&mut self, work: impl Future<Output = ()>) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            () = work => None,
+        }
+    }
 }
 
 /// Why the daemon stops: the signal or request, or the task that ended.
@@ -323,10 +332,8 @@ impl RunningDaemon {
                 Some(reply) = self.reload_requests.recv() => Some(reply),
             };
             // A reload waits for the pipeline, which a slow disk may hold up: the end must not wait for it.
-            tokio::select! {
-                _ = signals.terminate.recv() => return Ok(Ok("SIGTERM")),
-                _ = signals.interrupt.recv() => return Ok(Ok("SIGINT")),
-                () = self.reload(reload, reply) => {}
+            if let Some(signal) = signals.cut_short(self.reload(reload, reply)).await {
+                return Ok(Ok(signal));
             }
         }
     }
@@ -391,6 +398,26 @@ async fn join_all(tasks: &mut Tasks, stop: &Stops, failed: &mut Option<anyhow::E
             ended => {
                 failed.get_or_insert_with(|| unexpected_end(ended));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_to_stop_ends_a_reload_that_hangs() {
+        let mut signals = Signals::install().unwrap();
+        assert_eq!(signals.cut_short(ready(())).await, None);
+        for (name, signal) in [
+            ("SIGTERM", rustix::process::Signal::TERM),
+            ("SIGINT", rustix::process::Signal::INT),
+        ] {
+            rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+            assert_eq!(signals.cut_short(pending()).await, Some(name));
         }
     }
 }

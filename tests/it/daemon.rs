@@ -1,11 +1,13 @@
 //! The daemon from outside: the real binary, real sockets, a real store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::Stdio;
 
 use llmwatch_simulator::{MailFault, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
-use crate::support::{KEY, PATIENCE, World, eventually};
+use crate::support::{Daemon, KEY, PATIENCE, World, eventually};
 
 const OUTAGE: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
 
@@ -274,6 +276,80 @@ async fn reload_refuses_a_bad_key_file_and_follows_the_log_level() {
     world.write(&format!("{good}\n[log]\nlevel = \"warn\"\n"));
     daemon.signal("HUP");
     daemon.event("config.reloaded").await;
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// Too few descriptors for the probes of a late vendor: some get one and others do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_64_descriptors_the_mail_blames_this_machine_alone() {
+    let mut world = World::new().await;
+    world.openai.set_scenario(
+        Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfirst_token_after = \"20s\"\n").unwrap(),
+    );
+    // Left to itself, it probes no more at once than it has descriptors for.
+    let several = "listen = \"off\"\nmax_concurrent_probes = 100";
+    let mut config = world.endpoints().replace("listen = \"off\"", several) + &world.email();
+    for n in 0..80 {
+        let _ = write!(
+            config,
+            "[[endpoint]]\nname = \"many-{n}\"\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\n",
+            world.openai.addr()
+        );
+    }
+    world.write(&config);
+    let run = world.llmwatch(&["run"]);
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(run.as_std().get_program())
+        .args(run.as_std().get_args())
+        .current_dir(world.directory.path())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut daemon = Daemon::start(command);
+    let opened = daemon.event("incident.opened").await;
+    assert_eq!(opened["attribution"], "local", "{opened}");
+    // The mail is sent once probes have given descriptors back.
+    world.openai.set_scenario(Scenario::healthy());
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await;
+    let mail = crate::links::decoded(&mail.expect("a mail comes").data);
+    let text = mail.split("text/html").next().unwrap_or_default();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("out of local resources"), "{text}");
+    assert!(text.contains("the cause is this machine"), "{text}");
+    for untrue in ["The API said", "as usual", "healthy", "still answer"] {
+        assert!(!text.contains(untrue), "`{untrue}`: {text}");
+    }
+    assert!(
+        !daemon.log.contains("\"attribution\":\"provider\""),
+        "{}",
+        daemon.log
+    );
+    daemon.stop().await;
+}
+
+/// The pipeline waits for the store, which another process has locked, and the reloads wait for the
+/// pipeline.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_during_reloads_that_wait_for_a_locked_store() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    let mut daemon = world.run();
+    daemon.well().await;
+    let other = rusqlite::Connection::open(world.store()).unwrap();
+    other.busy_timeout(PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..4 {
+        daemon.signal("HUP");
+        daemon.event("config.reloaded").await;
+    }
+    daemon.signal("HUP");
+    assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    assert!(daemon.log.contains("monitor.stopped"), "{}", daemon.log);
+    drop(other);
+    let mut daemon = world.run();
+    daemon.well().await;
     assert_eq!(daemon.stop().await, Some(0));
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
+use crate::locations::{as_pairs, clock};
 use crate::support::{Daemon, PATIENCE, World, eventually};
 
 fn outage() -> Scenario {
@@ -247,6 +248,72 @@ async fn f_receiver_down_for_a_while() {
         Some("opened")
     );
     assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// A clock of the daemon's own, which can be set while it runs.
+struct SettableClock {
+    file: std::path::PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl SettableClock {
+    /// Returns `None` where libfaketime is missing.
+    fn new(test: &str, world: &World) -> Option<Self> {
+        let file = world.directory.path().join("clock");
+        let mut environment = clock(test, "")?;
+        environment.retain(|(name, _)| *name != "FAKETIME");
+        environment.push(("FAKETIME_TIMESTAMP_FILE", file.display().to_string()));
+        environment.push(("FAKETIME_NO_CACHE", "1".to_owned()));
+        let clock = Self { file, environment };
+        clock.set("+0");
+        Some(clock)
+    }
+
+    /// Sets it to be ahead of the machine's clock by `offset`. The file is replaced, because it is
+    /// read at any moment.
+    fn set(&self, offset: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, offset).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+}
+
+/// The clock jumps by hours while the receiver is down: nothing waits for hours, and the messages
+/// say how long things really took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_delays_nothing_and_changes_no_duration() {
+    let world = World::new().await;
+    let Some(clock) = SettableClock::new("a clock that jumps", &world) else {
+        return;
+    };
+    world.write(&(world.endpoints() + &world.webhook()));
+    let mut daemon = world.run_with(&as_pairs(&clock.environment));
+    daemon.well().await;
+    for jump in ["+6h", "-3h"] {
+        world.hook.set_behaviour(status(503));
+        world.openai.set_scenario(outage());
+        daemon.event("notification.retry").await;
+        clock.set(jump);
+        daemon.event("monitor.clock_set").await;
+        world.hook.set_behaviour(WebhookBehaviour::Ok);
+        daemon.event("notification.sent").await;
+        world.openai.set_scenario(Scenario::healthy());
+        daemon.event("incident.resolved").await;
+        eventually("nothing waits any more", || {
+            let pending = "SELECT count(*) FROM outbox WHERE state = 'pending'";
+            (world.query::<i64>(pending) == 0).then_some(())
+        })
+        .await;
+        let resolved = world.hook.requests();
+        let resolved = resolved
+            .iter()
+            .map(|request| body(request))
+            .rfind(|message| message["type"] == "incident.resolved")
+            .unwrap();
+        let lasted = resolved["data"]["incident"]["duration_s"].as_f64().unwrap();
+        assert!((0.0..3600.0).contains(&lasted), "{jump}: {lasted} s");
+    }
+    assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -325,6 +325,47 @@ fn a_store_of_a_later_release_is_refused_and_left_alone() {
     );
 }
 
+#[test]
+fn a_database_of_another_program_is_refused_and_left_alone() {
+    let world = tempfile::tempdir().unwrap();
+    let path = world.path().join("llmwatch.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    // Also a table with a name that llmwatch uses.
+    raw.execute_batch("CREATE TABLE sample (x); INSERT INTO sample VALUES ('theirs')")
+        .unwrap();
+    drop(raw);
+    let before = std::fs::read(&path).unwrap();
+    let config = world.path().join("monitor.toml");
+    let text = format!(
+        "[monitor]\nlisten = \"off\"\nstate_dir = \"{}\"\n",
+        world.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    for (verb, code) in [
+        (&["run"][..], 78),
+        (&["store", "check"], 1),
+        (&["status"], 3),
+        (&["incidents"], 1),
+        (&["export"], 1),
+        (&["store", "repair"], 1),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_llmwatch"))
+            .arg("-c")
+            .arg(&config)
+            .args(verb)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("is an SQLite database that llmwatch did not create"),
+            "{verb:?}: {said}"
+        );
+        assert!(!said.contains("CREATE"), "{verb:?} shows SQL: {said}");
+        assert_eq!(output.status.code(), Some(code), "{verb:?}: {said}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
 proptest! {
     #[test]
     fn durations_keep_their_microseconds(us in 0u64..100_000_000) {

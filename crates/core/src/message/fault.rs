@@ -1,6 +1,6 @@
 //! The meaning of a fault and what to do about it.
 
-use crate::model::Fault;
+use crate::model::{Attribution, Fault};
 
 /// Returns what is wrong with this machine.
 pub fn local_cause(fault: Fault) -> &'static str {
@@ -59,5 +59,7 @@ pub fn remedy(fault: Fault) -> &'static str {
 /// Reports whether the error text of such a failure came from the API. Otherwise it came from this
 /// machine's resolver, TLS or sockets.
 pub fn is_providers_message(fault: Fault) -> bool {
-    !fault.is_network() && !matches!(fault, Fault::TlsCertificate | Fault::LocalClock)
+    !fault.is_network()
+        && fault.attribution() != Attribution::Local
+        && fault != Fault::TlsCertificate
 }
