@@ -36,6 +36,7 @@ mod memory;
 mod notification_policy;
 mod otlp;
 mod outbox;
+mod outside_limits;
 mod pages;
 mod postfix;
 mod quorum;
