@@ -124,6 +124,6 @@ lint-github:
 mutations INPUTS="200000": release
     tests/mutations/run --inputs {{INPUTS}}
 
-# Fuzz TARGET for SECONDS (needs nightly Rust and cargo-fuzz)
-fuzz TARGET SECONDS="60":
-    cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+# Fuzz TARGET (`all`: each of them) for SECONDS
+fuzz TARGET="all" SECONDS="60":
+    fuzz/run {{TARGET}} {{SECONDS}}

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use llmwatch::config::FeedKind;
+use llmwatch_core::config::FeedKind;
 use llmwatch_core::protocol::status_page::read;
 
 fuzz_target!(|data: &[u8]| {

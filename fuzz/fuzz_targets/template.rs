@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use llmwatch::config::{Syntax, Template};
+use llmwatch_core::config::{Syntax, Template};
 use serde_json::{Value, json};
 
 fuzz_target!(|text: &str| {
