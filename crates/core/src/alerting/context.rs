@@ -113,8 +113,8 @@ impl TickContext<'_> {
             already_over: kind == NoticeKind::Opened && incident.resolved_at.is_some(),
             incident: Some(Incident {
                 duration_s,
-                official,
                 evidence,
+                official,
                 ..incident.clone()
             }),
             ..self.bare(id, kind, at, incident.title.clone())
