@@ -169,10 +169,10 @@ pub(super) async fn obtain(
     let took = Some(began.elapsed());
     match fetched {
         Err(_) => {
-            let message = "no answer from the identity provider".to_owned();
-            (Err(End::Broken(Fault::TimeoutHeaders, message)), took)
+            let words = "no answer from the identity provider".to_owned();
+            (Err(End::Broken(Fault::TimeoutHeaders, words)), took)
         }
-        Ok(Err((fault, message))) => (Err(End::Broken(fault, message)), took),
+        Ok(Err((fault, words))) => (Err(End::Broken(fault, words)), took),
         Ok(Ok((held, life))) => {
             prober.credentials.keep(source, held.clone(), life).await;
             (Ok(held), took)
@@ -204,14 +204,18 @@ impl Fetch<'_> {
         self.token(&entra_token::request(entra), &[]).await
     }
 
-    /// Fetches an OAuth 2.0 token.
-    async fn token(&self, request: &Request) -> Fetched {
-        let (status, body) = self
-            .send(request, MetadataRoute::Usual)
-            .await
-            .map_err(|(fault, message)| (fault, format!("the identity provider: {message}")))?;
-        let (token, life) = entra_token::read(status, &body)?;
-        Ok((Held::Token(token), life))
+    /// Fetches an OAuth 2.0 token with a request that holds `secrets` beside those of the
+    /// configuration.
+    async fn token(&self, request: &Request, secrets: &[Secret]) -> Fetched {
+        let fetched = async {
+            let (status, body) = self
+                .send(request, MetadataRoute::Usual)
+                .await
+                .map_err(|(fault, words)| (fault, format!("the identity provider: {words}")))?;
+            let (token, life) = entra_token::read(status, &body)?;
+            Ok((Held::token(token), life))
+        };
+        masked(fetched.await, secrets)
     }
 
     async fn google(&self, google: &Google) -> Fetched {
@@ -230,7 +234,7 @@ impl Fetch<'_> {
                     self.now,
                 );
                 let signature = sign(private_key, &unsigned)
-                    .map_err(|message| (Fault::AccountAuth, message.to_owned()))?;
+                    .map_err(|words| (Fault::AccountAuth, words.to_owned()))?;
                 let assertion = format!("{unsigned}.{signature}");
                 let request = google_token::exchange(token_url, &assertion);
                 self.token(&request, &[Secret::new(assertion)]).await
@@ -249,12 +253,12 @@ impl Fetch<'_> {
                 let (status, body) = self
                     .send(&google_token::of_metadata(url), MetadataRoute::Metadata)
                     .await
-                    .map_err(|(_, message)| {
+                    .map_err(|(_, words)| {
                         (
                             Fault::AccountAuth,
                             format!(
                                 "no Google credentials: none are configured, and the metadata service of \
-                                 a machine at Google does not answer: {message}"
+                                 a machine at Google does not answer: {words}"
                             ),
                         )
                     })?;
@@ -270,8 +274,8 @@ impl Fetch<'_> {
             AwsSource::Keys(keys) => Ok((Held::aws(keys.clone()), Duration::MAX)),
             AwsSource::Profile { file, profile } => {
                 let text = read_file(file).await?;
-                let keys = aws_credentials::of_profile(&text, profile).map_err(|message| {
-                    (Fault::AccountAuth, format!("{}: {message}", file.display()))
+                let keys = aws_credentials::of_profile(&text, profile).map_err(|words| {
+                    (Fault::AccountAuth, format!("{}: {words}", file.display()))
                 })?;
                 Ok((Held::aws(keys), PROFILE_LIFE))
             }
@@ -286,9 +290,9 @@ impl Fetch<'_> {
                 let (status, body) = self
                     .send(&request, MetadataRoute::Usual)
                     .await
-                    .map_err(|(fault, message)| (fault, format!("AWS STS: {message}")))?;
-                self.keys(aws_credentials::of_sts(status, &body, self.now))
-                    .map_err(|(fault, message)| (fault, token.redact(&message)))
+                    .map_err(|(fault, words)| (fault, format!("AWS STS: {words}")))?;
+                let keys = keys(aws_credentials::of_sts(status, &body, self.now));
+                masked(keys, &[token])
             }
             AwsSource::Container {
                 url,
@@ -307,11 +311,11 @@ impl Fetch<'_> {
             AwsSource::Instance { url } => {
                 let (status, session) = self.metadata(&aws_credentials::session(url)).await?;
                 let session = aws_credentials::one_line(status, &session)
-                    .map_err(|message| (Fault::AccountAuth, message))?;
+                    .map_err(|words| (Fault::AccountAuth, words))?;
                 let request = aws_credentials::role(url, &session);
                 let (status, role) = self.metadata(&request).await?;
                 let role = aws_credentials::one_line(status, &role)
-                    .map_err(|message| (Fault::AccountAuth, message))?;
+                    .map_err(|words| (Fault::AccountAuth, words))?;
                 let request = aws_credentials::of_role(url, &session, &role);
                 let (status, body) = self.metadata(&request).await?;
                 let keys = keys(aws_credentials::of_json(status, &body, self.now));
@@ -320,24 +324,15 @@ impl Fetch<'_> {
         }
     }
 
-    #[expect(
-        clippy::unused_self,
-        reason = "reads as the other steps of the fetch do"
-    )]
-    fn keys(&self, read: Result<(AwsKeys, Duration), String>) -> Fetched {
-        let (keys, life) = read.map_err(|message| (Fault::AccountAuth, message))?;
-        Ok((Held::Aws(keys), life))
-    }
-
     /// Asks a metadata service for AWS keys.
     async fn metadata(&self, request: &Request) -> Result<(u16, String), (Fault, String)> {
-        self.send(request, MetadataRoute::Metadata).await.map_err(|(_, message)| {
+        self.send(request, MetadataRoute::Metadata).await.map_err(|(_, words)| {
             let host = request.url.host_str().unwrap_or_default();
             (
                 Fault::AccountAuth,
                 format!(
                     "no AWS credentials: none are configured, and the metadata service at {host} does \
-                     not answer: {message}"
+                     not answer: {words}"
                 ),
             )
         })
@@ -370,7 +365,7 @@ impl Fetch<'_> {
             let deadline = Instant::now() + within;
             let connected = transport::connect(&request.url, route, tls, deadline, &mut stages)
                 .await
-                .map_err(|no| (no.fault, no.message))?;
+                .map_err(|no| (no.fault, no.words))?;
             let of_line =
                 |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
             let mut line = HttpConnection::begin(connected, stages.remote, None, false)

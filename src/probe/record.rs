@@ -59,23 +59,23 @@ impl Recorder<'_> {
         sample.remote_addr = remote.map(|a| a.to_string());
         sample.total_ms = Some(ms(self.total));
         let fault = match end {
-            End::Broken(fault, message) => Some((fault, Some(message).filter(|w| !w.is_empty()))),
+            End::Broken(fault, words) => Some((fault, Some(words).filter(|w| !w.is_empty()))),
             End::Answered(head, times, ended) => {
                 self.record_answer(sample, head, times, &ended);
                 ended.fault
             }
-            End::BrokenOff(head, times, ended, fault, message) => {
+            End::BrokenOff(head, times, ended, fault, words) => {
                 self.record_answer(sample, head, times, &ended);
                 // An error that arrived before the response broke off is valid; an incomplete body
                 // is not.
-                let from_stream = ended.fault.filter(|(fault, message)| {
-                    message.is_some()
+                let said = ended.fault.filter(|(fault, words)| {
+                    words.is_some()
                         && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
                 });
-                Some(from_stream.unwrap_or((fault, Some(message).filter(|w| !w.is_empty()))))
+                Some(said.unwrap_or((fault, Some(words).filter(|w| !w.is_empty()))))
             }
         };
-        let Some((fault, message)) = fault else {
+        let Some((fault, words)) = fault else {
             if self.endpoint.slow.exceeded_by(sample) == Some(true) {
                 sample.outcome = Outcome::Slow;
             }
@@ -84,7 +84,7 @@ impl Recorder<'_> {
         sample.outcome = Outcome::Failed;
         sample.fault = Some(fault);
         sample.attribution = Some(fault.attribution());
-        sample.error = message.map(|w| self.presentable(&w, MOST_WORDS));
+        sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
     }
 
     fn record_answer(
@@ -216,29 +216,41 @@ const AWS_ID: usize = 20;
 
 /// Masks anything that looks like a credential, ours or not, and the signatures of requests.
 fn hide_keys(text: &str) -> String {
-    text.split_inclusive(ends_token)
-        .map(|token| {
-            let bare = token.trim_end_matches(ends_token);
-            if is_key(bare) {
-                format!("***{}", &token[bare.len()..])
-            } else {
-                token.to_owned()
-            }
-        })
-        .collect()
+    let mut out = String::with_capacity(text.len());
+    let mut is_signature = false;
+    for word in text.split_inclusive(ends_word) {
+        let bare = word.trim_end_matches(ends_word);
+        if looks_like_key(bare) || is_signature && is_hex(bare) {
+            out += "***";
+            out += &word[bare.len()..];
+        } else {
+            out += word;
+        }
+        is_signature = bare.ends_with("Signature") || is_signature && bare.is_empty();
+    }
+    out
 }
 
-fn ends_token(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=')
+fn ends_word(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=' | '&' | '<' | '>')
 }
 
-/// Reports whether it has the form of an API key or a signing key.
-fn is_key(token: &str) -> bool {
-    let bare = token.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    bare.len() >= 12
-        && ["sk-", "sk_", "AIza", "whsec_"]
-            .iter()
-            .any(|p| bare.starts_with(p))
+fn looks_like_key(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    bare.len() >= 12 && KEY_PREFIXES.iter().any(|p| bare.starts_with(p)) || is_aws_id(bare)
+}
+
+fn is_aws_id(word: &str) -> bool {
+    let is_id = |id: &[u8]| {
+        id.iter()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    };
+    AWS_PREFIXES.iter().any(|p| word.starts_with(p))
+        && word.as_bytes().get(..AWS_ID).is_some_and(is_id)
+}
+
+fn is_hex(word: &str) -> bool {
+    word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Milliseconds with microsecond resolution.

@@ -75,7 +75,7 @@ fn signature(request: &Request, secret: &Secret) -> Option<String> {
         body: request.body.clone(),
     };
     let keys = AwsKeys {
-        access_key_id: id.to_owned(),
+        access_key_id: Secret::new(id),
         secret_access_key: secret.clone(),
         session_token: request.header("x-amz-security-token").map(Secret::new),
     };

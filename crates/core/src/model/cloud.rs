@@ -59,8 +59,9 @@ pub enum AwsSource {
 /// AWS keys that sign requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsKeys {
-    /// The ID of the key, which is part of every request.
-    pub access_key_id: String,
+    /// The ID of the key, which is part of every request. It is masked like the key: it tells others
+    /// which account this is.
+    pub access_key_id: Secret,
     /// The key.
     pub secret_access_key: Secret,
     /// The token of a temporary key.
@@ -127,7 +128,7 @@ impl Aws {
 }
 
 impl AwsKeys {
-    /// Returns the key and the session token.
+    /// Returns the key, its ID and the session token.
     pub fn secrets(&self) -> Vec<&Secret> {
         [&self.access_key_id, &self.secret_access_key]
             .into_iter()
