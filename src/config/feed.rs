@@ -108,25 +108,44 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
         feeds.push(feed);
     }
     for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
-        let own = catalog::base_url(*provider)
-            .and_then(|u| Url::parse(u).ok())
-            .and_then(|u| u.domain().map(str::to_owned));
-        let probed = |r: &CheckedEndpoint<'_>| {
-            let host = r.endpoint.base_url.domain().unwrap_or_default();
-            let is_azure =
-                *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
-            let is_bedrock = *provider == Provider::Bedrock && host.ends_with(".amazonaws.com");
-            let is_vertex =
-                *provider == Provider::Vertex && host.ends_with("aiplatform.googleapis.com");
-            r.enabled
-                && r.endpoint.provider == *provider
-                && (own.as_deref() == Some(host) || is_azure || is_bedrock || is_vertex)
-        };
-        if reads.iter().any(probed) {
-            feeds.extend(known_feed(*provider));
+        let of_provider = reads
+            .iter()
+            .filter(|r| r.enabled && r.endpoint.provider == *provider);
+        let (at_vendor, elsewhere): (Vec<_>, Vec<_>) = of_provider.partition(|r| {
+            let host = r.endpoint.base_url.domain();
+            host.is_some_and(|host| is_official(*provider, host))
+        });
+        if at_vendor.is_empty() {
+            continue;
         }
+        // What is probed elsewhere, such as at a gateway, is not what the vendor's page is about.
+        let endpoints = if elsewhere.is_empty() {
+            Vec::new()
+        } else {
+            at_vendor.iter().map(|r| r.endpoint.name.clone()).collect()
+        };
+        feeds.extend(known_feed(*provider).map(|known| StatusFeed { endpoints, ..known }));
     }
     feeds
+}
+
+/// Reports whether `provider` itself serves `host`: it is its usual host, or a regional or private
+/// one.
+fn is_official(provider: Provider, host: &str) -> bool {
+    let own = catalog::base_url(provider).and_then(|url| Url::parse(url).ok());
+    let zones: &[&str] = match provider {
+        Provider::OpenAi => &[".api.openai.com"],
+        Provider::AzureOpenAi => &[
+            ".openai.azure.com",
+            ".services.ai.azure.com",
+            ".cognitiveservices.azure.com",
+        ],
+        Provider::Bedrock => &[".amazonaws.com"],
+        Provider::Vertex => &["aiplatform.googleapis.com"],
+        _ => &[],
+    };
+    own.is_some_and(|url| url.domain() == Some(host))
+        || zones.iter().any(|zone| host.ends_with(zone))
 }
 
 /// Resolves the listed endpoints, which must be those of `provider`.

@@ -29,6 +29,8 @@ pub struct Plan {
     pub interval_multiplier: f64,
     /// Each channel.
     pub channels: Vec<ChannelPlan>,
+    /// The vendors' status pages that will be read.
+    pub status_pages: Vec<StatusPagePlan>,
     /// The warnings.
     pub warnings: Vec<String>,
 }
@@ -68,6 +70,17 @@ pub struct ChannelPlan {
     pub on: Vec<String>,
 }
 
+/// The plan of one vendor's status page.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusPagePlan {
+    /// The vendor.
+    pub provider: String,
+    /// The document that is read.
+    pub url: String,
+    /// The endpoints that it is about.
+    pub endpoints: Vec<String>,
+}
+
 impl Plan {
     /// Computes the plan of `config`.
     pub fn of(config: &Settings) -> Self {
@@ -98,6 +111,7 @@ impl Plan {
             budget_tokens: config.budget.daily_tokens,
             interval_multiplier,
             channels: config.channels.iter().map(|c| channel_plan(c)).collect(),
+            status_pages: status_pages(config),
             endpoints,
             warnings,
         }
@@ -115,6 +129,20 @@ fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
         load: load(e),
         priced: e.price.is_some(),
     }
+}
+
+fn status_pages(config: &Settings) -> Vec<StatusPagePlan> {
+    let pages = config.status_feeds.iter();
+    pages
+        .map(|feed| {
+            let endpoints = config.endpoints.iter().filter(|e| feed.is_about(e));
+            StatusPagePlan {
+                provider: feed.provider.to_string(),
+                url: feed.url.to_string(),
+                endpoints: endpoints.map(|e| e.name.to_string()).collect(),
+            }
+        })
+        .collect()
 }
 
 fn channel_plan(c: &super::Channel) -> ChannelPlan {
@@ -202,6 +230,13 @@ impl fmt::Display for Plan {
                 c.to,
                 c.on.join(", ")
             )?;
+        }
+        if !self.status_pages.is_empty() {
+            writeln!(f, "\nstatus pages")?;
+        }
+        for page in &self.status_pages {
+            let endpoints = page.endpoints.join(", ");
+            writeln!(f, "  {} for {endpoints}: {}", page.provider, page.url)?;
         }
         for warning in &self.warnings {
             writeln!(f, "\nwarning: {warning}")?;

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use llmwatch::config::plan::Plan;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Fault, Provider, Timestamp};
 use llmwatch_simulator::Scenario;
@@ -263,6 +264,64 @@ fn status_page_of_one_server_does_not_cover_another() {
             ("api.fireworks.test".into(), None),
             ("api.groq.test".into(), theirs)
         ]
+    );
+}
+
+/// An endpoint of `provider` at `base`.
+fn at(name: &str, provider: &str, base: &str) -> String {
+    let deployment = if provider == "azure-openai" {
+        "deployment = \"m\"\n"
+    } else {
+        ""
+    };
+    format!(
+        "[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\nbase_url = \"{base}\"\nmodel = \"m\"\n\
+         api_key = \"k\"\n{deployment}"
+    )
+}
+
+#[test]
+fn default_pages_cover_regional_and_foundry_hosts() {
+    for (provider, base, is_covered) in [
+        ("openai", "https://api.openai.com/v1", true),
+        ("openai", "https://eu.api.openai.com/v1", true),
+        ("openai", "https://api.openai.com.example.com/v1", false),
+        ("openai", "https://gateway.example.com/v1", false),
+        ("azure-openai", "https://r.openai.azure.com", true),
+        ("azure-openai", "https://r.services.ai.azure.com", true),
+        (
+            "azure-openai",
+            "https://r.cognitiveservices.azure.com",
+            true,
+        ),
+        ("azure-openai", "https://apim.example.com", false),
+    ] {
+        let feeds = configuration(&at("e", provider, base)).status_feeds.len();
+        assert_eq!(feeds, usize::from(is_covered), "{base}");
+    }
+}
+
+#[test]
+fn default_page_is_not_about_endpoints_at_a_gateway() {
+    let text = at("own", "openai", "https://us.api.openai.com/v1")
+        + &at("gateway", "openai", "https://gateway.example.com/v1");
+    let settings = configuration(&text);
+    let [feed] = &settings.status_feeds[..] else {
+        panic!("{:?}", settings.status_feeds)
+    };
+    let covered: Vec<_> = settings
+        .endpoints
+        .iter()
+        .filter(|e| feed.is_about(e))
+        .map(|e| e.name.as_str())
+        .collect();
+    assert_eq!(covered, ["own"]);
+    let plan = Plan::of(&settings);
+    assert_eq!(plan.status_pages[0].endpoints, ["own"]);
+    let shown = plan.to_string();
+    assert!(
+        shown.contains("openai for own: https://status.openai.com/"),
+        "{shown}"
     );
 }
 
