@@ -504,6 +504,8 @@ const RATE_LIMIT: &[&str] = &[
     "限流",
     "频繁",
     "每分钟",
+    "已达上限",
+    "达到上限",
     "rate exceeded",
     "simultaneous request",
     "límite de solicitudes",
@@ -619,6 +621,8 @@ const NO_SUCH_MODEL: &[&str] = &[
     "no endpoints found for",
     "no such model",
     "not a valid model",
+    // NVIDIA serves a model as a function of the account.
+    "not found for account",
     "not found the model",
     "provider not provided",
     "reached the end of its life",
@@ -875,6 +879,10 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
         return Some(Fault::AccountPermission);
     }
     if is_clients && status != 429 {
+        // The code is more specific than a 401.
+        if facts.has(REGION) {
+            return Some(Fault::AccountRegion);
+        }
         if facts.says(ACCOUNT_BLOCKED) || facts.has(PERMISSION) && status != 401 {
             return Some(Fault::AccountPermission);
         }
@@ -1109,7 +1117,7 @@ mod tests {
         for (status, body, fault) in [
             (400, openai(invalid, "unsupported_parameter"), Fault::RequestRejected),
             (400, openai(invalid, "content_policy_violation"), Fault::AnswerFiltered),
-            (401, openai(invalid, "ip_not_authorized"), Fault::AccountAuth),
+            (401, openai(invalid, "ip_not_authorized"), Fault::AccountRegion),
             (403, openai(invalid, "model_not_found"), Fault::RequestModelNotFound),
             (408, String::new(), Fault::TimeoutHeaders),
             (429, openai("rate_limit_error", "slow_down"), Fault::AccountRateLimit),

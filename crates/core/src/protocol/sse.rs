@@ -88,15 +88,18 @@ impl Sse {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &line[line.len()..]),
         };
-        if field == b"data" {
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        // llama.cpp names the field of an error after it.
+        let is_error_line = field == b"error" && value.starts_with(b"{");
+        if field == b"data" || is_error_line {
             if self.has_data {
                 self.data.push(b'\n');
             }
-            self.data
-                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.data.extend_from_slice(value);
             self.has_data = true;
+            self.is_error |= is_error_line;
         } else if field == b"event" {
-            self.is_error = value.strip_prefix(b" ").unwrap_or(value) == b"error";
+            self.is_error = value == b"error";
         }
         Ok(())
     }
@@ -163,6 +166,22 @@ mod tests {
         let wanted = [("a", true), ("b", false), ("c", false), ("d", true)];
         assert_eq!(
             errors,
+            wanted.map(|(data, is_error)| (data.to_owned(), is_error))
+        );
+    }
+
+    #[test]
+    fn field_named_error_is_an_error() {
+        let mut seen = Vec::new();
+        Sse::default()
+            .feed(
+                b"error: {\"code\":500}\n\nerror: words\n\ndata: a\n\n",
+                |data, is_error| seen.push((data.to_owned(), is_error)),
+            )
+            .unwrap();
+        let wanted = [("{\"code\":500}", true), ("a", false)];
+        assert_eq!(
+            seen,
             wanted.map(|(data, is_error)| (data.to_owned(), is_error))
         );
     }

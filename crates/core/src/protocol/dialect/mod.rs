@@ -750,6 +750,7 @@ fn is_bare_error(value: &Value) -> bool {
     };
     is_something(&value["errors"])
         || is_something(&value["error_code"])
+        || is_something(&value["error_message"])
         || is_something(&value["detail"])
         || value["success"] == false
         || is_code && has_text
