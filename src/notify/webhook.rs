@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode};
 use ring::hmac;
+use serde_json::Value;
 
 use super::{Attempt, Obstacle, Progress};
 use crate::config::{Settings, Webhook, WebhookKind, signing_key};
@@ -160,25 +161,57 @@ impl WebhookClient {
         headers
     }
 
-    /// Handles a success status; Teams may report a failure in its body.
+    /// Handles a success status; some receivers report a failure in its body.
     async fn accepted(&self, response: Response, progress: Progress) -> Attempt {
-        if self.webhook.kind != WebhookKind::Teams {
+        if !reports_in_body(self.webhook.kind) {
             return Attempt::Delivered { progress };
         }
         let body = beginning(response).await;
-        if !body.contains(TEAMS_FAILURE) {
-            return Attempt::Delivered { progress };
+        let error = format!(
+            "HTTP 200 that reports a failure{}",
+            refusal(&self.redactor.clean_cut(&body))
+        );
+        if self.webhook.kind == WebhookKind::Teams && body.contains(TEAMS_FAILURE) {
+            // It contains the status of the service behind it: "… failed with error: … HTTP error
+            // 429 …".
+            return Attempt::Retry {
+                progress,
+                error,
+                retry_after: None,
+                obstacle: Obstacle::Other,
+            };
         }
-        // It contains the status of the service behind it: "… failed with error: … HTTP error 429
-        // …".
-        let error = refusal(&self.redactor.clean_cut(&body));
-        Attempt::Retry {
-            progress,
-            error: format!("HTTP 200 that reports a failure{error}"),
-            retry_after: None,
-            obstacle: Obstacle::Other,
+        if is_refused_in_body(&body) {
+            return Attempt::Failed { progress, error };
         }
+        Attempt::Delivered { progress }
     }
+}
+
+/// Reports whether receivers of this kind may answer 200 and report a failure in the body.
+fn reports_in_body(kind: WebhookKind) -> bool {
+    matches!(
+        kind,
+        WebhookKind::Teams
+            | WebhookKind::Slack
+            | WebhookKind::Telegram
+            | WebhookKind::Rocketchat
+            | WebhookKind::Zulip
+            | WebhookKind::Pushover
+    )
+}
+
+/// Reports whether a body is JSON that says no: `"ok": false`, `"success": false`, `"result":
+/// "error"` or `"status": 0`.
+fn is_refused_in_body(body: &str) -> bool {
+    let Ok(Value::Object(body)) = serde_json::from_str(body) else {
+        return false;
+    };
+    let is = |key: &str, no: &Value| body.get(key) == Some(no);
+    is("ok", &Value::Bool(false))
+        || is("success", &Value::Bool(false))
+        || is("result", &Value::from("error"))
+        || is("status", &Value::from(0))
 }
 
 /// Returns the origin of a redirect's target.
@@ -270,6 +303,30 @@ mod tests {
             "{\"test\": 2432232314}",
         );
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn success_status_with_a_refusal_in_the_body_is_a_failure() {
+        for refused in [
+            r#"{"ok": false, "error": "channel_not_found"}"#,
+            r#"{"ok": false, "description": "no such chat"}"#,
+            r#"{"success": false, "error": "no such integration"}"#,
+            r#"{"result": "error", "msg": "no such stream"}"#,
+            r#"{"status": 0, "errors": ["no such user"]}"#,
+        ] {
+            assert!(is_refused_in_body(refused), "{refused}");
+        }
+        for taken in [
+            "ok",
+            "1",
+            "",
+            r#"{"ok": true}"#,
+            r#"{"status": 1, "request": "r"}"#,
+            r#"{"result": "success", "id": 7}"#,
+            "[]",
+        ] {
+            assert!(!is_refused_in_body(taken), "{taken}");
+        }
     }
 
     #[test]
