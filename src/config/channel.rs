@@ -282,6 +282,14 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpUrlError> {
                         percent-encode special characters of the password";
     let url =
         Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
+    // A `#`, `?` or `/` of a password ends the login part early: then what follows it is no host.
+    let is_cut = !matches!(url.path(), "" | "/") || url.query_pairs().any(|(k, _)| k != "tls");
+    if is_cut || url.fragment().is_some() {
+        return Err((
+            "the mail server's URL has more than a login, a host, a port and `?tls=`",
+            FORM,
+        ));
+    }
     // The URL standard does not know `smtp`, so it does not recognize an IP address as one.
     let host = url
         .host_str()

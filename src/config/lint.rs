@@ -70,13 +70,18 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
     let url = &endpoint.base_url;
     let path = url.path().trim_end_matches('/');
     let (right, why) = if let Some(right) = without_request_path(path) {
-        (right.to_owned(), "it holds the path of the request")
+        let version = versions_of_client(endpoint.provider)
+            .iter()
+            .find_map(|version| right.strip_suffix(version));
+        (
+            version.unwrap_or(right).to_owned(),
+            "it holds the path of the request",
+        )
     } else {
         match endpoint.provider {
             Provider::Anthropic | Provider::Gemini => {
-                let right = path
-                    .strip_suffix("/v1")
-                    .or_else(|| path.strip_suffix("/v1beta"))?;
+                let mut versions = versions_of_client(endpoint.provider).iter();
+                let right = versions.find_map(|version| path.strip_suffix(version))?;
                 (
                     right.to_owned(),
                     "this provider's client adds the version itself",
@@ -102,6 +107,14 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
     corrected.set_path(&right);
     let corrected = corrected.as_str().trim_end_matches('/');
     Some(format!("{why}: did you mean `base_url = \"{corrected}\"`?"))
+}
+
+/// The versions that a provider's client adds to the base URL itself.
+fn versions_of_client(provider: Provider) -> &'static [&'static str] {
+    match provider {
+        Provider::Anthropic | Provider::Gemini => &["/v1", "/v1beta"],
+        _ => &[],
+    }
 }
 
 /// Reports whether the vendor's official base URL has no path.

@@ -222,9 +222,13 @@ impl<'a> Table<'a> {
             first.refuse_lines(key, &text)?;
             if text.trim().is_empty() {
                 let table = &self.name;
-                self.sink.warn(format!(
-                    "`{key}` of `[{table}]` is empty: its variable is set but empty"
-                ));
+                let written = first.written.as_str().unwrap_or_default();
+                self.sink.warn(match written.trim() {
+                    "" => format!("`{key}` of `[{table}]` is empty"),
+                    variable => {
+                        format!("`{key}` of `[{table}]` is empty: `{variable}` is set but empty")
+                    }
+                });
             }
             if first.is_literal_secret() {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
