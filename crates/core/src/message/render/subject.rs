@@ -108,10 +108,12 @@ fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option
     })
 }
 
-/// Returns what works instead.
+/// Returns what works instead: the vendor, or only the endpoint if the vendor has trouble of its own.
 fn healthy(notice: &Notice, locale: &Locale) -> String {
+    let is_well =
+        |vendor: &String| *vendor != notice.subject && !notice.also_failing.contains(vendor);
     let name = match notice.alternatives.first() {
-        Some(best) if best.title != notice.subject => best.title.as_str(),
+        Some(best) if is_well(&best.title) => best.title.as_str(),
         Some(best) => best.endpoint.as_str(),
         None => return String::new(),
     };
