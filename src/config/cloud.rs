@@ -352,10 +352,8 @@ fn google_file(path: &Path) -> Result<(GoogleSource, Option<String>), String> {
             let private_key = Secret::new(required_text(&json, "private_key")?);
             service_key(&private_key)?;
             GoogleSource::ServiceAccount {
-                client_email: required_text(&json, "client_email")?.to_owned(),
-                key_id: text_of(&json, "private_key_id")
-                    .unwrap_or_default()
-                    .to_owned(),
+                client_email: Secret::new(required_text(&json, "client_email")?),
+                key_id: Secret::new(text_of(&json, "private_key_id").unwrap_or_default()),
                 private_key,
                 token_url,
             }

@@ -71,6 +71,7 @@ impl PipelineStep {
                 Effect::Record(Record::VendorStatus(id, official)) => {
                     commit.officials.push((id, *official));
                 }
+                Effect::Record(Record::Revision(revision)) => commit.revisions.push(revision),
                 Effect::Record(Record::ClockSet { from, to }) => {
                     commit.clock_set = Some((from, to));
                 }

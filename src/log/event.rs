@@ -41,6 +41,8 @@ events! {
     DetectionPending = "detection.pending";
     /// A pending alert has cleared without firing.
     DetectionCleared = "detection.cleared";
+    /// Earlier failures turned out to be the fault of someone else.
+    AttributionRevised = "attribution.revised";
     /// An endpoint is probed in another way from now on, because its server requires it.
     ProbeAdapted = "probe.adapted";
     /// Something needs attention before it fails.

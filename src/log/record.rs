@@ -13,7 +13,8 @@ use llmwatch_core::incident::vendor_status::FeedDiff;
 use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
 use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::{
-    DrillMessage, Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp,
+    Attribution, AttributionRevision, DrillMessage, Fault, Incident, Outcome, Outgoing, Provider,
+    Sample, Status, Timestamp,
 };
 use llmwatch_core::monitor::{Effect, Fact, Record};
 
@@ -119,6 +120,9 @@ impl LogRecord {
                 blip,
                 faults,
             } => Self::detection_cleared(*provider, blip, faults),
+            Fact::AttributionRevised { provider, revision } => {
+                Self::attribution_revised(*provider, revision)
+            }
             Fact::Advice { provider, advice } => Self::new(
                 Event::AdviceGiven,
                 Level::WARN,
@@ -326,6 +330,33 @@ impl LogRecord {
             "cleared": blip.cleared.as_str(),
         });
         Self::new(Event::DetectionCleared, Level::INFO, message, fields)
+    }
+
+    fn attribution_revised(provider: Provider, revision: &AttributionRevision) -> Self {
+        let AttributionRevision {
+            endpoint,
+            location: _,
+            from,
+            until,
+            fault,
+            was,
+            now,
+            count,
+        } = revision;
+        let failed = LOCALE.count((*count).into(), "failed probe", "failed probes");
+        let why = match now {
+            Attribution::Local => {
+                "unrelated providers failed in the same way, so the cause is this machine"
+            }
+            _ => "unrelated names resolved meanwhile, so the cause is the provider",
+        };
+        let at = LOCALE.time(*from);
+        let message = format!("{endpoint}: {failed} since {at} reattributed ({fault}): {why}");
+        let fields = json!({
+            "endpoint": endpoint, "provider": provider, "fault": fault, "attribution": now, "was": was,
+            "from": from, "until": until, "probes": count,
+        });
+        Self::new(Event::AttributionRevised, Level::INFO, message, fields)
     }
 
     fn clock_set(from: Timestamp, to: Timestamp) -> Self {

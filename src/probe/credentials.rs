@@ -365,7 +365,7 @@ impl Fetch<'_> {
             let deadline = Instant::now() + within;
             let connected = transport::connect(&request.url, route, tls, deadline, &mut stages)
                 .await
-                .map_err(|no| (no.fault, no.words))?;
+                .map_err(|no| (no.fault, no.message))?;
             let of_line =
                 |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
             let mut line = HttpConnection::begin(connected, stages.remote, None, false)

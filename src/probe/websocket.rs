@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::end::{End, explain, message, of_hyper};
-use super::pool::HttpConnection;
 use super::record::ms;
 use super::run::{FairShare, MAX_FRAMES, REST, Run};
+use super::timestamped_stream::Arrivals;
 use super::transport;
 use llmwatch_core::model::{Fault, Sample};
 use llmwatch_core::protocol::dialect::{self, Dialect};
@@ -93,7 +93,7 @@ impl Run<'_> {
             ResponseReader::new(self.endpoint, Dialect::of(self.endpoint), head.clone());
         let first = Message::text(String::from_utf8_lossy(&request.body).into_owned());
         let broken = self
-            .exchange_messages(&mut socket, &mut reader, &line, first, total)
+            .exchange_messages(&mut socket, &mut reader, &line.arrivals, first, total)
             .await;
         let ended_at = line.arrivals.last().max(self.start);
         let _ = tokio::time::timeout(REST, socket.close(None)).await;
@@ -118,7 +118,7 @@ impl Run<'_> {
         &self,
         socket: &mut WebSocketStream<TokioIo<Upgraded>>,
         reader: &mut ResponseReader<'_>,
-        line: &HttpConnection,
+        arrivals: &Arrivals,
         first: Message,
         total: Instant,
     ) -> Option<(Fault, String)> {
@@ -129,7 +129,7 @@ impl Run<'_> {
             let Ok(next) = tokio::time::timeout_at(deadline, socket.next()).await else {
                 return Some((fault, String::new()));
             };
-            let at = self.since_start(line.arrivals.last());
+            let at = self.since_start(arrivals.last());
             let size = match next {
                 None | Some(Err(Error::ConnectionClosed)) => {
                     reader.end(at);

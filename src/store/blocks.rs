@@ -6,6 +6,7 @@
 //! that has happened. A process that opens it, after a crash or beside the daemon, adds the samples
 //! after that.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rollups;
 use super::sample_rows::SampleReader;
-use llmwatch_core::model::{Sample, Timestamp};
+use llmwatch_core::model::{Attribution, Fault, Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// A block is complete when it holds this many samples, or when they span [`BLOCK_LENGTH`].
@@ -27,6 +28,19 @@ const WRITE_AFTER: Duration = Duration::from_mins(30);
 const MOST_SAMPLES: usize = 200_000;
 /// The maximum number of series written in one transaction.
 const SERIES_AT_ONCE: usize = 64;
+
+/// A recorded sample: its number, its series and the sample.
+pub(super) type Recorded<'a> = (i64, i64, Cow<'a, Sample>);
+
+/// A stored sample with a revised attribution whose sums are in memory.
+#[derive(Debug)]
+pub(super) struct Revised {
+    pub(super) series: i64,
+    pub(super) started_at: Timestamp,
+    pub(super) fault: Fault,
+    pub(super) was: Attribution,
+    pub(super) now: Attribution,
+}
 
 /// A run of samples, and the range of their start times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +132,17 @@ impl UnsummedSeries {
         for (resolution, rollup) in other.rollups {
             self.rollup(resolution, Rollup::beginning(rollup.at))
                 .merge(&rollup);
+        }
+    }
+
+    fn reattribute(&mut self, revised: &Revised) {
+        for resolution in Resolution::ALL {
+            let at = resolution.begin(revised.started_at);
+            self.rollup(resolution, Rollup::beginning(at)).reattribute(
+                revised.fault,
+                revised.was,
+                revised.now,
+            );
         }
     }
 
@@ -226,7 +251,7 @@ impl Unsummed {
 
     /// Returns the newest block extended by the `recorded` samples: number, series and sample of
     /// each.
-    pub(super) fn block_with(&self, recorded: &[(i64, i64, &Sample)]) -> NewestBlock {
+    pub(super) fn block_with(&self, recorded: &[Recorded<'_>]) -> NewestBlock {
         let mut block = self.block;
         for (seq, _, sample) in recorded {
             let one = Span::one(*seq, sample.started_at);
@@ -243,12 +268,27 @@ impl Unsummed {
         clippy::needless_pass_by_value,
         reason = "the block is newest only once"
     )]
-    pub(super) fn add(&mut self, recorded: &[(i64, i64, &Sample)], block: NewestBlock) {
+    pub(super) fn add(&mut self, recorded: &[Recorded<'_>], block: NewestBlock) {
         let now = Instant::now();
         for (seq, series, sample) in recorded {
             self.sum(*seq, *series, sample, now);
         }
         self.block = block.0.filter(|block| !block.is_complete());
+    }
+
+    /// Reports whether the file does not hold the sums of a sample of a series yet.
+    pub(super) fn holds(&self, series: i64, seq: i64) -> bool {
+        let series = self.series.get(&series);
+        series.is_some_and(|s| s.seqs.binary_search(&seq).is_ok())
+    }
+
+    /// Moves stored samples from one attribution to another in the sums that it holds.
+    pub(super) fn reattribute(&mut self, revised: &[Revised]) {
+        for revised in revised {
+            if let Some(series) = self.series.get_mut(&revised.series) {
+                series.reattribute(revised);
+            }
+        }
     }
 
     /// Reports whether sums are due to be written.

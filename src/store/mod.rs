@@ -19,6 +19,7 @@ pub mod postgres;
 mod queue;
 mod reserve;
 mod retention;
+mod revision;
 mod rollups;
 mod sample_rows;
 mod samples;
@@ -26,6 +27,7 @@ mod subscriber_store;
 mod subscribers;
 mod write_behind;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read, Write};
@@ -44,7 +46,7 @@ use rusqlite::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::blocks::{Unsummed, UnsummedSeries};
+use self::blocks::{Recorded, Unsummed, UnsummedSeries};
 use self::migrate::{MIGRATIONS, MigrationStep};
 use self::sample_rows::{KnownSeries, SampleWriter};
 use self::write_behind::WriteBehind;
@@ -64,7 +66,7 @@ pub use subscribers::{
     Announced, PublicIncident, SignUp, StoredSubscriber, SubscriberMail, Subscription,
 };
 
-use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{AttributionRevision, Incident, Official, Outgoing, Sample, Timestamp};
 
 /// How long a statement waits for another process that locks the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -278,6 +280,8 @@ fn make_directory_of(path: &Path) -> Result<(), StoreError> {
 pub struct Commit {
     /// The sample, if a probe caused the step.
     pub sample: Option<Sample>,
+    /// Revised attributions of this sample and of earlier ones.
+    pub revisions: Vec<AttributionRevision>,
     /// Incidents that were opened or changed.
     pub incidents: Vec<IncidentRow>,
     /// Updates from vendors' status pages on incidents that are already recorded.
@@ -304,7 +308,8 @@ impl Commit {
     }
 
     fn has_consequences(&self) -> bool {
-        !self.incidents.is_empty()
+        !self.revisions.is_empty()
+            || !self.incidents.is_empty()
             || !self.officials.is_empty()
             || !self.outgoing.is_empty()
             || self.checkpoint.is_some()
@@ -635,17 +640,32 @@ impl Store {
         commits: &[Commit],
         unwritten: &WriteBehind,
     ) -> rusqlite::Result<BTreeSet<Uuid>> {
+        let has_revisions = commits.iter().any(|commit| !commit.revisions.is_empty());
+        if has_revisions {
+            // Every sum is then either in memory or in the file.
+            self.catch_up(connection)?;
+        }
         let mut known = locked(&self.shared.known);
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut writer = SampleWriter::new(&tx, &known);
-        let mut recorded: Vec<(i64, i64, &Sample)> = Vec::new();
+        let mut recorded: Vec<Recorded<'_>> = Vec::new();
+        let mut revised = Vec::new();
         let mut seq = blocks::last_seq(&tx)?;
         for commit in commits {
             if let Some(sample) = &commit.sample {
                 seq += 1;
                 let series = writer.series(sample)?;
                 writer.insert(seq, series, sample)?;
-                recorded.push((seq, series, sample));
+                recorded.push((seq, series, Cow::Borrowed(sample)));
+            }
+            for revision in &commit.revisions {
+                revised.extend(revision::apply(
+                    &tx,
+                    &self.shared,
+                    &mut writer,
+                    &mut recorded,
+                    revision,
+                )?);
             }
             commit.write_consequences(&tx, seq)?;
         }
@@ -655,7 +675,9 @@ impl Store {
         let attempts = unwritten.record(&tx)?;
         tx.commit()?;
         known.extend(added);
-        self.shared.lock().add(&recorded, block);
+        let mut unsummed = self.shared.lock();
+        unsummed.reattribute(&revised);
+        unsummed.add(&recorded, block);
         Ok(attempts)
     }
 

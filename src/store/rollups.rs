@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
+use super::blocks::Revised;
 use super::sample_rows::named;
 use super::{SharedState, Store, StoreError};
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Timestamp};
@@ -351,6 +352,50 @@ pub(super) fn add(
         ])?;
     }
     Ok(())
+}
+
+/// Moves a failed probe from one attribution to another in the rollup of the file for its period.
+pub(super) fn reattribute(
+    tx: &Transaction<'_>,
+    resolution: Resolution,
+    revised: &Revised,
+) -> rusqlite::Result<()> {
+    let step = resolution.length().as_secs().cast_signed();
+    let at = resolution.begin(revised.started_at).0;
+    let from = failures_of(revised.was);
+    let to = failures_of(revised.now);
+    tx.prepare_cached(&format!(
+        "UPDATE rollup SET {from} = max({from} - 1, 0), {to} = {to} + 1 WHERE step = ?1 AND series = ?2 AND at = ?3"
+    ))?
+    .execute(params![step, revised.series, at])?;
+    let fault = revised.fault.as_str();
+    let was = Attribution::as_str(revised.was);
+    let now = Attribution::as_str(revised.now);
+    tx.prepare_cached(
+        "UPDATE rollup_fault SET count = count - 1
+         WHERE step = ?1 AND series = ?2 AND at = ?3 AND fault = ?4 AND attribution = ?5",
+    )?
+    .execute(params![step, revised.series, at, fault, was])?;
+    tx.prepare_cached(
+        "DELETE FROM rollup_fault
+         WHERE step = ?1 AND series = ?2 AND at = ?3 AND fault = ?4 AND attribution = ?5 AND count <= 0",
+    )?
+    .execute(params![step, revised.series, at, fault, was])?;
+    tx.prepare_cached(
+        "INSERT INTO rollup_fault VALUES (?1, ?2, ?3, ?4, ?5, 1)
+         ON CONFLICT DO UPDATE SET count = count + 1",
+    )?
+    .execute(params![step, revised.series, at, fault, now])
+    .map(drop)
+}
+
+/// The column that counts the failures of an attribution.
+fn failures_of(attribution: Attribution) -> &'static str {
+    match attribution {
+        Attribution::Provider => "failed_provider",
+        Attribution::Account => "failed_account",
+        Attribution::Local => "failed_local",
+    }
 }
 
 fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {

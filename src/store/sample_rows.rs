@@ -78,6 +78,8 @@ struct Extra {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     profile: Option<Profile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributed_first: Option<Attribution>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     auth_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     load_us: Option<i64>,
@@ -103,6 +105,7 @@ impl Extra {
     fn of(s: &Sample, profile: Option<Profile>) -> Option<String> {
         let extra = Self {
             profile,
+            attributed_first: s.attributed_first,
             auth_us: us(s.auth_ms),
             load_us: us(s.load_ms),
             proxy_us: us(s.proxy_ms),
@@ -222,6 +225,17 @@ impl<'a> SampleWriter<'a> {
             .prepare_cached("SELECT coalesce(max(id), 0) FROM profile")?
             .query_row([], |r| r.get::<_, i64>(0))
             .map(|n| usize::try_from(n).unwrap_or(0))
+    }
+
+    /// Replaces the outcome of the sample with the number `seq`: whose fault it was.
+    pub(super) fn replace(&mut self, seq: i64, s: &Sample) -> rusqlite::Result<()> {
+        let profile = Profile::of(s);
+        let number = self.profile(&profile)?;
+        let extra = Extra::of(s, number.is_none().then_some(profile));
+        self.c
+            .prepare_cached("UPDATE sample SET profile = ?2, extra = ?3 WHERE seq = ?1")?
+            .execute(params![seq, number, extra])
+            .map(drop)
     }
 
     /// Writes a sample under the number `seq`.
@@ -344,6 +358,7 @@ impl SampleReader {
             outcome: outcome_of(row.get(6)?),
             fault: profile.fault,
             attribution: profile.attribution,
+            attributed_first: extra.attributed_first,
             http_status: profile.http_status,
             auth_ms: extra.auth_us.map(|us| us as f64 / 1000.0),
             dns_ms: ms(row, 7)?,
@@ -450,6 +465,7 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
         outcome: named(row, "outcome")?,
         fault: named(row, "fault")?,
         attribution: named(row, "attribution")?,
+        attributed_first: None,
         http_status: row.get("http_status")?,
         auth_ms: us("auth_us")?,
         dns_ms: us("dns_us")?,

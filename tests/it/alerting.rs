@@ -622,12 +622,7 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
             ..crate::support::good(name, at)
         };
         let reported = advisor.consider(&endpoint, &sample, &Locale::default());
-        Announcement::advice(
-            &reported[0],
-            reported[0].kind.remedy(),
-            vec!["asks".into()],
-            at,
-        )
+        Announcement::advice(&reported[0], vec!["asks".into()], at)
     };
     let mut story = story_of(channels);
     story.notifications.announce(said("a", NOON));

@@ -44,7 +44,8 @@ pub(crate) struct Watch {
     pub(crate) changes: Vec<(Change, Incident)>,
     announcements: Vec<Announcement>,
     pub(crate) log: Vec<String>,
-    samples: Vec<Sample>,
+    /// As they are stored, with the attributions as revised.
+    pub(crate) samples: Vec<Sample>,
 }
 
 pub(crate) fn configuration(text: &str) -> Settings {
@@ -159,6 +160,11 @@ impl Watch {
                 .map(|record| format!("{record:?}")),
         );
         self.samples.extend(step.sample().cloned());
+        for revision in step.revisions() {
+            for sample in self.samples.iter_mut().filter(|s| revision.covers(s)) {
+                *sample = revision.revise(sample);
+            }
+        }
         step.rechecks().map(|(name, _)| name.to_owned()).collect()
     }
 

@@ -43,6 +43,7 @@ mod quorum;
 mod reattribution;
 mod receivers;
 mod report;
+mod revision;
 mod rollups;
 mod route_command;
 mod scenarios;

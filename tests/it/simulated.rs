@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::support::good;
 
-const START: Timestamp = Timestamp(1_795_510_800_000);
+pub(crate) const START: Timestamp = Timestamp(1_795_510_800_000);
 
 /// A vendor in simulated time: answers after `latency`, and fails in this range of seconds since
 /// the start.
@@ -110,6 +110,16 @@ async fn watch_by(
     script: Script,
     length: Duration,
 ) -> (Vec<Sample>, Store) {
+    watch_probes(wall, config, script.play(), length).await
+}
+
+/// The same with any kind of probe.
+pub(crate) async fn watch_probes(
+    wall: WallClock,
+    config: Settings,
+    probe: Arc<impl Probe>,
+    length: Duration,
+) -> (Vec<Sample>, Store) {
     let config = Arc::new(config);
     let store = Store::in_memory().unwrap();
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
@@ -123,7 +133,7 @@ async fn watch_by(
         .send(SchedulerCommand::Follow(config.endpoints.clone(), 1.0))
         .unwrap();
     let runner = Runner {
-        probe: script.play(),
+        probe,
         max_concurrent: config.process.max_concurrent_probes,
         wall: wall.clone(),
         uptime: uptime(),
@@ -132,7 +142,7 @@ async fn watch_by(
         stop: stop.clone(),
     };
     let pipeline = Pipeline {
-        joint: None,
+        quorum: None,
         settings: config.clone(),
         core,
         notifications: NotificationScheduler::default(),

@@ -1,8 +1,8 @@
-"""A second cable that loses packets: `lossy_link.py NETNS_PID SHARE HERE THERE`.
+"""A second cable that loses packets: `lossy_link.py NETNS_PID FILE HERE THERE`.
 
 It makes a tunnel interface `lossy` here with the address HERE and one in the network of the process NETNS_PID with the
-address THERE, and carries packets between them, of which it loses SHARE in each direction. The draws have a fixed seed.
-Where the routes lead is up to the caller. It prints a line when both are up, and ends with its own end.
+address THERE, and carries packets between them. In each direction it loses the share that FILE holds. The draws have a
+fixed seed. Where the routes lead is up to the caller. It prints a line when both are up, and ends with its own end.
 """
 
 import fcntl
@@ -34,8 +34,13 @@ def enter_network(pid):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+def read(share):
+    with open(share, encoding="ascii") as file:
+        return float(file.read() or 0)
+
+
 def main():
-    pid, share, here, there = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4]
+    pid, share, here, there = sys.argv[1:]
     near = tunnel(here)
     enter_network(pid)
     far = tunnel(there)
@@ -44,7 +49,7 @@ def main():
     while True:
         for fd in select.select([near, far], [], [])[0]:
             packet = os.read(fd, 65536)
-            if draws.random() >= share:
+            if draws.random() >= read(share):
                 os.write(far if fd == near else near, packet)
 
 

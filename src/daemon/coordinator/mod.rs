@@ -49,7 +49,7 @@ const FEW_VERDICTS: usize = 500;
 /// How many unchanged verdicts a second are reread on average, however many there are.
 const REREAD_PER_SECOND: u64 = 40;
 /// How long a verdict counts as fresh after the store last had no sign that it was stale.
-const FRESH_FOR: Duration = EXCHANGE_LIMIT;
+const FRESH_FOR: Duration = SYNC_LIMIT;
 /// How often the list of daemons is read.
 const DAEMONS_EVERY: Duration = Duration::from_secs(5);
 /// How often to look for samples that were committed late.

@@ -156,8 +156,10 @@ impl Pipeline {
                     }
                 }
             } else {
+                let revisions = self.core.revise_elsewhere(&sample);
                 step.alerting = Commit {
                     sample: Some(sample),
+                    revisions,
                     ..Commit::default()
                 };
             }

@@ -51,6 +51,7 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         outcome: Outcome::Ok,
         fault: None,
         attribution: None,
+        attributed_first: None,
         http_status: Some(200),
         auth_ms: None,
         dns_ms: Some(1.25),

@@ -25,6 +25,7 @@ mod minutes;
 mod patterns;
 mod recheck;
 mod recovery;
+mod revision;
 mod sample;
 pub mod shared_fate;
 mod slowness;
@@ -610,7 +611,10 @@ impl EndpointState {
             self.slow.begin_incident();
         }
         let grouped = grouped.then(|| policy.domain.clone());
-        self.alert = Some(Alert::new(why, k, n, end, hold_ms, grouped));
+        let failing_since = self.errors.since().filter(|_| why == AlertKind::Errors);
+        let mut alert = Alert::new(why, k, n, end, hold_ms, grouped);
+        alert.failing_since = failing_since;
+        self.alert = Some(alert);
         self.errors.forget_pending();
     }
 

@@ -42,6 +42,9 @@ pub(super) struct Alert {
     good_since: Option<i64>,
     last_bad: i64,
     pub(super) opened: i64,
+    /// The start of the first failure, for an alert of failures.
+    #[serde(default)]
+    pub(super) failing_since: Option<i64>,
     hold_ms: i64,
     /// The failure domain, if the alert is part of the domain's common incident.
     pub(super) grouped: Option<ProviderName>,
@@ -69,6 +72,7 @@ impl Alert {
             good_since: None,
             last_bad: end,
             opened: end,
+            failing_since: None,
             hold_ms,
             grouped,
         }
@@ -201,6 +205,7 @@ impl ShiftClock for Alert {
             last_bad,
             opened,
             good_since,
+            failing_since,
             why: _,
             was_slow: _,
             bad: _,
@@ -214,5 +219,6 @@ impl ShiftClock for Alert {
         last_bad.shift_clock(by_ms);
         opened.shift_clock(by_ms);
         good_since.shift_clock(by_ms);
+        failing_since.shift_clock(by_ms);
     }
 }

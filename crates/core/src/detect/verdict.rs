@@ -15,6 +15,15 @@ pub struct Verdict {
     pub blips: Vec<Blip>,
 }
 
+impl Verdict {
+    /// Adds what follows from a later observation.
+    pub fn extend(&mut self, later: Self) {
+        self.notes.extend(later.notes);
+        self.rechecks.extend(later.rechecks);
+        self.blips.extend(later.blips);
+    }
+}
+
 /// A bad moment that was not worth an alert. It helps to tune the settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blip {
@@ -41,6 +50,8 @@ pub enum Cleared {
     Recovered,
     /// Nothing was probed for so long that earlier evidence was discarded.
     Gap,
+    /// The failures turned out to be this machine's.
+    Reattributed,
 }
 
 impl Cleared {
@@ -49,6 +60,7 @@ impl Cleared {
         match self {
             Self::Recovered => "recovered",
             Self::Gap => "gap",
+            Self::Reattributed => "reattributed",
         }
     }
 }

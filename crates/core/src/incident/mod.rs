@@ -11,6 +11,7 @@
 pub mod attribution;
 mod facts;
 mod inhibition;
+pub mod network;
 mod reattribution;
 pub mod vendor_status;
 

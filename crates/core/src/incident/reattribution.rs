@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{Change, Environment, IncidentTracker, Open, close};
 use crate::model::{
-    Attribution, Confirmation, Endpoint, EndpointName, Fault, Incident, IncidentKind,
-    IncidentState, Reattribution, Sample, Status, Timestamp,
+    Attribution, AttributionRevision, Confirmation, Endpoint, EndpointName, Fault, Incident,
+    IncidentKind, IncidentState, Reattribution, Sample, Status, Timestamp,
 };
 
 /// A rejection that began this much earlier is unrelated.
@@ -123,6 +123,48 @@ impl Open {
 }
 
 impl IncidentTracker {
+    /// Removes an endpoint from the provider's incident as of `at`: `revision` shows that its
+    /// failures were this machine's. Without another endpoint the incident is over, and this
+    /// machine's.
+    pub fn take_back(
+        &mut self,
+        revision: &AttributionRevision,
+        at: Timestamp,
+        around: &impl Environment,
+    ) -> Vec<(Change, Incident)> {
+        self.open.iter_mut().for_each(Open::complete);
+        let name = &revision.endpoint;
+        self.explained.remove(name);
+        let is_meant = |o: &&mut Open| {
+            o.kind == IncidentKind::Service
+                && o.incident.attribution == Attribution::Provider
+                && o.bad.contains(name)
+        };
+        let Some(open) = self.open.iter_mut().find(is_meant) else {
+            return Vec::new();
+        };
+        open.bad.remove(name);
+        open.unconfirmed.remove(name);
+        open.good_since.remove(name);
+        let id = open.incident.id;
+        let change = if open.bad.is_empty() {
+            open.incident.attribution = Attribution::Local;
+            open.kind = IncidentKind::Fault(revision.fault);
+            open.reattribution = Some(Reattribution {
+                at,
+                recovered: Vec::new(),
+            });
+            open.close(at);
+            self.release(id, at);
+            Change::Resolved
+        } else {
+            open.joined.retain(|joined| joined != name);
+            open.tallies.remove(name);
+            Change::Updated
+        };
+        self.report(vec![(change, id)], at, around)
+    }
+
     /// Reattributes account incidents when `sample` shows that the provider rejects several
     /// endpoints at once.
     pub(super) fn suspect(

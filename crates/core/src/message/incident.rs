@@ -124,6 +124,17 @@ pub fn summary(incident: &Incident, locale: &Locale) -> String {
             names, number
         );
     }
+    let facts = incident.facts.as_ref();
+    if incident.attribution == Attribution::Local
+        && facts.is_some_and(|facts| facts.reattribution.is_some())
+    {
+        return text!(
+            locale,
+            count => "{names} has failed since {since} because of this machine, not the provider: unrelated providers failed in the same way. This does not count against the provider.",
+            "{names} have failed since {since} because of this machine, not the provider: unrelated providers failed in the same way. This does not count against the provider.";
+            names, since
+        );
+    }
     if incident.is_new_normal() {
         let resolved_at = locale.time(incident.resolved_at.unwrap_or(incident.started_at));
         return text!(

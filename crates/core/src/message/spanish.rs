@@ -213,6 +213,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{names} no se puede usar: {why}",
     ),
     (
+        "{names} has failed since {since} because of this machine, not the provider: unrelated providers failed in the same way. This does not count against the provider.",
+        "{names} falla desde el {since} por causa de esta máquina, no del proveedor: otros proveedores sin relación fallaron de la misma manera. No cuenta en contra del proveedor.",
+    ),
+    (
+        "{names} have failed since {since} because of this machine, not the provider: unrelated providers failed in the same way. This does not count against the provider.",
+        "{names} fallan desde el {since} por causa de esta máquina, no del proveedor: otros proveedores sin relación fallaron de la misma manera. No cuenta en contra del proveedor.",
+    ),
+    (
         "since {at} nothing points to the provider",
         "desde {at} nada apunta al proveedor",
     ),

@@ -44,7 +44,10 @@ pub use notification::{
     Block, ChannelStats, Condition, DigestData, DigestIncident, Document, Extent, FailoverOutcome,
     Notice, NoticeKind, Outgoing, Sparkline,
 };
-pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
+pub use sample::{
+    AttributionRevision, ConnectivityCheckResult, Outcome, Sample, Trigger, Warning,
+    canonical_order,
+};
 pub use secret::Secret;
 pub use shared_fate::{SharedFate, SharedPart};
 pub use silence::Silence;

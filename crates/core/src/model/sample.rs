@@ -124,6 +124,9 @@ pub struct Sample {
     pub fault: Option<Fault>,
     /// Whose fault, if it failed.
     pub attribution: Option<Attribution>,
+    /// The attribution that it had when it was recorded, if later samples revised it.
+    #[serde(default)]
+    pub attributed_first: Option<Attribution>,
     /// The HTTP status, if headers arrived; the proxy's own when it opened no tunnel.
     pub http_status: Option<u16>,
     /// The time to fetch an access token, if one was fetched; not part of any other time.
@@ -243,6 +246,7 @@ impl Sample {
             outcome: Outcome::Ok,
             fault: None,
             attribution: None,
+            attributed_first: None,
             http_status: None,
             auth_ms: None,
             dns_ms: None,
@@ -292,9 +296,61 @@ impl Sample {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
     }
 
+    /// The sample as it was recorded, before any revision of its attribution. The fold sees samples in this form and
+    /// derives the revisions itself.
+    #[must_use]
+    pub fn as_recorded(mut self) -> Self {
+        if let Some(first) = self.attributed_first.take() {
+            self.attribution = Some(first);
+        }
+        self
+    }
+
     /// Returns the output tokens per second after the first.
     pub fn tokens_per_second(&self) -> Option<f64> {
         self.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms)
+    }
+}
+
+/// A later finding about the failures of one endpoint in a period: they are not the fault of whom they were attributed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributionRevision {
+    /// The endpoint's name.
+    pub endpoint: EndpointName,
+    /// Where its samples were recorded.
+    pub location: String,
+    /// The start of the first of these samples.
+    pub from: Timestamp,
+    /// The start of the last of them.
+    pub until: Timestamp,
+    /// The fault of all of them.
+    pub fault: Fault,
+    /// The attribution until now.
+    pub was: Attribution,
+    /// The attribution from now on.
+    pub now: Attribution,
+    /// How many samples it concerns.
+    pub count: u32,
+}
+
+impl AttributionRevision {
+    /// Whether it concerns `sample`.
+    pub fn covers(&self, sample: &Sample) -> bool {
+        sample.endpoint == self.endpoint
+            && sample.location == self.location
+            && (self.from..=self.until).contains(&sample.started_at)
+            && sample.fault == Some(self.fault)
+            && sample.attribution == Some(self.was)
+    }
+
+    /// Returns `sample` with the revised attribution.
+    pub fn revise(&self, sample: &Sample) -> Sample {
+        let first = sample.attributed_first.unwrap_or(self.was);
+        Sample {
+            attribution: Some(self.now),
+            attributed_first: (first != self.now).then_some(first),
+            ..sample.clone()
+        }
     }
 }
 

@@ -1,14 +1,12 @@
 //! Context of a fresh sample: what other endpoints, the connectivity checks and past samples say
 //! about its attribution.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::MonitorState;
 use super::Recent;
-use super::recent::LOSS_MS;
 use crate::config::StatusFeed;
 use crate::incident::attribution::{
     Context, is_admitted, is_confirmed_by_accounts, is_refuted_by_headers, may_be_wrongly_refused,
@@ -213,46 +211,10 @@ impl MonitorState {
             .is_some_and(|(ended_at, outcome, _)| outcome != Outcome::Failed && ended_at > at)
     }
 
-    /// Reports whether packets are lost on the way to several unrelated providers. At least one
-    /// other provider, and half of those probed recently, must have failed in a way typical of
-    /// packet loss. One of all these must also have answered in between: two simultaneous outages
-    /// would have no such answers.
+    /// Reports whether packets are lost on the way to unrelated providers as well.
     fn is_lossy(&self, sample: &Sample) -> bool {
-        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
-            return false;
-        };
-        let at = sample.started_at;
-        let within_ms = LOSS_MS.max(2 * endpoint.interval.as_millis() as i64);
-        let domain = endpoint.domain();
-        let mut probed = BTreeSet::new();
-        let mut lost = BTreeSet::new();
-        let mut answers_between = false;
-        for other in self
-            .config
-            .endpoints
-            .iter()
-            .filter(|e| self.config.is_outside(e))
-        {
-            let Some(recent) = self.recents.get(&other.name) else {
-                continue;
-            };
-            let was_lost = recent.was_lost(at, within_ms);
-            answers_between |= was_lost && recent.answers_between(at, within_ms);
-            let other_domain = other.domain();
-            if other_domain == domain {
-                continue;
-            }
-            if was_lost {
-                lost.insert(other_domain.clone());
-            }
-            if recent
-                .last()
-                .is_some_and(|(last, ..)| at.since_ms(last) <= within_ms)
-            {
-                probed.insert(other_domain);
-            }
-        }
-        answers_between && !lost.is_empty() && 2 * lost.len() >= probed.len()
+        let network = &self.state.network;
+        network.is_lossy(&self.peers, &sample.endpoint, sample.started_at)
     }
 
     /// Reports whether the proxy is up but cannot reach the target, while other providers answer

@@ -12,7 +12,8 @@ use crate::message;
 use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    Advice, EndpointName, Fault, Incident, Official, Provider, Sample, Status, Timestamp,
+    Advice, AttributionRevision, EndpointName, Fault, Incident, Official, Provider, Sample, Status,
+    Timestamp,
 };
 
 /// One effect for the shell to carry out.
@@ -56,6 +57,8 @@ pub enum Record {
     Checkpoint(String),
     /// The official status of a recorded incident.
     VendorStatus(Uuid, Box<Official>),
+    /// Stored samples whose attribution later samples revised.
+    Revision(AttributionRevision),
     /// The clock would have read `from` and was set to `to`.
     ClockSet {
         /// The time without the change.
@@ -105,6 +108,13 @@ pub enum Fact {
         provider: Provider,
         /// The warning.
         advice: Advice,
+    },
+    /// Earlier failures turned out to be the fault of someone else.
+    AttributionRevised {
+        /// The endpoint's provider.
+        provider: Provider,
+        /// The samples and the attributions.
+        revision: AttributionRevision,
     },
     /// The day's budget is used up.
     BudgetExhausted {
@@ -210,6 +220,14 @@ impl Effects {
     pub fn vendor_statuses(&self) -> impl Iterator<Item = (Uuid, &Official)> {
         self.iter().filter_map(|effect| match effect {
             Effect::Record(Record::VendorStatus(id, official)) => Some((*id, official.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Returns the revisions of stored samples.
+    pub fn revisions(&self) -> impl Iterator<Item = &AttributionRevision> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::Record(Record::Revision(revision)) => Some(revision),
             _ => None,
         })
     }

@@ -12,6 +12,7 @@ mod context;
 mod effect;
 mod recent;
 mod rehearsal;
+mod revision;
 mod vendor_feed;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ use crate::detect::{
     Reader,
 };
 use crate::incident::attribution::attribute;
+use crate::incident::network::{NetworkHistory, NetworkProbe, Peer};
 use crate::incident::vendor_status::VendorPages;
 use crate::incident::{Change, Environment, IncidentTracker, Usual};
 use crate::message;
@@ -42,9 +44,9 @@ use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
-    EvidenceSample, Fault, Incident, NoticeKind, Official, Outcome, Sample, ShiftClock, Status,
-    Timestamp, Warning,
+    AlertState, AlertView, Attribution, AttributionRevision, Confirmation, ConnectivityCheckResult,
+    Endpoint, EvidenceSample, Fault, Incident, NoticeKind, Official, Outcome, Sample, ShiftClock,
+    Status, Timestamp, Warning,
 };
 use crate::model::{ChannelName, Drills, EndpointName, EndpointView, Snapshot};
 use crate::schedule::budget::MAX_ADDED_TOKENS;
@@ -65,9 +67,13 @@ pub struct MonitorState {
     policies: BTreeMap<EndpointName, Policy>,
     /// Endpoints by name, built once for the same reason.
     by_name: HashMap<EndpointName, Arc<Endpoint>>,
+    /// Endpoints outside this machine's network, for the same reason.
+    peers: BTreeMap<EndpointName, Peer>,
     state: State,
     recents: BTreeMap<EndpointName, Recent>,
     checkpoint_at: Timestamp,
+    /// Recent network failures at other locations.
+    elsewhere: BTreeMap<String, NetworkHistory>,
     /// The end of the last sample in `recents`.
     remembered: Option<Timestamp>,
     /// Usage today by other daemons that share the budget, in US dollars and tokens.
@@ -99,6 +105,9 @@ struct State {
     /// of its store sets this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     closes_blind: bool,
+    /// Recent network failures, by which the attribution of samples is revised.
+    #[serde(default)]
+    network: NetworkHistory,
     spent: Spent,
     /// The last known vendor status pages.
     #[serde(default)]
@@ -149,12 +158,14 @@ impl MonitorState {
         let recents = BTreeMap::new();
         Self {
             by_name: by_name(&config),
+            peers: revision::peers(&config),
             config,
             interval_multiplier,
             policies,
             state,
             recents,
             checkpoint_at: Timestamp(0),
+            elsewhere: BTreeMap::new(),
             remembered: None,
             spent_elsewhere: (0.0, 0),
         }
@@ -245,12 +256,19 @@ impl MonitorState {
     ) -> Effects {
         self.policies = policies(&config, interval_multiplier);
         self.by_name = by_name(&config);
+        self.peers = revision::peers(&config);
         (self.config, self.interval_multiplier) = (config, interval_multiplier);
         self.notice_changes(at);
         let policies = &self.policies;
         self.state
             .detector
             .retain(|name| policies.contains_key(name));
+        self.state
+            .network
+            .retain(|name| policies.contains_key(name));
+        for network in self.elsewhere.values_mut() {
+            network.retain(|name| policies.contains_key(name));
+        }
         self.recents.retain(|name, _| policies.contains_key(name));
         self.state
             .advisor
@@ -312,35 +330,48 @@ impl MonitorState {
         sample
     }
 
-    /// Folds a completed sample into the state.
-    #[expect(clippy::needless_pass_by_value, reason = "a sample is folded once")]
+    /// Folds a completed sample into the state. A stored sample is folded as it was recorded.
     pub fn step(&mut self, sample: Sample) -> Effects {
+        let sample = sample.as_recorded();
         let mut step = Effects::default();
         let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {
             return step;
         };
         let at = sample.ended_at();
         self.follow_back(at);
+        let revisions = self.state.network.record(
+            &self.peers,
+            &sample.endpoint,
+            &sample.location,
+            &NetworkProbe::of(&sample),
+        );
         // A network problem affects the status of every endpoint.
-        let wide = self.state.offline.is_some() || sample.attribution == Some(Attribution::Local);
+        let wide = self.state.offline.is_some()
+            || sample.attribution == Some(Attribution::Local)
+            || !revisions.is_empty();
         let shown = (!wide).then_some(endpoint.name.as_str());
         let before = self.statuses(shown, at);
         let observation = self.observation(&endpoint, &sample);
         let pending_before = self.state.detector.pending_since(&endpoint.name);
-        let verdict = self.state.detector.observe(&self.policies, &observation);
+        let policies = &self.policies;
+        let detector = &mut self.state.detector;
+        let mut verdict = detector.observe_restored(policies, &revisions);
+        verdict.extend(detector.observe(policies, &observation));
+        let withdrawn = detector.take_back_revised(&revisions, &mut verdict);
         self.remember(&sample);
-        let changes = self.update_incidents(&sample, &verdict.notes);
-        self.see(
-            &mut step,
-            &endpoint,
-            &sample,
-            observation.result == ProbeResult::Offline,
-        );
+        self.revise_recents(&revisions);
+        let is_revised = revisions.iter().any(|revision| revision.covers(&sample));
+        let changes = self.update_incidents(&sample, &verdict.notes, withdrawn);
+        if !is_revised {
+            let is_offline = observation.result == ProbeResult::Offline;
+            self.see(&mut step, &endpoint, &sample, is_offline);
+        }
         step.recheck(verdict.rechecks);
         if sample.attribution == Some(Attribution::Account) {
             step.recheck(self.siblings_to_recheck(&endpoint, &sample));
         }
         step.record(Record::Sample(Box::new(sample.clone())));
+        self.record_revisions(&mut step, revisions);
         for blip in verdict.blips {
             self.state.advisor.remember_brief(&blip);
             step.log(self.detection_cleared(&endpoint, blip));
@@ -369,14 +400,19 @@ impl MonitorState {
         step
     }
 
-    /// Applies the detector's events about a sample to the incidents. Returns what changed.
+    /// Applies to the incidents what the detector found about a sample, and takes back those whose
+    /// failures were revised. Returns what changed.
     fn update_incidents(
         &mut self,
         sample: &Sample,
         notes: &[DetectorEvent],
+        withdrawn: Vec<&AttributionRevision>,
     ) -> Vec<(Change, Incident)> {
         let mut changes = Vec::new();
-        if !notes.is_empty() || self.state.incidents.concerns(&sample.endpoint) {
+        if !notes.is_empty()
+            || !withdrawn.is_empty()
+            || self.state.incidents.concerns(&sample.endpoint)
+        {
             let confirmation = sample
                 .fault
                 .filter(|_| sample.attribution == Some(Attribution::Provider))
@@ -389,7 +425,11 @@ impl MonitorState {
                 without_incidents: self.free_of_incidents(),
                 confirmation,
             };
-            changes = self.state.incidents.apply(notes, sample, &around);
+            let incidents = &mut self.state.incidents;
+            for revision in withdrawn {
+                changes.extend(incidents.take_back(revision, sample.ended_at(), &around));
+            }
+            changes.extend(incidents.apply(notes, sample, &around));
         }
         for name in self.state.incidents.take_withdrawn() {
             self.state.detector.withdraw(&name);
@@ -1027,6 +1067,7 @@ impl ShiftClock for State {
             detector,
             incidents,
             offline,
+            network,
             configured,
             latest,
             spent: _,
@@ -1038,6 +1079,7 @@ impl ShiftClock for State {
         detector.shift_clock(by_ms);
         incidents.shift_clock(by_ms);
         offline.shift_clock(by_ms);
+        network.shift_clock(by_ms);
         configured.shift_clock(by_ms);
         latest.shift_clock(by_ms);
     }

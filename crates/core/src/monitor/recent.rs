@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AlertView, Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample,
-    ShiftClock, Status, Timestamp, UsualHours,
+    AlertView, Attribution, AttributionRevision, Endpoint, EndpointView, EvidenceSample, Fault,
+    Outcome, Sample, ShiftClock, Status, Timestamp, UsualHours,
 };
 
 /// How many latencies the recent median is taken over.
@@ -19,8 +19,6 @@ const BAD: usize = 10;
 const FAULT_RUNS: usize = 100;
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
-/// How long a network failure counts as recent.
-pub(super) const LOSS_MS: i64 = 180_000;
 /// How many minutes a sparkline covers.
 const MINUTES: i64 = 60;
 
@@ -46,12 +44,6 @@ pub struct Recent {
     good_at: Option<Timestamp>,
     /// When the current run of failures began.
     failing_since: Option<Timestamp>,
-    /// When it last failed in a way that is typical of packet loss, and when it next answered soon
-    /// after.
-    #[serde(default)]
-    lost_at: Option<Timestamp>,
-    #[serde(default)]
-    answered_after_loss: Option<Timestamp>,
     /// Fingerprint of the organization of its key, once an answer has named it.
     #[serde(default)]
     organization: Option<String>,
@@ -99,19 +91,6 @@ struct FaultRun {
 }
 
 impl Recent {
-    /// Reports whether it failed in a way that is typical of packet loss, within `within_ms` before
-    /// `at`.
-    pub fn was_lost(&self, at: Timestamp, within_ms: i64) -> bool {
-        self.lost_at
-            .is_some_and(|lost| at.since_ms(lost) <= within_ms)
-    }
-
-    /// Reports whether it also answered between such failures, within `within_ms` before `at`.
-    pub fn answers_between(&self, at: Timestamp, within_ms: i64) -> bool {
-        let answered = self.answered_after_loss;
-        answered.is_some_and(|answered| at.since_ms(answered) <= within_ms)
-    }
-
     /// Adds a sample.
     pub fn record(&mut self, sample: &Sample) {
         self.last = Some((sample.started_at, sample.outcome, sample.fault));
@@ -137,11 +116,6 @@ impl Recent {
         let failed = sample.outcome == Outcome::Failed;
         if let Some(fault) = sample.fault {
             self.count_fault(sample, fault);
-        }
-        if sample.fault.is_some_and(Fault::is_loss) {
-            self.lost_at = Some(sample.started_at);
-        } else if !failed && self.was_lost(sample.started_at, LOSS_MS) {
-            self.answered_after_loss = Some(sample.started_at);
         }
         if sample.attribution != Some(Attribution::Local) {
             keep(&mut self.failures, Some(failed), OUTCOMES);
@@ -180,6 +154,36 @@ impl Recent {
                 answer: sample.answer.clone(),
             };
             keep(&mut self.bad, Some(evidence), BAD);
+        }
+    }
+
+    /// Applies a revision of the attribution of some of its failures.
+    pub fn revise(&mut self, revision: &AttributionRevision) {
+        let was_provider = revision.was == Attribution::Provider;
+        let period = revision.from..=revision.until;
+        for run in &mut self.fault_runs {
+            if run.fault == revision.fault && period.contains(&run.first) {
+                run.is_local = was_provider;
+            }
+        }
+        let mut left = revision.count;
+        let last_hour = revision.until.0.div_euclid(HOUR_MS);
+        let hours = self.hours.iter_mut().rev();
+        for (_, _, bad) in hours.filter(|(hour, ..)| *hour <= last_hour) {
+            if !was_provider {
+                *bad += left;
+                break;
+            }
+            let removed = left.min(*bad);
+            *bad -= removed;
+            left -= removed;
+        }
+        for _ in 0..revision.count {
+            if !was_provider {
+                keep(&mut self.failures, Some(true), OUTCOMES);
+            } else if let Some(at) = self.failures.iter().rposition(|failed| *failed) {
+                self.failures.remove(at);
+            }
         }
     }
 
@@ -359,20 +363,12 @@ impl ShiftClock for Recent {
             good_at,
             failing_since,
             fault_runs,
-            lost_at,
-            answered_after_loss,
             organization: _,
         } = self;
         if let Some((at, ..)) = last {
             at.shift_clock(by_ms);
         }
-        let moments = [
-            resolved_at,
-            good_at,
-            failing_since,
-            lost_at,
-            answered_after_loss,
-        ];
+        let moments = [resolved_at, good_at, failing_since];
         for moment in moments {
             moment.shift_clock(by_ms);
         }

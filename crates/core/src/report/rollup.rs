@@ -399,11 +399,7 @@ impl Rollup {
             Outcome::Slow => self.slow += 1,
             Outcome::Failed => {
                 let attribution = sample.attribution.unwrap_or(Attribution::Provider);
-                match attribution {
-                    Attribution::Provider => self.failed_provider += 1,
-                    Attribution::Account => self.failed_account += 1,
-                    Attribution::Local => self.failed_local += 1,
-                }
+                *self.failures_of(attribution) += 1;
                 if let Some(fault) = sample.fault {
                     *self.faults.entry((fault, attribution)).or_default() += 1;
                 }
@@ -421,6 +417,25 @@ impl Rollup {
             if let Some(ms) = ms {
                 sketch.add(ms);
             }
+        }
+    }
+
+    /// Moves a failed probe from one attribution to another.
+    pub fn reattribute(&mut self, fault: Fault, was: Attribution, now: Attribution) {
+        *self.failures_of(was) = self.failures_of(was).saturating_sub(1);
+        *self.failures_of(now) += 1;
+        if let Some(count) = self.faults.get_mut(&(fault, was)) {
+            *count = count.saturating_sub(1);
+        }
+        self.faults.retain(|_, count| *count > 0);
+        *self.faults.entry((fault, now)).or_default() += 1;
+    }
+
+    fn failures_of(&mut self, attribution: Attribution) -> &mut u32 {
+        match attribution {
+            Attribution::Provider => &mut self.failed_provider,
+            Attribution::Account => &mut self.failed_account,
+            Attribution::Local => &mut self.failed_local,
         }
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Replay, ReplayEvent, ReplayedTrace, TraceReplay};
+use crate::config::is_local;
 use crate::detect::{Detector, DetectorEventKind, Observation, Policy, ProbeResult, Reader};
 use crate::incident::REFUSALS_OF_ITS_OWN;
+use crate::incident::network::{NetworkHistory, NetworkProbe, Peer};
 use crate::model::{
     Attribution, DetectionPolicy, Endpoint, EndpointName, Provider, ProviderName, Sample,
     SlowLimits, Timestamp, Trigger, canonical_order,
@@ -18,7 +20,7 @@ const DISTANCES: usize = 1001;
 /// The interval when it cannot be inferred.
 const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The samples to replay, about 70 bytes each.
+/// The samples to replay, about 100 bytes each.
 #[derive(Debug)]
 pub struct Samples {
     trace: String,
@@ -46,6 +48,8 @@ struct SampleRow {
     result: ProbeResult,
     /// Whether the sample failed because of the account.
     is_own: bool,
+    /// What it says about this machine's network.
+    network: NetworkProbe,
 }
 
 impl Samples {
@@ -97,6 +101,14 @@ impl Samples {
             limits,
             has_connectivity_checks: self.has_connectivity_checks,
         };
+        // As in the daemon: what revised the attribution later shows in later samples.
+        let recorded;
+        let sample = if sample.attributed_first.is_some() {
+            recorded = sample.clone().as_recorded();
+            &recorded
+        } else {
+            sample
+        };
         let Observation {
             start, end, result, ..
         } = reader.observe(sample);
@@ -106,6 +118,7 @@ impl Samples {
             end,
             result,
             is_own: sample.attribution == Some(Attribution::Account),
+            network: NetworkProbe::of(sample),
         });
     }
 
@@ -160,8 +173,13 @@ impl Samples {
             endpoints,
         });
         let mut detector = Detector::default();
+        let mut network = NetworkHistory::default();
+        let peers = self.peers(&intervals);
         let mut refusals = vec![0_u32; self.seen.len()];
         for row in &self.rows {
+            let name = &self.seen[row.place].name;
+            let revisions = network.record(&peers, name, "", &row.network);
+            let mut verdict = detector.observe_restored(&policies, &revisions);
             let seen = Observation {
                 endpoint: self.seen[row.place].name.clone(),
                 start: row.start,
@@ -169,7 +187,14 @@ impl Samples {
                 next_tick: row.end + intervals[row.place],
                 result: row.result.clone(),
             };
-            trace_replay.record(&detector.observe(&policies, &seen));
+            verdict.extend(detector.observe(&policies, &seen));
+            let withdrawn = detector.take_back_revised(&revisions, &mut verdict);
+            trace_replay.record(&verdict);
+            for revision in withdrawn {
+                let text = "it was this machine's fault";
+                let event = self.withdrawal(row, revision.endpoint.clone(), text);
+                trace_replay.events.push(event);
+            }
             // As in the daemon: enough account failures in a row reattribute the provider's
             // incident to the account.
             let refused = &mut refusals[row.place];
@@ -178,21 +203,47 @@ impl Samples {
                 && detector.is_failing(&seen.endpoint)
                 && detector.withdraw(&seen.endpoint)
             {
-                trace_replay.events.push(ReplayEvent {
-                    trace: self.trace.clone(),
-                    t_ms: row.end.0,
-                    endpoint: seen.endpoint,
-                    event: DetectorEventKind::Resolved.as_str().to_owned(),
-                    notify: true,
-                    cause: String::new(),
-                    text: "it was the account's fault".to_owned(),
-                    started_ms: row.start.0,
-                });
+                let text = "it was the account's fault";
+                let event = self.withdrawal(row, seen.endpoint, text);
+                trace_replay.events.push(event);
             }
         }
         let mut replay = Replay::default();
         replay.take(trace_replay);
         replay
+    }
+
+    /// The end of an alert of `endpoint` that `row` shows not to be the provider's.
+    fn withdrawal(&self, row: &SampleRow, endpoint: EndpointName, text: &str) -> ReplayEvent {
+        ReplayEvent {
+            trace: self.trace.clone(),
+            t_ms: row.end.0,
+            endpoint,
+            event: DetectorEventKind::Resolved.as_str().to_owned(),
+            notify: true,
+            cause: String::new(),
+            text: text.to_owned(),
+            started_ms: row.start.0,
+        }
+    }
+
+    /// The endpoints whose failures a network problem of the machine can explain. An endpoint that
+    /// is not configured any more counts as one.
+    fn peers(&self, intervals: &[Duration]) -> BTreeMap<EndpointName, Peer> {
+        let all = self.seen.iter().zip(intervals);
+        let is_outside = |seen: &Seen| {
+            let endpoint = self.configured.get(&seen.name);
+            self.has_connectivity_checks || endpoint.is_none_or(|e| !is_local(&e.base_url))
+        };
+        all.filter(|(seen, _)| is_outside(seen))
+            .map(|(seen, interval)| {
+                let peer = Peer {
+                    domain: seen.domain.clone(),
+                    interval_ms: interval.as_millis() as i64,
+                };
+                (seen.name.clone(), peer)
+            })
+            .collect()
     }
 
     fn interval(&self, seen: &Seen) -> Duration {
