@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use llmwatch::cli::trace_files;
@@ -403,7 +405,7 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
 }
 
 /// Five weeks of everything that is learned: a rush, wide latencies, failures at the top of the hour, cold starts, brief
-/// outages on several days, an alert of slowness that is open. As the store packs it.
+/// outages on several days, an alert of slowness that is open. As the store packs it, and unpacked.
 #[test]
 fn the_state_of_an_endpoint_stays_below_four_kibibytes() {
     let policy = Policy::new(
@@ -462,8 +464,61 @@ fn the_state_of_an_endpoint_stays_below_four_kibibytes() {
         }
     }
     assert!((1500..=4096).contains(&largest), "{largest} bytes");
-    let text = serde_json::to_string(&detector).unwrap().len();
-    assert!(text <= 6144, "{text} bytes of JSON");
+    let text = serde_json::to_string(&detector).unwrap();
+    assert!(text.len() <= 4096, "{} bytes of JSON", text.len());
+    let before: Detector = serde_json::from_value(as_written_before(&text)).unwrap();
+    assert!(before == detector, "the form of the release before");
+}
+
+/// A checkpoint as the release before wrote it: the meters of slowness with the names of their
+/// fields, and the level as its first bin and two bytes for each bin.
+fn as_written_before(checkpoint: &str) -> serde_json::Value {
+    const NAMES: [&str; 16] = [
+        "l",
+        "since",
+        "k",
+        "n",
+        "last_slow",
+        "peak",
+        "level",
+        "learned",
+        "stale",
+        "median",
+        "sigma",
+        "recent",
+        "recent_at",
+        "wander",
+        "incident",
+        "incident_n",
+    ];
+    let mut checkpoint: serde_json::Value = serde_json::from_str(checkpoint).unwrap();
+    let meters = checkpoint["endpoints"]["e"]["slow"]["meters"].as_array_mut();
+    for meter in meters.unwrap() {
+        let fields = NAMES.iter().map(|name| (*name).to_owned());
+        let values = std::mem::take(meter.as_array_mut().unwrap());
+        let mut named: serde_json::Map<_, _> = fields.zip(values).collect();
+        let packed = STANDARD_NO_PAD.decode(named["level"].as_str().unwrap());
+        let packed = packed.unwrap();
+        let mut counts = Vec::new();
+        let mut count = 0_u16;
+        let mut shift = 0;
+        for byte in &packed[1..] {
+            count |= u16::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                counts.extend(count.to_le_bytes());
+                (count, shift) = (0, 0);
+            }
+        }
+        let level = serde_json::json!([packed[0], STANDARD_NO_PAD.encode(counts)]);
+        named.insert("level".to_owned(), level);
+        let fields = ["last", "last_at", "sum", "weight", "pending"].map(str::to_owned);
+        let values = std::mem::take(named["wander"].as_array_mut().unwrap());
+        let wander: serde_json::Map<_, _> = fields.into_iter().zip(values).collect();
+        named.insert("wander".to_owned(), wander.into());
+        *meter = named.into();
+    }
+    checkpoint
 }
 
 /// Folds good probes of one endpoint, one per minute, with these first tokens. Returns the events

@@ -245,7 +245,13 @@ impl ErrorMeter {
         let lasts = self
             .since
             .is_some_and(|since| self.until - since >= alert_after);
-        (effective >= policy.evidence && lasts, None)
+        // With an incident on the vendor's page two failures in a row are enough: timeouts take long, so there are few of them.
+        let needed = if reason == Some(FailureReason::Admitted) && policy.may_hasten {
+            policy.evidence.min(BLIP_WORTH * up)
+        } else {
+            policy.evidence
+        };
+        (effective >= needed && lasts, None)
     }
 
     /// Applies the decay of one day.

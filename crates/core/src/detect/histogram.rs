@@ -67,6 +67,21 @@ impl Histogram {
         }
     }
 
+    /// Adds the counts of a checkpoint; those beyond the last bin are dropped.
+    fn unpack(&mut self, bytes: &[u8]) {
+        let Some((from, counts)) = bytes.split_first() else {
+            return;
+        };
+        let groups = counts.split_inclusive(|byte| byte & 0x80 == 0);
+        for (bin, group) in self.0.iter_mut().skip(usize::from(*from)).zip(groups) {
+            let count = group
+                .iter()
+                .rev()
+                .fold(0_u64, |sum, byte| sum << 7 | u64::from(byte & 0x7f));
+            *bin = count.min(u64::from(FULL)) as u16;
+        }
+    }
+
     /// Shifts all counts by a factor, given as its natural logarithm. The spread stays the same.
     pub(super) fn shift(&mut self, logarithm: f64) {
         let by = (logarithm / STEP.ln()).round() as i64;
@@ -84,24 +99,32 @@ fn bin_start_ms(bin: f64) -> f64 {
     (FIRST_MS.ln() + bin * STEP.ln()).exp()
 }
 
-/// Most bins are empty, so only those from the first to the last used one are written.
+/// Most bins are empty, so only those from the first to the last used one are written: the number of
+/// the first, and the counts in groups of seven bits (LEB128), since most are small.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let from = self.0.iter().position(|count| *count != 0).unwrap_or(0);
-        let last = self.0.iter().rposition(|count| *count != 0);
-        let to = last.map_or(0, |last| last + 1);
-        let bytes: Vec<u8> = self.0[from..to]
-            .iter()
-            .flat_map(|count| count.to_le_bytes())
-            .collect();
-        (from, BASE64.encode(bytes)).serialize(s)
+        let is_used = |count: &u16| *count != 0;
+        let from = self.0.iter().position(is_used).unwrap_or(0);
+        let to = self.0.iter().rposition(is_used).map_or(0, |last| last + 1);
+        let mut bytes = vec![from as u8];
+        for count in &self.0[from..to] {
+            let mut rest = *count;
+            while rest >= 0x80 {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+        }
+        s.serialize_str(&BASE64.encode(bytes))
     }
 }
 
-/// The form in a checkpoint: the first bin and the bytes of this release, or the bins and counts of release 0.1.
+/// The form in a checkpoint: that of this release, or the first bin and two bytes for each count, or the bins and counts of
+/// release 0.1.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
+    Packed(String),
     Bytes(usize, String),
     Counts(Vec<(usize, f64)>),
 }
@@ -110,6 +133,11 @@ impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let mut histogram = Self::default();
         let (from, text) = match Stored::deserialize(d)? {
+            Stored::Packed(text) => {
+                let bytes = BASE64.decode(text).map_err(serde::de::Error::custom)?;
+                histogram.unpack(&bytes);
+                return Ok(histogram);
+            }
             Stored::Bytes(from, text) => (from, text),
             Stored::Counts(counts) => {
                 for (bin, count) in counts {

@@ -15,6 +15,9 @@ use crate::model::{EndpointName, ShiftClock, Timestamp};
 
 /// The delay of the first recheck after a failure.
 pub(super) const FIRST_RECHECK_MS: i64 = 5_000;
+/// The minimum of the gap that is left after a probe that failed late, whose wait counts as part of
+/// the gap.
+const LEAST_GAP_MS: i64 = 1_000;
 /// The time between two rechecks.
 const FAST_GAP_MS: i64 = 15_000;
 /// The minimum delay after a throttled request.
@@ -126,7 +129,7 @@ impl Detector {
                 next = next.min(end + OPEN_GAP_MS);
             }
         } else if policy.recheck {
-            next = own.next_recheck(policy, end, tick, &seen.result, lagging);
+            next = own.next_recheck(judged, lagging);
         }
         if judged.failed()
             && own.alert.is_none()
@@ -173,14 +176,13 @@ impl Detector {
 }
 
 impl EndpointState {
-    fn next_recheck(
-        &mut self,
-        policy: &Policy,
-        end: i64,
-        tick: i64,
-        result: &ProbeResult,
-        lagging: bool,
-    ) -> i64 {
+    fn next_recheck(&mut self, judged: Judged<'_>, lagging: bool) -> i64 {
+        let Judged {
+            policies: _,
+            policy,
+            seen,
+        } = judged;
+        let (end, tick, result) = (seen.end.0, seen.next_tick.0, &seen.result);
         let fast = policy.fast_gap();
         let h = policy.evidence;
         let failed = matches!(result, ProbeResult::Failed { .. });
@@ -206,6 +208,10 @@ impl EndpointState {
                 retry_after_ms,
             } = result
             {
+                let waited = end - seen.start.0;
+                if waited >= FIRST_RECHECK_MS {
+                    gap = (gap - waited).max(LEAST_GAP_MS);
+                }
                 if *reason == FailureReason::RateLimited {
                     gap = gap.max(THROTTLED_GAP_MS);
                 }

@@ -7,7 +7,7 @@
 //! counts as three at most. The neutral distance is `slow_factor` to the power 0.6 (1.5 × typical by
 //! default), and more where the endpoint's own spread or changing load makes such latencies usual.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::histogram::Histogram;
 use super::hours::Hours;
@@ -16,8 +16,9 @@ use super::verdict::Typical;
 use super::{Episode, LatencyReading, Policy};
 use crate::model::{ShiftClock, UsualHours};
 
-/// The half-life of the level.
-const HALF_LIFE_DAYS: f64 = 3.0;
+/// The half-life of the level, in days. With a longer one, a model update that makes everything a third
+/// slower would use up for days what the last 40 minutes may raise.
+const HALF_LIFE_DAYS: f64 = 1.0;
 /// The time constant of the recent level: 40 minutes.
 const RECENT_TAU_MS: f64 = 2_400_000.0;
 /// The maximum step of the recent level by one probe, as a natural logarithm.
@@ -36,9 +37,10 @@ const STEP_SLOPE: f64 = 1.5;
 const MOST_STEP: f64 = 2.0;
 /// How much the last 40 minutes can raise the level, as a natural logarithm: by half.
 const LIFT_CAP: f64 = 0.405;
-/// The minimum neutral distance, in standard deviations. With less drift the meter would rise by
-/// chance.
+/// The minimum neutral distance, in standard deviations, and the share of the changing level's spread
+/// that is added to it. With less drift the meter would rise by chance.
 const NOISE: f64 = 0.6;
+const NOISE_WANDER: f64 = 0.5;
 /// The minimum neutral distance, in spreads of the changing level.
 const WANDER: f64 = 3.8;
 /// The assumed spread of the changing level before it is known, and how much time that is worth.
@@ -50,16 +52,16 @@ const LEAST_SIGMA: f64 = 0.15;
 const EXPECTED_SIGMA: f64 = 0.35;
 /// A slow period that never reached this share of the evidence was an ordinary spike and is not
 /// logged.
-const BLIP_FROM: f64 = 0.3;
-/// The share of the evidence from which nothing is learned, so that the level does not follow slow
-/// probes; and from which the recent level returns to the long-term one. Between them it stays, as
-/// during an evening rush.
-const LEARN_BELOW: f64 = 0.2;
-/// The same where probes are rare, because each of them moves the recent level more.
-const LEARN_BELOW_SPARSE: f64 = 0.1;
+const BLIP_FROM: f32 = 0.3;
+/// From this many times the mean chance excursion on, nothing is learned, so that the level does not
+/// follow slow probes; fewer where probes are rare, because each of them moves the recent level more.
+const EXCURSIONS: f64 = 4.5;
+const EXCURSIONS_SPARSE: f64 = 2.25;
+/// The share of the evidence from which the recent level returns to the long-term one. Between the two
+/// it stays, as during an evening rush.
 const RELAX_FROM: f64 = 0.6;
 /// The quantiles are recomputed after this many probes.
-const STALE: f64 = 32.0;
+const STALE: f32 = 32.0;
 /// How many times slower than usual an hour must be to be part of a rush.
 const RUSH_FACTOR: f64 = 1.5;
 /// The range of a measurement in its hour, as natural logarithms relative to the level.
@@ -105,7 +107,7 @@ struct StoredSlowness {
 impl From<StoredSlowness> for Slowness {
     fn from(stored: StoredSlowness) -> Self {
         let learned = stored.learned;
-        let sigma = stored.sigma;
+        let sigma = stored.sigma as f32;
         let recent_at = stored.recent_at;
         let meters = stored.meters.unwrap_or_else(|| {
             let [first, total] = stored.level;
@@ -119,14 +121,14 @@ impl From<StoredSlowness> for Slowness {
             };
             let first = SlowMeter {
                 level: first,
-                median: stored.median[0],
-                recent: stored.recent[0],
+                median: stored.median[0] as f32,
+                recent: stored.recent[0] as f32,
                 ..shared.clone()
             };
             let total = SlowMeter {
                 level: total,
-                median: stored.median[1],
-                recent: stored.recent[1],
+                median: stored.median[1] as f32,
+                recent: stored.recent[1] as f32,
                 ..shared
             };
             [first, total, SlowMeter::default()]
@@ -142,8 +144,8 @@ impl From<StoredSlowness> for Slowness {
 const WEEKS: usize = 15;
 
 /// How much the level changes within an hour, from the part of one probe's deviation that is left in
-/// the next.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// the next. A checkpoint has the fields without their names, as those of the meter.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Wander {
     last: f32,
@@ -154,31 +156,75 @@ struct Wander {
     pending: (f32, f32),
 }
 
+impl Serialize for Wander {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            last,
+            last_at,
+            sum,
+            weight,
+            pending,
+        } = self;
+        (last, last_at, sum, weight, pending).serialize(s)
+    }
+}
+
 /// The state of the meter of one measure.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+///
+/// A checkpoint has the fields in this order and without their names, which would be a fifth of it.
+/// Fields with names, as earlier releases wrote them, are read too.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct SlowMeter {
-    /// The evidence, in standard deviations.
-    l: f64,
-    /// When the first slow probe of this excursion above zero began.
+    /// The evidence.
+    l: f32,
+    /// The start of the first slow probe of this excursion above zero.
     since: Option<i64>,
     k: u32,
     n: u32,
     last_slow: Option<i64>,
-    /// The maximum evidence of this excursion, as a share of what an alert needs.
-    peak: f64,
+    /// The most evidence of this excursion, as a share of what an alert needs.
+    peak: f32,
     level: Histogram,
     learned: u32,
-    stale: f64,
-    median: f64,
-    sigma: f64,
-    /// The recent level, as a mean of natural logarithms, and when it was last updated.
-    recent: f64,
+    stale: f32,
+    median: f32,
+    sigma: f32,
+    /// The recent level, as a mean of logarithms, and when it was last touched.
+    recent: f32,
     recent_at: i64,
     wander: Wander,
     /// How much slower the open incident is, as a mean of natural logarithms, and of how many probes.
     incident: f32,
     incident_n: u32,
+}
+
+impl Serialize for SlowMeter {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            l,
+            since,
+            k,
+            n,
+            last_slow,
+            peak,
+            level,
+            learned,
+            stale,
+            median,
+            sigma,
+            recent,
+            recent_at,
+            wander,
+            incident,
+            incident_n,
+        } = self;
+        let row = (
+            l, since, k, n, last_slow, peak, level, learned, stale, median, sigma, recent,
+            recent_at, wander, incident, incident_n,
+        );
+        row.serialize(s)
+    }
 }
 
 impl Slowness {
@@ -195,7 +241,7 @@ impl Slowness {
     }
 
     pub(super) fn evidence(&self) -> f64 {
-        self.leading().l
+        f64::from(self.leading().l)
     }
 
     pub(super) fn since(&self) -> Option<i64> {
@@ -218,7 +264,10 @@ impl Slowness {
 
     pub(super) fn typical(&self, policy: &Policy, failure_rate: Option<f64>) -> Typical {
         let [first, total, _] = &self.meters;
-        let first_token_ms = first.known_median(policy);
+        let known = |m: &SlowMeter| {
+            (m.learned >= policy.warm && m.median > 0.0).then_some(f64::from(m.median))
+        };
+        let first_token_ms = known(first);
         Typical {
             failure_rate,
             first_token_ms: first_token_ms.or(policy.expected_first_token_ms),
@@ -291,7 +340,7 @@ impl Slowness {
     /// Reports whether the evidence is enough for an alert, after a slow probe.
     pub(super) fn is_due(&self, policy: &Policy, end: i64) -> bool {
         self.meters.iter().any(|m| {
-            m.l >= policy.evidence
+            f64::from(m.l) >= policy.evidence
                 && m.last_slow == Some(end)
                 && m.since
                     .is_some_and(|since| end - since >= policy.degraded_after_ms)
@@ -303,17 +352,16 @@ impl Slowness {
         let values = measures(reading);
         self.remember(policy, end, values);
         let usual = self.usual(end);
-        let learn_below = if policy.is_sparse() {
-            LEARN_BELOW_SPARSE
-        } else {
-            LEARN_BELOW
-        };
         for (i, meter) in self.meters.iter_mut().enumerate() {
             let Some(value) = values[i] else { continue };
-            if meter.l < learn_below * policy.evidence {
+            if meter.may_learn(policy) {
                 meter.learn(policy, end, usual[i], value);
             } else {
-                meter.relax(policy, end, meter.l >= RELAX_FROM * policy.evidence);
+                meter.relax(
+                    policy,
+                    end,
+                    f64::from(meter.l) >= RELAX_FROM * policy.evidence,
+                );
             }
         }
     }
@@ -329,7 +377,7 @@ impl Slowness {
         let values = reading.map(measures).unwrap_or_default();
         self.remember(policy, end, values);
         for meter in &mut self.meters {
-            let fall = in_incident || meter.l >= RELAX_FROM * policy.evidence;
+            let fall = in_incident || f64::from(meter.l) >= RELAX_FROM * policy.evidence;
             meter.relax(policy, end, fall);
         }
     }
@@ -338,7 +386,8 @@ impl Slowness {
     /// logarithms.
     fn usual(&self, at: i64) -> [f64; MEASURES] {
         let [first, token] = [0, 1].map(|i| self.hours[i].usual(at));
-        let share = (self.meters[0].median / self.meters[1].median.max(1.0)).clamp(0.0, 1.0);
+        let share =
+            f64::from(self.meters[0].median / self.meters[1].median.max(1.0)).clamp(0.0, 1.0);
         [first, share * first + (1.0 - share) * token, token]
     }
 
@@ -382,7 +431,7 @@ impl Slowness {
         let usual = self.usual(end);
         for (i, meter) in self.meters.iter_mut().enumerate() {
             if let Some(value) = values[i].filter(|_| meter.median > 0.0) {
-                let by = meter.without_usual(usual[i], value) - meter.median.ln();
+                let by = meter.without_usual(usual[i], value) - meter.typical_ln();
                 meter.incident_n = meter.incident_n.saturating_add(1);
                 let share = (1.0 / meter.incident_n as f32).max(0.01);
                 meter.incident += share * (by as f32 - meter.incident);
@@ -396,7 +445,7 @@ impl Slowness {
             // Slowness never makes the level faster.
             let by = f64::from(meter.incident).max(0.0);
             meter.level.shift(by);
-            meter.recent += by;
+            meter.recent += by as f32;
             meter.stale = STALE;
             (meter.incident, meter.incident_n) = (0.0, 0);
         }
@@ -459,7 +508,7 @@ impl LatencyStep {
 impl SlowMeter {
     /// Returns the median in milliseconds, once enough probes have been learned.
     fn known_median(&self, policy: &Policy) -> Option<f64> {
-        (self.learned >= policy.warm && self.median > 0.0).then_some(self.median)
+        (self.learned >= policy.warm && self.median > 0.0).then_some(f64::from(self.median))
     }
 
     fn excursion(&self) -> Option<Episode> {
@@ -475,24 +524,48 @@ impl SlowMeter {
 
     fn compare(&mut self, policy: &Policy, usual: f64, value: f64) -> Option<LatencyStep> {
         if self.stale >= STALE && self.learned >= 10 {
-            self.median = self.level.quantile(0.5);
-            self.sigma = (self.level.quantile(0.84) / self.median)
-                .ln()
-                .max(LEAST_SIGMA);
+            let median = self.level.quantile(0.5);
+            let sigma = (self.level.quantile(0.84) / median).ln();
+            (self.median, self.sigma) = (median as f32, sigma.max(LEAST_SIGMA) as f32);
             self.stale = 0.0;
         }
         if self.learned < policy.warm || self.median <= 0.0 {
             return None;
         }
-        let center = self.median.ln() + usual;
-        let lift = (self.recent - self.median.ln()).clamp(0.0, LIFT_CAP);
-        let z = (value.ln() - center - lift) / self.sigma;
-        let wander = self.wander.spread(policy);
-        let neutral = (policy.neutral / self.sigma)
-            .max(NOISE)
-            .max(WANDER * wander / self.sigma);
-        let beyond = z * self.sigma - policy.neutral / NEUTRAL;
+        let sigma = f64::from(self.sigma);
+        let lift = (f64::from(self.recent) - self.typical_ln()).clamp(0.0, LIFT_CAP);
+        let z = (value.ln() - self.typical_ln() - usual - lift) / sigma;
+        let neutral = self.neutral(policy);
+        let beyond = z * sigma - policy.neutral / NEUTRAL;
         Some(LatencyStep::clipped(z, neutral, beyond))
+    }
+
+    /// The logarithm of the level.
+    fn typical_ln(&self) -> f64 {
+        f64::from(self.median).ln()
+    }
+
+    /// The distance at which the meter stands still, in standard deviations.
+    fn neutral(&self, policy: &Policy) -> f64 {
+        let sigma = f64::from(self.sigma);
+        let wander = self.wander.spread(policy) / sigma;
+        (policy.neutral / sigma)
+            .max(NOISE + NOISE_WANDER * wander)
+            .max(WANDER * wander)
+    }
+
+    /// Whether the evidence is no more than what chance alone makes of the learned spread.
+    fn may_learn(&self, policy: &Policy) -> bool {
+        if self.sigma <= 0.0 {
+            return true;
+        }
+        let excursions = if policy.is_sparse() {
+            EXCURSIONS_SPARSE
+        } else {
+            EXCURSIONS
+        };
+        // A walk with a drift of `-neutral` has a mean excursion of `1 / (2 neutral)`.
+        f64::from(self.l) < excursions / (2.0 * self.neutral(policy))
     }
 
     fn observe(&mut self, start: i64, end: i64, step: LatencyStep, evidence: f64) -> bool {
@@ -503,11 +576,11 @@ impl SlowMeter {
                 self.since = Some(start);
                 (self.k, self.n, self.peak) = (0, 0, 0.0);
             }
-            self.l = (self.l + x).min(evidence + 3.0);
-            self.peak = self.peak.max(self.l / evidence);
+            self.l = (f64::from(self.l) + x).min(evidence + 3.0) as f32;
+            self.peak = self.peak.max(self.l / evidence as f32);
             self.last_slow = Some(end);
         } else if self.l > 0.0 {
-            self.l += x;
+            self.l += x as f32;
         }
         if self.l > 0.0 {
             self.n += 1;
@@ -523,12 +596,12 @@ impl SlowMeter {
         if self.learned < policy.warm || self.median <= 0.0 {
             return None;
         }
-        let deviation =
-            (value.ln() - usual - self.recent).clamp(-2.0 * self.sigma, 2.0 * self.sigma);
+        let most = 2.0 * f64::from(self.sigma);
+        let deviation = (value.ln() - usual - f64::from(self.recent)).clamp(-most, most);
         let at_zero = self.l <= 0.0;
         self.wander.add(policy, end, deviation, at_zero);
         let (low, high) = HOUR_CLIP;
-        Some((value / self.median).ln().clamp(low, high))
+        Some((value.ln() - self.typical_ln()).clamp(low, high))
     }
 
     fn learn(&mut self, policy: &Policy, end: i64, usual: f64, value: f64) {
@@ -537,10 +610,11 @@ impl SlowMeter {
         self.learned = self.learned.saturating_add(1);
         self.stale += 1.0;
         if self.learned <= 1 {
-            self.recent = now;
+            self.recent = now as f32;
         } else {
             let a = (1.0 / f64::from(self.learned)).max(self.share(policy, end));
-            self.recent += a * (now - self.recent).clamp(-INNOVATION, INNOVATION);
+            let innovation = (now - f64::from(self.recent)).clamp(-INNOVATION, INNOVATION);
+            self.recent += (a * innovation) as f32;
         }
         self.recent_at = end;
     }
@@ -554,7 +628,7 @@ impl SlowMeter {
         let plain = value.ln();
         let corrected = plain - usual;
         if self.median > 0.0 {
-            corrected.max(plain.min(self.median.ln()))
+            corrected.max(plain.min(self.typical_ln()))
         } else {
             corrected
         }
@@ -567,7 +641,7 @@ impl SlowMeter {
         }
         if fall {
             let a = self.share(policy, end);
-            self.recent += a * (self.median.ln() - self.recent);
+            self.recent += (a * (self.typical_ln() - f64::from(self.recent))) as f32;
         }
         self.recent_at = end;
     }
