@@ -190,10 +190,17 @@ fn each_rollup(
     query: RollupQuery<'_>,
     each: &mut impl FnMut(&str, Rollup),
 ) -> rusqlite::Result<()> {
-    let mut series = c.prepare_cached(
-        "SELECT id, endpoint FROM series
-         WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR location = ?2) ORDER BY endpoint, id",
-    )?;
+    // One statement for both cases could not use the index on the endpoint.
+    let mut series = c.prepare_cached(match query.endpoint {
+        Some(_) => {
+            "SELECT id, endpoint FROM series WHERE endpoint = ?1 AND (?2 IS NULL OR location = ?2)
+             ORDER BY id"
+        }
+        None => {
+            "SELECT id, endpoint FROM series WHERE ?1 IS NULL AND (?2 IS NULL OR location = ?2)
+             ORDER BY endpoint, id"
+        }
+    })?;
     let mut series = series.query(params![query.endpoint, query.location])?;
     while let Some(row) = series.next()? {
         let (id, endpoint): (i64, String) = (row.get(0)?, row.get(1)?);
