@@ -22,6 +22,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -45,6 +46,9 @@ use crate::subscriptions::Subscriptions;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::schedule::budget;
+
+/// When the history of the index page is read ahead: the first probes after a start come before it.
+const READ_AHEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// The state that every handler shares.
 #[derive(Clone)]
@@ -153,7 +157,16 @@ fn paths(view: View) -> Router {
 /// Serves until shutdown.
 pub async fn run(listener: TcpListener, view: View) {
     let stop = view.stop.clone();
-    serve::run(listener, router(view), stop).await;
+    let ahead = view.clone();
+    let read_ahead = async move {
+        tokio::time::sleep(READ_AHEAD_AFTER).await;
+        ahead.history.read_ahead(&ahead.store, (ahead.wall)()).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = serve::run(listener, router(view), stop) => {}
+        () = read_ahead => {}
+    }
 }
 
 /// Creates the control socket at `path`, for the daemon's own user and root.

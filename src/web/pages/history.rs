@@ -17,7 +17,7 @@ pub(crate) const DAYS: usize = 90;
 pub(crate) const DAY_MS: i64 = 86_400_000;
 /// One hour, in milliseconds.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
-/// How often finished days are re-read.
+/// How often finished days are re-read, while nobody waits for them.
 const ALL_DAYS_EVERY: Duration = Duration::from_mins(10);
 /// The number of incidents on the index page.
 const INCIDENTS: u32 = 6;
@@ -90,6 +90,22 @@ pub struct HistoryCache {
 }
 
 impl HistoryCache {
+    /// Reads the finished days ahead, so that the first visitor waits only for the last two. A
+    /// failure is left to that visitor.
+    pub(crate) async fn read_ahead(&self, store: &Store, now: Timestamp) {
+        let turn = self.turn.clone().lock_owned().await;
+        let newest = self.lock().clone();
+        let read = store
+            .run_blocking(move |store| read(store, now, &newest, false))
+            .await;
+        if let Ok(mut history) = read {
+            // Too old to be shown as it is.
+            history.read_at = now - STALE;
+            *self.lock() = Arc::new(history);
+        }
+        drop(turn);
+    }
+
     /// Returns the history at about `now`.
     pub(crate) async fn get(
         &self,
@@ -120,7 +136,7 @@ impl HistoryCache {
         // A separate task finishes even if the client disconnects.
         let reading = tokio::spawn(async move {
             let read = store
-                .run_blocking(move |store| read(store, now, &newest))
+                .run_blocking(move |store| read(store, now, &newest, !good_enough))
                 .await
                 .map(Arc::new);
             if let Ok(history) = &read {
@@ -188,16 +204,29 @@ pub(crate) fn first_day(now: Timestamp) -> Timestamp {
     Timestamp((now.0.div_euclid(DAY_MS) - (DAYS as i64 - 1)) * DAY_MS)
 }
 
-/// Reads the history at `now`. While `known` is recent, only the last two days are re-read: a
-/// sample of an earlier day changes only when it is reattributed.
-fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, StoreError> {
+/// Reads the history at `now`. Of the days that `known` holds, only the last two before its reading
+/// are re-read: a sample of an earlier day changes only when it is reattributed. All days are
+/// re-read now and then; while a visitor `is_waiting`, once a day.
+fn read(
+    store: &Store,
+    now: Timestamp,
+    known: &History,
+    is_waiting: bool,
+) -> Result<History, StoreError> {
     let first_day = first_day(now);
-    let is_full = !(0..ALL_DAYS_EVERY.as_millis() as i64).contains(&now.since_ms(known.full_at));
-    let today = now.0.div_euclid(DAY_MS);
+    let age_ms = now.since_ms(known.full_at);
+    let every_ms = if is_waiting {
+        DAY_MS
+    } else {
+        ALL_DAYS_EVERY.as_millis() as i64
+    };
+    // The clock may have been set back, and after 90 days nothing known is left.
+    let is_full = !(0..every_ms).contains(&age_ms) || known.read_at < first_day;
+    let known_until = known.read_at.0.min(now.0).div_euclid(DAY_MS) - 1;
     let since = if is_full {
         first_day
     } else {
-        Timestamp((today - 1) * DAY_MS)
+        Timestamp(known_until * DAY_MS)
     };
     let mut history = History {
         read_at: now,
@@ -219,7 +248,7 @@ fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, Store
         let earlier = known.days.get(name.as_str()).filter(|_| !is_full);
         let earlier = earlier.into_iter().flatten().copied();
         let first = first_day.0.div_euclid(DAY_MS);
-        let kept = earlier.filter(|d| (first..today - 1).contains(&d.number));
+        let kept = earlier.filter(|d| (first..known_until).contains(&d.number));
         let days: Vec<Day> = kept.chain(recent).collect();
         let hours = store.rollups(query(
             Resolution::Hour,
