@@ -116,7 +116,6 @@ pub(super) async fn samples(
     for (place, endpoint) in endpoints.iter().cloned().enumerate() {
         let prober = prober.clone();
         let checks = checks.clone();
-        let count = count;
         let redactor = redactor.clone();
         tasks.spawn(async move {
             let mut samples = Vec::new();

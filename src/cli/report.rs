@@ -64,16 +64,15 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let zone = config.monitor.timezone;
     let now = clock::now();
-    let span = match &args.month {
-        Some(text) => report::month(text, zone)
-            .ok_or_else(|| usage(&format!("invalid month `{text}`: write it as `2026-10`")))?,
-        None => {
-            let until = args.until.as_deref();
-            (
-                point_in_time(&args.since, now, zone)?,
-                until.map_or(Ok(now), |text| point_in_time(text, now, zone))?,
-            )
-        }
+    let span = if let Some(text) = &args.month {
+        report::month(text, zone)
+            .ok_or_else(|| usage(&format!("invalid month `{text}`: write it as `2026-10`")))?
+    } else {
+        let until = args.until.as_deref();
+        (
+            point_in_time(&args.since, now, zone)?,
+            until.map_or(Ok(now), |text| point_in_time(text, now, zone))?,
+        )
     };
     if span.1 <= span.0 {
         return Err(usage("`--until` is not after `--since`"));

@@ -589,7 +589,7 @@ impl Pipeline {
     fn show(&mut self, mut snapshot: Snapshot) {
         match &self.quorum {
             Some(quorum) if !quorum.is_alone() => {
-                quorum.view().notifications.annotate(&mut snapshot)
+                quorum.view().notifications.annotate(&mut snapshot);
             }
             _ => self.notifications.annotate(&mut snapshot),
         }

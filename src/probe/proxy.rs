@@ -138,9 +138,12 @@ impl Address {
         } else {
             &[5, 2, NO_LOGIN, LOGIN]
         };
-        stream.write_all(greeting).await.map_err(broken)?;
+        stream.write_all(greeting).await.map_err(|e| broken(&e))?;
         let mut chosen = [0; 2];
-        stream.read_exact(&mut chosen).await.map_err(broken)?;
+        stream
+            .read_exact(&mut chosen)
+            .await
+            .map_err(|e| broken(&e))?;
         match chosen {
             [5, NO_LOGIN] => {}
             [5, LOGIN] if !without_user => self.log_in(stream).await?,
@@ -166,18 +169,24 @@ impl Address {
             None => return Err("the URL has no host".to_owned()),
         }
         request.extend(port.to_be_bytes());
-        stream.write_all(&request).await.map_err(broken)?;
+        stream.write_all(&request).await.map_err(|e| broken(&e))?;
         let mut reply = [0; 4];
-        stream.read_exact(&mut reply).await.map_err(broken)?;
+        stream
+            .read_exact(&mut reply)
+            .await
+            .map_err(|e| broken(&e))?;
         // The address that follows is the one that the proxy connects from.
         let length = match reply[3] {
             1 => 4,
             4 => 16,
-            3 => usize::from(stream.read_u8().await.map_err(broken)?),
+            3 => usize::from(stream.read_u8().await.map_err(|e| broken(&e))?),
             _ => return Err("it does not speak SOCKS version 5".to_owned()),
         };
         let mut bound = vec![0; length + 2];
-        stream.read_exact(&mut bound).await.map_err(broken)?;
+        stream
+            .read_exact(&mut bound)
+            .await
+            .map_err(|e| broken(&e))?;
         match reply[1] {
             0 => Ok(()),
             code => Err(socks_refusal(code)),
@@ -192,9 +201,12 @@ impl Address {
         let mut login = vec![1];
         login.extend(with_length(&self.user)?);
         login.extend(with_length(&self.password)?);
-        stream.write_all(&login).await.map_err(broken)?;
+        stream.write_all(&login).await.map_err(|e| broken(&e))?;
         let mut answer = [0; 2];
-        stream.read_exact(&mut answer).await.map_err(broken)?;
+        stream
+            .read_exact(&mut answer)
+            .await
+            .map_err(|e| broken(&e))?;
         if answer[1] == 0 {
             Ok(())
         } else {
@@ -311,7 +323,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// Says that the connection to the proxy broke.
-fn broken(error: std::io::Error) -> String {
+fn broken(error: &std::io::Error) -> String {
     format!("the connection broke: {error}")
 }
 

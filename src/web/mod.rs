@@ -161,7 +161,7 @@ pub async fn run(listener: TcpListener, view: View) {
     let read_ahead = async move {
         tokio::time::sleep(READ_AHEAD_AFTER).await;
         ahead.history.read_ahead(&ahead.store, (ahead.wall)()).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = serve::run(listener, router(view), stop) => {}

@@ -81,8 +81,8 @@ async fn main() {
         counters: llmwatch::metrics::Counters::default(),
     };
     let server = tokio::spawn(web::run(listener, view));
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = commands.next_line().await {
         if line == "fail" {
             let mut next = Snapshot::clone(&publish.borrow());
             next.at = clock::now();

@@ -54,7 +54,7 @@ fn mails(endpoints: &[&str]) -> Vec<Notice> {
     let mut asked_at: Option<Timestamp> = None;
     let mut sent = Vec::new();
     let day = Play::shipped_at("outages/vendors-2026-09-29.toml", "2026-09-29T09:55:00Z");
-    day.replay(config.clone(), |core, step, sample| {
+    day.replay(&config, |core, step, sample| {
         let Some(sample) = sample else { return };
         let now = sample.ended_at();
         let commit = Commit {

@@ -319,7 +319,7 @@ impl Play {
     /// first.
     fn watch(&self) -> Vec<Incident> {
         let mut incidents: BTreeMap<u64, Incident> = BTreeMap::new();
-        self.replay(configuration().config, |_, step, _| {
+        self.replay(&configuration().config, |_, step, _| {
             for (id, official) in step.vendor_statuses() {
                 incidents
                     .values_mut()
@@ -338,7 +338,7 @@ impl Play {
     /// sees each step, and the sample that caused it.
     pub(crate) fn replay(
         &self,
-        config: Arc<Config>,
+        config: &Arc<Config>,
         mut observe: impl FnMut(&MonitorState, &Effects, Option<&Sample>),
     ) {
         let names = ENDPOINTS.map(|e| e.0);

@@ -156,24 +156,30 @@ struct MessageCounter {
 impl MessageCounter {
     /// Counts `bytes`. Fails at the message that is too long, or that makes the answer too long.
     fn count(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.answer = self.answer.saturating_add(bytes.len() as u64);
-        if self.answer > MAX_ANSWER {
-            return Err(too_much("an answer", MAX_ANSWER >> 20, "MiB"));
-        }
         while !bytes.is_empty() {
             if self.left > 0 {
                 let skipped = self.left.min(bytes.len());
                 self.left -= skipped;
                 bytes = &bytes[skipped..];
+                self.lengthen(skipped)?;
                 continue;
             }
             let taken = (HEADER - self.filled).min(bytes.len());
+            self.lengthen(taken)?;
             self.header[self.filled..][..taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             bytes = &bytes[taken..];
             if self.filled == HEADER {
                 self.begin_message()?;
             }
+        }
+        Ok(())
+    }
+
+    fn lengthen(&mut self, bytes: usize) -> io::Result<()> {
+        self.answer = self.answer.saturating_add(bytes as u64);
+        if self.answer > MAX_ANSWER {
+            return Err(too_much("an answer", MAX_ANSWER >> 20, "MiB"));
         }
         Ok(())
     }

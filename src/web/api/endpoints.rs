@@ -383,7 +383,7 @@ impl From<&Rollup> for Point {
             faults: faults.collect(),
             first_token_ms: (&r.first_token).into(),
             total_ms: (&r.total).into(),
-            stages_ms: (r.good() > 0).then(|| Stages {
+            stages_ms: (r.good() > 0).then_some(Stages {
                 dns,
                 tcp,
                 tls,

@@ -157,36 +157,36 @@ fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
         lines.push(Line::from(row.reason.clone()));
     }
     lines.push(Line::from(""));
-    lines.push(fact(locale.say("provider"), view.title.clone()));
+    lines.push(fact(locale.say("provider"), &view.title));
     if let Some(model) = &view.model {
-        lines.push(fact(locale.say("model"), model.clone()));
+        lines.push(fact(locale.say("model"), model));
     }
     if let Some(group) = &view.group {
-        lines.push(fact(locale.say("group"), group.clone()));
+        lines.push(fact(locale.say("group"), group));
     }
     let usual = latency(view.typical_first_token_ms, locale);
     let now = latency(view.first_token_ms_p50, locale);
     lines.push(fact(
         locale.say("first token"),
-        text!(locale, "{now}, usually {usual}", now, usual),
+        &text!(locale, "{now}, usually {usual}", now, usual),
     ));
     lines.push(fact(
         locale.say("total"),
-        latency(view.total_ms_p50, locale),
+        &latency(view.total_ms_p50, locale),
     ));
     let share = view
         .availability_24h
         .map_or(NONE.to_owned(), |a| locale.percent(a));
-    lines.push(fact(locale.say("24 h"), share));
+    lines.push(fact(locale.say("24 h"), &share));
     if let Some(at) = view.last_probe_at {
         lines.push(fact(
             locale.say("last probe"),
-            locale.time_short(at, screen.now),
+            &locale.time_short(at, screen.now),
         ));
     }
     lines.push(fact(
         locale.say("last hour"),
-        spark(&view.last_hour, WIDE_SPARK),
+        &spark(&view.last_hour, WIDE_SPARK),
     ));
     if let Some(incident) = screen.incident(&view.name) {
         lines.push(Line::from(""));
@@ -195,7 +195,7 @@ fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
     lines
 }
 
-fn fact(name: &str, value: String) -> Line<'static> {
+fn fact(name: &str, value: &str) -> Line<'static> {
     Line::from(format!("{name:<14} {value}"))
 }
 
