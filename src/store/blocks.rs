@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::rollups;
+use super::rollups::{self, Revised};
 use super::sample_rows::SampleReader;
-use llmwatch_core::model::{Attribution, Fault, Sample, Timestamp};
+use llmwatch_core::model::{Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// A block is complete when it holds this many samples, or when they span [`BLOCK_LENGTH`].
@@ -31,16 +31,6 @@ const SERIES_AT_ONCE: usize = 64;
 
 /// A recorded sample: its number, its series and the sample.
 pub(super) type Recorded<'a> = (i64, i64, Cow<'a, Sample>);
-
-/// A stored sample with a revised attribution whose sums are in memory.
-#[derive(Debug)]
-pub(super) struct Revised {
-    pub(super) series: i64,
-    pub(super) started_at: Timestamp,
-    pub(super) fault: Fault,
-    pub(super) was: Attribution,
-    pub(super) now: Attribution,
-}
 
 /// A run of samples, and the range of their start times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use rusqlite::{Connection, Transaction};
 
-use super::blocks::{self, Recorded, Revised};
+use super::blocks::{self, Recorded};
+use super::rollups::Revised;
 use super::sample_rows::{SampleReader, SampleWriter};
 use super::{SharedState, rollups};
 use llmwatch_core::model::{AttributionRevision, Sample};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
-use super::blocks::Revised;
 use super::sample_rows::named;
 use super::{SharedState, Store, StoreError};
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Timestamp};
@@ -359,6 +358,16 @@ pub(super) fn add(
         ])?;
     }
     Ok(())
+}
+
+/// A stored sample with a revised attribution.
+#[derive(Debug)]
+pub(super) struct Revised {
+    pub(super) series: i64,
+    pub(super) started_at: Timestamp,
+    pub(super) fault: Fault,
+    pub(super) was: Attribution,
+    pub(super) now: Attribution,
 }
 
 /// Moves a failed probe from one attribution to another in the rollup of the file for its period.

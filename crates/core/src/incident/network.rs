@@ -196,7 +196,7 @@ impl EndpointHistory {
 }
 
 /// A revision under way: the runs of an endpoint that it concerns, and the new attribution.
-struct Finding {
+struct PendingRevision {
     endpoint: EndpointName,
     /// Only DNS failures; otherwise everything that looks like loss.
     is_about_names: bool,
@@ -237,7 +237,7 @@ impl NetworkHistory {
             return Vec::new();
         }
         let at = probe.start;
-        let findings = match probe.failure {
+        let pending = match probe.failure {
             _ if self.is_losing(peers, peer, at) => self.lost(peers, at),
             Some((fault, Attribution::Local)) => self.unreached(peers, fault, at),
             Some((Fault::LocalDns, Attribution::Provider)) => {
@@ -247,8 +247,8 @@ impl NetworkHistory {
             _ => Vec::new(),
         };
         let mut revisions = Vec::new();
-        for finding in &findings {
-            self.revise(finding, location, &mut revisions);
+        for pending in &pending {
+            self.revise(pending, location, &mut revisions);
         }
         revisions
     }
@@ -344,11 +344,11 @@ impl NetworkHistory {
     }
 
     /// The network loses packets at `at`: recent losses are this machine's.
-    fn lost(&self, peers: &BTreeMap<EndpointName, Peer>, at: Timestamp) -> Vec<Finding> {
+    fn lost(&self, peers: &BTreeMap<EndpointName, Peer>, at: Timestamp) -> Vec<PendingRevision> {
         let all = self.endpoints.keys();
         all.filter_map(|name| {
             let peer = peers.get(name)?;
-            Some(Finding {
+            Some(PendingRevision {
                 endpoint: name.clone(),
                 is_about_names: false,
                 was: Attribution::Provider,
@@ -368,12 +368,12 @@ impl NetworkHistory {
         peers: &BTreeMap<EndpointName, Peer>,
         fault: Fault,
         at: Timestamp,
-    ) -> Vec<Finding> {
+    ) -> Vec<PendingRevision> {
         let all = self.endpoints.iter();
         all.filter_map(|(name, history)| {
             let peer = peers.get(name)?;
             let since = Timestamp(at.0 - peer.evidence_ms());
-            let finding = Finding {
+            let pending = PendingRevision {
                 endpoint: name.clone(),
                 is_about_names: fault == Fault::LocalDns,
                 was: Attribution::Provider,
@@ -385,9 +385,9 @@ impl NetworkHistory {
             let first = history
                 .runs
                 .iter()
-                .find(|run| finding.is_about(history, run))?;
+                .find(|run| pending.is_about(history, run))?;
             let is_cut_off = self.is_cut_off(peers, &peer.domain, fault, (first.from, since));
-            is_cut_off.then_some(finding)
+            is_cut_off.then_some(pending)
         })
         .collect()
     }
@@ -424,7 +424,7 @@ impl NetworkHistory {
         endpoint: &str,
         peer: &Peer,
         at: Timestamp,
-    ) -> Option<Finding> {
+    ) -> Option<PendingRevision> {
         let mut failed_at = None;
         let mut resolved_at = None;
         for (_, _, history) in self.unrelated(peers, &peer.domain) {
@@ -442,7 +442,7 @@ impl NetworkHistory {
                 run.fault == Fault::LocalDns
                     && (run.from >= known_since || resolved_at > Some(run.until))
             })?;
-        Some(Finding {
+        Some(PendingRevision {
             endpoint: endpoint.into(),
             is_about_names: true,
             was: Attribution::Local,
@@ -455,26 +455,26 @@ impl NetworkHistory {
 
     fn revise(
         &mut self,
-        finding: &Finding,
+        pending: &PendingRevision,
         location: &str,
         revisions: &mut Vec<AttributionRevision>,
     ) {
-        let Some(history) = self.endpoints.get_mut(&finding.endpoint) else {
+        let Some(history) = self.endpoints.get_mut(&pending.endpoint) else {
             return;
         };
         let mut runs = std::mem::take(&mut history.runs);
-        for run in runs.iter_mut().filter(|run| finding.is_about(history, run)) {
+        for run in runs.iter_mut().filter(|run| pending.is_about(history, run)) {
             revisions.push(AttributionRevision {
-                endpoint: finding.endpoint.clone(),
+                endpoint: pending.endpoint.clone(),
                 location: location.to_owned(),
                 from: run.from,
                 until: run.until,
                 fault: run.fault,
                 was: run.attribution,
-                now: finding.now,
+                now: pending.now,
                 count: run.count,
             });
-            run.attribution = finding.now;
+            run.attribution = pending.now;
         }
         history.runs = runs;
     }
@@ -485,7 +485,7 @@ impl NetworkHistory {
     }
 }
 
-impl Finding {
+impl PendingRevision {
     fn is_about(&self, history: &EndpointHistory, run: &FailureRun) -> bool {
         let is_alike = if self.is_about_names {
             run.fault == Fault::LocalDns
