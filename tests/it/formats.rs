@@ -946,13 +946,13 @@ proptest! {
         let html = render::html(&notice, setting());
         let tag = regex::Regex::new(r"<(/?[a-zA-Z!][^\s>/]*)").unwrap();
         let tags: std::collections::BTreeSet<_> = tag.captures_iter(&html).map(|c| c[1].to_ascii_lowercase()).collect();
-        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "span", "h1", "p", "b", "br", "a"];
+        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "span", "div", "h1", "p", "b", "br", "a"];
         let foreign: Vec<_> = tags.iter().filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
         prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
         let Some(document) = &notice.document else { return Ok(()) };
         let page = llmwatch_core::message::document::page(&text, &document.blocks, "", &Locale::default());
-        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "h1", "p"];
+        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "div", "h1", "p", "a"];
         let foreign: Vec<_> = tag.captures_iter(&page).map(|c| c[1].to_ascii_lowercase()).filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
     }

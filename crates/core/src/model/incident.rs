@@ -74,6 +74,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Reports whether it affects every endpoint of this machine alike, so that none of them is an
+    /// alternative to another.
+    pub fn affects_all(self) -> bool {
+        self == Self::Fault(Fault::LocalResources)
+    }
+
     /// Returns the stable name: a fault's code, `slow` or `failed`.
     pub fn as_str(self) -> &'static str {
         match self {

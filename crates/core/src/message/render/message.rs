@@ -286,6 +286,9 @@ impl Message {
     }
 
     fn add_alternatives(&mut self, notice: &Notice, incident: &Incident) {
+        if incident.cause.affects_all() {
+            return;
+        }
         let locale = &self.locale;
         self.alternatives = notice
             .alternatives

@@ -76,7 +76,7 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
     let end = if notice.already_over {
         text!(locale, ", over after {lasted}", lasted)
     } else {
-        acknowledged(notice, incident, locale).unwrap_or_else(|| healthy(notice, locale))
+        acknowledged(notice, incident, locale).unwrap_or_else(|| healthy(notice, incident, locale))
     };
     match (incident.attribution, incident.cause) {
         (Attribution::Provider, _) => {
@@ -109,7 +109,10 @@ fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option
 }
 
 /// Returns what works instead: the vendor, or only the endpoint if the vendor has trouble of its own.
-fn healthy(notice: &Notice, locale: &Locale) -> String {
+fn healthy(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
+    if incident.cause.affects_all() {
+        return String::new();
+    }
     let is_well =
         |vendor: &String| *vendor != notice.subject && !notice.also_failing.contains(vendor);
     let name = match notice.alternatives.first() {
