@@ -142,8 +142,10 @@ fn a_confirmed_outage_is_reported_within_a_hundred_seconds() {
         ("hangs long", hangs_long, 125.0),
     ] {
         let (median, longest) = outage.delays_s();
+        // The figures of docs/detection.md.
+        println!("{name}: median {median:.0} s, longest {longest:.0} s");
         assert!(median <= limit, "{name}: {median}");
-        // From the first bad probe on it takes a minute and a look.
+        // From the first bad probe on it takes a minute and a recheck.
         assert!(longest <= median + 32.0, "{name}: {longest}");
     }
 }
