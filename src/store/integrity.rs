@@ -199,6 +199,10 @@ pub fn repair(
         // Damage may prevent locking; the copy shows what can be read.
         _ => {}
     }
+    if is_of_another_program(&damaged).unwrap_or(false) {
+        let path = path.to_owned();
+        return Err(StoreError::Unknown { path }.into());
+    }
     let version: usize = damaged
         .pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))
         .ok()
@@ -222,6 +226,17 @@ pub fn repair(
     Ok(Repair {
         kept_as: kept,
         rescued,
+    })
+}
+
+/// Reports whether a readable file has neither a version nor any of the tables that every store has.
+fn is_of_another_program(file: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables =
+        "SELECT count(*), count(*) FILTER (WHERE name IN ('incident', 'outbox', 'checkpoint'))
+         FROM sqlite_schema WHERE type = 'table'";
+    file.query_row(tables, [], |row| {
+        Ok(version == 0 && row.get::<_, i64>(0)? > 0 && row.get::<_, i64>(1)? == 0)
     })
 }
 

@@ -253,11 +253,23 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     if c.pragma_query_value(None, "page_count", |r| r.get::<_, i64>(0))? == 0 {
         Store::found(&c)?;
     }
+    if is_unknown(&c).unwrap_or(false) {
+        // The caller refuses it; until then nothing in the file changes.
+        return Ok(c);
+    }
     c.pragma_update(None, "journal_mode", "wal")?;
     // FULL: a commit is on disk before anything is sent, even if the power fails.
     c.pragma_update(None, "synchronous", "full")?;
     c.pragma_update(None, "foreign_keys", true)?;
     Ok(c)
+}
+
+/// Reports whether a file has tables but no version: another program created it.
+fn is_unknown(c: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = c.pragma_query_value(None, "user_version", |r| r.get(0))?;
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
+    let tables: i64 = c.query_row(tables, [], |r| r.get(0))?;
+    Ok(version == 0 && tables > 0)
 }
 
 fn make_directory_of(path: &Path) -> Result<(), StoreError> {
@@ -914,14 +926,7 @@ impl Store {
 
     /// Rejects an SQLite database that llmwatch did not create.
     fn refuse_unknown(&self) -> Result<(), StoreError> {
-        let (version, tables): (i64, i64) = self.run(|c| {
-            let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
-            Ok((
-                c.pragma_query_value(None, "user_version", |r| r.get(0))?,
-                c.query_row(tables, [], |r| r.get(0))?,
-            ))
-        })?;
-        if version == 0 && tables > 0 {
+        if self.run(is_unknown)? {
             return Err(StoreError::Unknown {
                 path: self.path.to_path_buf(),
             });
