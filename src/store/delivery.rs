@@ -50,18 +50,22 @@ pub(super) struct AttemptRecord {
     pub(super) fallback: Option<String>,
 }
 
+/// The longest wait before the next attempt: that of a `Retry-After`.
+const LONGEST_WAIT_MS: i64 = 3_600_000;
+
 /// Shifts pending times after the clock was set from `from` to `to`. Calendar-based times, for
-/// instance the end of quiet hours, stay.
+/// instance the end of quiet hours, stay, and so does the time of an attempt that was planned by the
+/// new clock already.
 pub(super) fn follow_clock(
     tx: &Transaction<'_>,
     from: Timestamp,
     to: Timestamp,
 ) -> rusqlite::Result<()> {
     tx.execute(
-        "UPDATE outbox SET queued_at = queued_at + ?2, next_attempt_at = next_attempt_at + ?2,
-            first_attempt_at = first_attempt_at + ?2
+        "UPDATE outbox SET queued_at = queued_at + ?2, first_attempt_at = first_attempt_at + ?2,
+            next_attempt_at = next_attempt_at + iif(attempts > 0 AND next_attempt_at > ?1 + ?3, 0, ?2)
          WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
-        params![from.0, to.since_ms(from)],
+        params![from.0, to.since_ms(from), LONGEST_WAIT_MS],
     )
     .map(drop)
 }
