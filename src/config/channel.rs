@@ -63,11 +63,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
     {
         let help =
             "add the mail server: `smtp = \"smtps://user:${SMTP_PASSWORD}@smtp.example.com\"`";
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing key `smtp` in `[[email]]`",
-            Some(help.to_owned()),
-        );
+        table.error("missing key `smtp` in `[[email]]`", help);
     }
     let smtp = given.and_then(|url| match smtp(&url) {
         Ok(smtp) => Some(smtp),
@@ -92,11 +88,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
     table.finish();
     let to = to?;
     if to.is_empty() {
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing recipients in `[[email]]`",
-            Some("fill `to`".to_owned()),
-        );
+        table.error("missing recipients in `[[email]]`", "fill `to`");
     }
     let email = Email {
         to,
@@ -207,11 +199,7 @@ fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value
     let value = table.get(key);
     if value.is_none() {
         let message = format!("missing key `{key}` in `[{}]`", table.name);
-        table.sink().error(
-            Some(table.span.clone()),
-            message,
-            Some(format!("add it: {why}")),
-        );
+        table.error(message, format!("add it: {why}"));
     }
     value
 }

@@ -73,26 +73,18 @@ pub(super) fn aws(
         .or_else(|| context.base_url.and_then(region_of));
     let Some(region) = region else {
         let help = "add `aws = { region = \"us-east-1\" }`, or set AWS_REGION";
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing key `region` in `aws` of a Bedrock endpoint",
-            Some(help.to_owned()),
-        );
+        table.error("missing key `region` in `aws` of a Bedrock endpoint", help);
         return None;
     };
     if !is_region(&region) {
-        table.sink().error(
-            Some(table.span.clone()),
-            format!("{} is not an AWS region", echo(&region)),
-            Some("write it as `us-east-1`".to_owned()),
-        );
+        let message = format!("{} is not an AWS region", echo(&region));
+        table.error(message, "write it as `us-east-1`");
         return None;
     }
     if access_key_id.is_some() != secret_access_key.is_some() {
-        table.sink().error(
-            Some(table.span.clone()),
+        table.error(
             "`aws` has only one of `access_key_id` and `secret_access_key`",
-            Some("an AWS key consists of both".to_owned()),
+            "an AWS key consists of both",
         );
         return None;
     }
@@ -138,10 +130,9 @@ fn profile_of(
     if let Err(why) = tried
         && !table.sink().surroundings.without_secrets
     {
-        table.sink().error(
-            Some(table.span.clone()),
+        table.error(
             format!("cannot use `profile_file` {}: {why}", file.display()),
-            Some("check its path, its permissions and the profile's name".to_owned()),
+            "check its path, its permissions and the profile's name",
         );
     }
     AwsSource::Profile { file, profile }
@@ -277,13 +268,9 @@ pub(super) fn google(
         .or_else(|| vars.get("GOOGLE_CLOUD_PROJECT"))
         .or(of_file);
     let Some(project) = project else {
-        table.sink().error(
-            Some(table.span.clone()),
+        table.error(
             "missing key `project` in `google` of a Vertex AI endpoint",
-            Some(
-                "add `google = { project = \"my-project\" }`, or set GOOGLE_CLOUD_PROJECT"
-                    .to_owned(),
-            ),
+            "add `google = { project = \"my-project\" }`, or set GOOGLE_CLOUD_PROJECT",
         );
         return None;
     };
@@ -310,10 +297,9 @@ fn google_elsewhere(
                 Some((GoogleSource::None, Some("unknown".to_owned())))
             }
             Err(why) => {
-                table.sink().error(
-                    Some(table.span.clone()),
+                table.error(
                     format!("cannot use the file of GOOGLE_APPLICATION_CREDENTIALS: {why}"),
-                    Some("correct the variable, or set `google.credentials_file`".to_owned()),
+                    "correct the variable, or set `google.credentials_file`",
                 );
                 None
             }

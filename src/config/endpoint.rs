@@ -191,10 +191,9 @@ impl WrittenLong<'_> {
             });
         }
         if self.table.name.starts_with("endpoint.") {
-            self.table.sink().error(
-                Some(self.table.span.clone()),
+            self.table.error(
                 "`long` measures the rate of tokens, which needs a streamed answer to a prompt",
-                Some("leave it out, or remove `stream = false` or `body`".to_owned()),
+                "leave it out, or remove `stream = false` or `body`",
             );
         }
         None
@@ -280,10 +279,9 @@ fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, 
 }
 
 fn missing_key(own: &Table<'_>, provider: Provider, key: &str, why: &str) {
-    own.sink().error(
-        Some(own.span.clone()),
+    own.error(
         format!("missing key `{key}` for provider `{provider}`"),
-        Some(format!("add `{key} = …`: {why}")),
+        format!("add `{key} = …`: {why}"),
     );
 }
 

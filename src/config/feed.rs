@@ -54,11 +54,9 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
             .and_then(|v| v.duration_of_at_least(least));
         table.finish();
         let Some(provider) = provider else {
-            let help = Some("add `provider = …`".to_owned());
-            table.sink().error(
-                Some(table.span.clone()),
+            table.error(
                 "missing key `provider` in `[[status_feed]]`",
-                help,
+                "add `provider = …`",
             );
             continue;
         };
@@ -87,11 +85,9 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
                 }
             }
             _ => {
-                let help = Some("give both `url` and `kind`".to_owned());
-                table.sink().error(
-                    Some(table.span.clone()),
+                table.error(
                     "missing `url` or `kind` in `[[status_feed]]`",
-                    help,
+                    "give both `url` and `kind`",
                 );
                 continue;
             }
@@ -101,8 +97,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<Statu
                 "two status feeds of provider `{provider}` have the URL {}",
                 feed.url
             );
-            let help = Some("name all their components and endpoints in one".to_owned());
-            table.sink().error(Some(table.span.clone()), message, help);
+            table.error(message, "name all their components and endpoints in one");
         }
         warn_of_strangers(&table, &feed, reads);
         feeds.push(feed);

@@ -129,6 +129,12 @@ impl<'a> Table<'a> {
         self.sink
     }
 
+    /// Reports an error of the table as a whole, with what to write instead.
+    pub(super) fn error(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.sink
+            .error(Some(self.span.clone()), message, Some(help.into()));
+    }
+
     /// Returns the value of `key`, if it is set.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.sink

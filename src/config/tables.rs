@@ -366,11 +366,7 @@ pub(super) fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
         }
         _ => {
             let help = "give `start` and `end`, or `every` and `for`";
-            table.sink().error(
-                Some(table.span.clone()),
-                "missing time of a `[[maintenance]]`",
-                Some(help.to_owned()),
-            );
+            table.error("missing time of a `[[maintenance]]`", help);
             return None;
         }
     };
@@ -393,11 +389,7 @@ pub(super) fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
     table.finish();
     if url.is_none() {
         let help = "add the address that your dead-man's switch gave you";
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing key `url` in `[heartbeat]`",
-            Some(help.to_owned()),
-        );
+        table.error("missing key `url` in `[heartbeat]`", help);
     }
     Some(Heartbeat {
         url: url?,
@@ -495,11 +487,7 @@ pub(super) fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
     let endpoint = table.get("endpoint");
     if endpoint.is_none() {
         let help = "add the collector's address: `endpoint = \"http://127.0.0.1:4318\"`";
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing key `endpoint` in `[otlp]`",
-            Some(help.to_owned()),
-        );
+        table.error("missing key `endpoint` in `[otlp]`", help);
     }
     let endpoint = endpoint.and_then(|v| {
         let url: Url = v.parse("URL", OTLP_HELP)?;

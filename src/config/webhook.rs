@@ -251,11 +251,7 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
             (None, Some((_, what))) => {
                 let kind = kind_name(kind);
                 let message = format!("missing key `{key}` for kind `{kind}`");
-                table.sink().error(
-                    Some(table.span.clone()),
-                    message,
-                    Some(format!("add `{key} = \"…\"`: {what}")),
-                );
+                table.error(message, format!("add `{key} = \"…\"`: {what}"));
             }
             (Some(written), None) if !needs.optional.contains(&key) => {
                 let message = format!("`{written}` does not apply to kind `{}`", kind_name(kind));
@@ -285,11 +281,7 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
     if kind == Some(WebhookKind::Opsgenie) && !has(&extra, "api_key") && !has(&extra, "token") {
         let help =
             "add `api_key = \"${OPSGENIE_API_KEY}\"`, the key of an API integration".to_owned();
-        table.sink().error(
-            Some(table.span.clone()),
-            "missing key `api_key` for kind `opsgenie`",
-            Some(help),
-        );
+        table.error("missing key `api_key` for kind `opsgenie`", help);
     }
     extra
 }
@@ -355,11 +347,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
     match (kind, &written) {
         (Some(WebhookKind::Exec), None) => {
             let help = "add `command = [\"/usr/local/bin/notify\", \"argument\"]`: it gets the JSON on its standard input";
-            table.sink().error(
-                Some(table.span.clone()),
-                "missing key `command` for kind `exec`",
-                Some(help.to_owned()),
-            );
+            table.error("missing key `command` for kind `exec`", help);
         }
         (Some(WebhookKind::Exec) | None, Some(_)) | (_, None) => {}
         (kind, Some(_)) => {

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::store::MAX_RETRY_AFTER;
 use llmwatch_core::model::{ChannelName, Timestamp};
 
 /// The base of the backoff, which doubles with each attempt.
 const FIRST: Duration = Duration::from_secs(1);
 /// After failing for this long, a receiver is retried less often.
 const LONG_OUTAGE: Duration = Duration::from_hours(1);
-/// The longest `Retry-After` that is honored.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// Minimum time between two log lines about a channel's failures.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 

@@ -1,5 +1,7 @@
 //! Writes the outbox's rows: queues notifications and records delivery attempts.
 
+use std::time::Duration;
+
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
@@ -50,8 +52,8 @@ pub(super) struct AttemptRecord {
     pub(super) fallback: Option<String>,
 }
 
-/// The longest wait before the next attempt: that of a `Retry-After`.
-const LONGEST_WAIT_MS: i64 = 3_600_000;
+/// The longest wait before the next attempt: a longer `Retry-After` is cut to it.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Shifts pending times after the clock was set from `from` to `to`. Calendar-based times, for
 /// instance the end of quiet hours, stay, and so does the time of an attempt that was planned by the
@@ -61,11 +63,12 @@ pub(super) fn follow_clock(
     from: Timestamp,
     to: Timestamp,
 ) -> rusqlite::Result<()> {
+    let longest_wait_ms = MAX_RETRY_AFTER.as_millis() as i64;
     tx.execute(
         "UPDATE outbox SET queued_at = queued_at + ?2, first_attempt_at = first_attempt_at + ?2,
             next_attempt_at = next_attempt_at + iif(attempts > 0 AND next_attempt_at > ?1 + ?3, 0, ?2)
          WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
-        params![from.0, to.since_ms(from), LONGEST_WAIT_MS],
+        params![from.0, to.since_ms(from), longest_wait_ms],
     )
     .map(drop)
 }

@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use serde::Serialize;
 
-use super::{MIGRATIONS, Store, StoreError, blocks};
+use super::{MIGRATIONS, Store, StoreError, blocks, is_unknown};
 
 /// The maximum number of problems that a check lists.
 const PROBLEMS: usize = 20;
@@ -229,15 +229,12 @@ pub fn repair(
     })
 }
 
-/// Reports whether a readable file has neither a version nor any of the tables that every store has.
+/// Reports whether another program created a readable file: damage may have cost a store its version,
+/// but not the tables that every store has.
 fn is_of_another_program(file: &Connection) -> rusqlite::Result<bool> {
-    let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables =
-        "SELECT count(*), count(*) FILTER (WHERE name IN ('incident', 'outbox', 'checkpoint'))
-         FROM sqlite_schema WHERE type = 'table'";
-    file.query_row(tables, [], |row| {
-        Ok(version == 0 && row.get::<_, i64>(0)? > 0 && row.get::<_, i64>(1)? == 0)
-    })
+    let own =
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('incident', 'outbox', 'checkpoint')";
+    Ok(is_unknown(file)? && file.query_row(own, [], |row| row.get::<_, i64>(0))? == 0)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

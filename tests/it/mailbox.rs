@@ -249,7 +249,7 @@ async fn a_drill_reaches_a_real_mailbox_and_only_a_person_confirms_it() {
         "the dead one is not proven"
     );
 
-    // Somebody else hears of the mailbox that nobody reads.
+    // Another channel is notified about the mailbox that nobody reads.
     let title = loop {
         let request = world.hook.next().await;
         let message: Value = serde_json::from_slice(&request.body).unwrap();

@@ -438,11 +438,7 @@ fn read_entra(layers: &Layers<'_, '_>) -> Option<Entra> {
         (client_id, client_secret, token_url.or(of_tenant))
     else {
         let help = "it needs `tenant`, `client_id` and `client_secret` (or its `_file` or `_credential` form)";
-        table.sink().error(
-            Some(table.span.clone()),
-            "`entra` is not complete",
-            Some(help.to_owned()),
-        );
+        table.error("`entra` is not complete", help);
         return None;
     };
     let scope = scope.unwrap_or_else(|| catalog::ENTRA_SCOPE.to_owned());

@@ -237,8 +237,12 @@ impl NetworkHistory {
             return Vec::new();
         }
         let at = probe.start;
+        let blamed = self.blamed(peers, at);
+        if blamed.is_empty() && probe.failure.is_none() {
+            return Vec::new();
+        }
         let pending = match probe.failure {
-            _ if self.is_losing(peers, peer, at) => self.lost(peers, at),
+            _ if self.is_losing(peers, peer, at) => self.lost(peers, &blamed, at),
             Some((fault, Attribution::Local)) => self.unreached(peers, fault, at),
             Some((Fault::LocalDns, Attribution::Provider)) => {
                 let broken = self.zone_broken(peers, endpoint, peer, at);
@@ -271,11 +275,8 @@ impl NetworkHistory {
 
     /// Reports whether packets are lost on the way to the provider of `peer` and to others.
     fn is_losing(&self, peers: &BTreeMap<EndpointName, Peer>, peer: &Peer, at: Timestamp) -> bool {
-        let mut own = self
-            .histories(peers)
-            .filter(|(p, _)| p.domain == peer.domain);
-        own.any(|(_, history)| history.was_lost(at, peer.evidence_ms()))
-            && self.hits_others(peers, peer, at)
+        let mut losing = self.losing(peers, at, peer.evidence_ms());
+        losing.any(|(p, _)| p.domain == peer.domain) && self.hits_others(peers, peer, at)
     }
 
     /// Reports whether packets are lost on the way to providers other than that of `peer` at `at`.
@@ -289,23 +290,25 @@ impl NetworkHistory {
         at: Timestamp,
     ) -> bool {
         let within_ms = peer.evidence_ms();
-        let mut probed = BTreeSet::new();
         let mut lost = BTreeSet::new();
         let mut answers_between = false;
-        for (other, history) in self.histories(peers) {
-            let was_lost = history.was_lost(at, within_ms);
-            answers_between |= was_lost && history.answered_after_loss(at, within_ms);
-            if other.domain == peer.domain {
-                continue;
-            }
-            if was_lost {
+        for (other, history) in self.losing(peers, at, within_ms) {
+            answers_between |= history.answered_after_loss(at, within_ms);
+            if other.domain != peer.domain {
                 lost.insert(&other.domain);
             }
-            if at.since_ms(history.probed_at) <= within_ms {
-                probed.insert(&other.domain);
-            }
         }
-        answers_between && !lost.is_empty() && 2 * lost.len() >= probed.len()
+        if !answers_between || lost.is_empty() {
+            return false;
+        }
+        let probed: BTreeSet<_> = self
+            .histories(peers)
+            .filter(|(other, history)| {
+                other.domain != peer.domain && at.since_ms(history.probed_at) <= within_ms
+            })
+            .map(|(other, _)| &other.domain)
+            .collect();
+        2 * lost.len() >= probed.len()
     }
 
     /// The most failures in a row of an endpoint of `domain` that the loss on the way to other
@@ -317,7 +320,7 @@ impl NetworkHistory {
     ) -> u32 {
         let mut lost = 1.0;
         let mut probes = 2.0;
-        for (_, _, history) in self.unrelated(peers, domain) {
+        for history in self.unrelated(peers, domain) {
             lost += history.lost;
             probes += history.probes;
         }
@@ -333,32 +336,72 @@ impl NetworkHistory {
         all.filter_map(|(name, history)| Some((peers.get(name)?, history)))
     }
 
+    /// The endpoints to which packets were lost within `within_ms` before `at`. Few have lost any, so
+    /// the others are not looked up: every sample asks.
+    fn losing<'a>(
+        &'a self,
+        peers: &'a BTreeMap<EndpointName, Peer>,
+        at: Timestamp,
+        within_ms: i64,
+    ) -> impl Iterator<Item = (&'a Peer, &'a EndpointHistory)> {
+        let all = self.endpoints.iter();
+        all.filter(move |(_, history)| history.was_lost(at, within_ms))
+            .filter_map(|(name, history)| Some((peers.get(name)?, history)))
+    }
+
     fn unrelated<'a>(
         &'a self,
         peers: &'a BTreeMap<EndpointName, Peer>,
         domain: &'a ProviderName,
-    ) -> impl Iterator<Item = (&'a EndpointName, &'a Peer, &'a EndpointHistory)> {
+    ) -> impl Iterator<Item = &'a EndpointHistory> {
+        self.histories(peers)
+            .filter(move |(peer, _)| peer.domain != *domain)
+            .map(|(_, history)| history)
+    }
+
+    /// The endpoints to which packets were lost recently, as far as that is attributed to the
+    /// provider. Every sample asks, and most endpoints have no such failure.
+    fn blamed<'a>(
+        &self,
+        peers: &'a BTreeMap<EndpointName, Peer>,
+        at: Timestamp,
+    ) -> Vec<(&'a EndpointName, &'a Peer)> {
         let all = self.endpoints.iter();
-        all.filter_map(|(name, history)| Some((name, peers.get(name)?, history)))
-            .filter(move |(_, peer, _)| peer.domain != *domain)
+        all.filter(|(_, history)| !history.runs.is_empty())
+            .filter_map(|(name, history)| {
+                let (name, peer) = peers.get_key_value(name)?;
+                let since = Timestamp(at.0 - peer.evidence_ms());
+                let mut runs = history.runs.iter();
+                let is_blamed = runs.any(|run| {
+                    run.fault.is_loss()
+                        && run.attribution == Attribution::Provider
+                        && run.from >= since
+                });
+                is_blamed.then_some((name, peer))
+            })
+            .collect()
     }
 
     /// The network loses packets at `at`: recent losses are this machine's.
-    fn lost(&self, peers: &BTreeMap<EndpointName, Peer>, at: Timestamp) -> Vec<PendingRevision> {
-        let all = self.endpoints.keys();
-        all.filter_map(|name| {
-            let peer = peers.get(name)?;
-            Some(PendingRevision {
-                endpoint: name.clone(),
-                is_about_names: false,
-                was: Attribution::Provider,
-                now: Attribution::Local,
-                since: Timestamp(at.0 - peer.evidence_ms()),
-                is_unanswered: false,
-                longest: self.longest_coincidence(peers, &peer.domain),
-            })
-        })
-        .collect()
+    fn lost(
+        &self,
+        peers: &BTreeMap<EndpointName, Peer>,
+        blamed: &[(&EndpointName, &Peer)],
+        at: Timestamp,
+    ) -> Vec<PendingRevision> {
+        let mut longest = BTreeMap::new();
+        let pending = blamed.iter().map(|(name, peer)| PendingRevision {
+            endpoint: (*name).clone(),
+            is_about_names: false,
+            was: Attribution::Provider,
+            now: Attribution::Local,
+            since: Timestamp(at.0 - peer.evidence_ms()),
+            is_unanswered: false,
+            longest: *longest
+                .entry(&peer.domain)
+                .or_insert_with(|| self.longest_coincidence(peers, &peer.domain)),
+        });
+        pending.collect()
     }
 
     /// An endpoint failed with `fault` at `at` because of this machine: so did those that have not
@@ -402,7 +445,7 @@ impl NetworkHistory {
         (from, since): (Timestamp, Timestamp),
     ) -> bool {
         let mut failures = 0;
-        for (_, _, history) in self.unrelated(peers, domain) {
+        for history in self.unrelated(peers, domain) {
             if history.answered_at >= Some(from) || history.resolved_at >= Some(from) {
                 return false;
             }
@@ -427,7 +470,7 @@ impl NetworkHistory {
     ) -> Option<PendingRevision> {
         let mut failed_at = None;
         let mut resolved_at = None;
-        for (_, _, history) in self.unrelated(peers, &peer.domain) {
+        for history in self.unrelated(peers, &peer.domain) {
             let names = history.runs.iter().filter(|r| r.fault == Fault::LocalDns);
             failed_at = failed_at.max(names.map(|run| run.until).max());
             resolved_at = resolved_at.max(history.resolved_at);
