@@ -68,12 +68,12 @@ pub(super) async fn serve(
     if names.is_empty() {
         return (
             StatusCode::NOT_FOUND,
-            svg(&Badge::new(name, "unknown", GREY)),
+            svg(&Badge::new(name, "unknown", GRAY)),
         )
             .into_response();
     }
     let badge = if metric == Metric::Latency && !reader.sees_all() {
-        Badge::new(name, "not public", GREY)
+        Badge::new(name, "not public", GRAY)
     } else if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
         if worst == Status::Operational && is_pending(&snapshot, &names) {
@@ -179,11 +179,11 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
         return Badge::new(
             &label,
             median.as_deref().unwrap_or("no data"),
-            if median.is_some() { BLUE } else { GREY },
+            if median.is_some() { BLUE } else { GRAY },
         );
     }
     let Some(share) = sum.availability() else {
-        return Badge::new(&label, "no data", GREY);
+        return Badge::new(&label, "no data", GRAY);
     };
     let color = match share {
         s if s >= 0.999 => GREEN,
@@ -197,7 +197,7 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
 const GREEN: &str = "#21794a";
 const AMBER: &str = "#955c00";
 const RED: &str = "#b3261e";
-const GREY: &str = "#666f78";
+const GRAY: &str = "#666f78";
 const BLUE: &str = "#0b5cad";
 
 fn color(status: Status) -> &'static str {
@@ -205,7 +205,7 @@ fn color(status: Status) -> &'static str {
         Status::Operational => GREEN,
         Status::Degraded => AMBER,
         Status::Outage => RED,
-        Status::Unknown => GREY,
+        Status::Unknown => GRAY,
         Status::Maintenance => BLUE,
     }
 }
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_is_escaped() {
-        let badge = Badge::new("<script>\"'&\0", "<b>", GREY).render().unwrap();
+        let badge = Badge::new("<script>\"'&\0", "<b>", GRAY).render().unwrap();
         assert!(
             !badge.contains("<script>") && !badge.contains("<b>"),
             "{badge}"

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Stdio;
 
-use llmwatch_simulator::{MailFault, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{MailFault, Scenario, WebhookBehavior};
 use serde_json::Value;
 
 use crate::support::{Daemon, KEY, PATIENCE, World, eventually};
@@ -597,19 +597,19 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
         } else {
             outage()
         });
-        let behaviour = if round % 5 == 4 {
-            WebhookBehaviour::Hang
+        let behavior = if round % 5 == 4 {
+            WebhookBehavior::Hang
         } else {
-            WebhookBehaviour::Ok
+            WebhookBehavior::Ok
         };
-        world.hook.set_behaviour(behaviour);
+        world.hook.set_behavior(behavior);
         let mut daemon = world.run();
         tokio::time::sleep(std::time::Duration::from_millis(random.u64(50..1500))).await;
         daemon.kill().await;
         let check: String = world.query("PRAGMA integrity_check");
         assert_eq!(check, "ok");
     }
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     world.openai.set_scenario(outage());
     let mut daemon = world.run();
     eventually("an open incident", || {

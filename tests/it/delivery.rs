@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{Request, Scenario, WebhookBehavior};
 use serde_json::Value;
 
 use crate::locations::{as_pairs, clock};
@@ -15,8 +15,8 @@ fn outage() -> Scenario {
     Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap()
 }
 
-fn status(code: u16) -> WebhookBehaviour {
-    WebhookBehaviour::Status(code, Vec::new())
+fn status(code: u16) -> WebhookBehavior {
+    WebhookBehavior::Status(code, Vec::new())
 }
 
 fn body(request: &Request) -> Value {
@@ -57,14 +57,14 @@ async fn watched(world: &World, extra: &str) -> Daemon {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_before_it_could_notify() {
     let mut world = World::new().await;
-    world.hook.set_behaviour(status(503));
+    world.hook.set_behavior(status(503));
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.retry").await;
     daemon.kill().await;
     let refused = world.hook.requests().len();
 
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     let mut daemon = world.run();
     daemon.event("notification.sent").await;
     world.openai.set_scenario(Scenario::healthy());
@@ -86,7 +86,7 @@ async fn a_killed_before_it_could_notify() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b_killed_before_sending_and_over_before_the_restart() {
     let world = World::new().await;
-    world.hook.set_behaviour(status(503));
+    world.hook.set_behavior(status(503));
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.retry").await;
@@ -94,7 +94,7 @@ async fn b_killed_before_sending_and_over_before_the_restart() {
     let refused = world.hook.requests().len();
 
     world.openai.set_scenario(Scenario::healthy());
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     let mut daemon = world.run();
     let resolved = daemon.event("incident.resolved").await;
     eventually("all is sent", || {
@@ -152,18 +152,18 @@ async fn c_killed_after_it_notified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_receiver_answers() {
     let mut world = World::new().await;
-    world.hook.set_behaviour(WebhookBehaviour::Hang);
+    world.hook.set_behavior(WebhookBehavior::Hang);
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     let taken = next(&mut world).await;
     daemon.kill().await;
-    world.hook.set_behaviour(status(503));
+    world.hook.set_behavior(status(503));
     let mut daemon = world.run();
     daemon.event("notification.retry").await;
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("incident.resolved").await;
     let refused = world.hook.requests().len();
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     daemon.event("notification.sent").await;
     daemon.event("notification.sent").await;
     let rest = &world.hook.requests()[refused..];
@@ -186,14 +186,14 @@ async fn killed_while_the_receiver_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn d_receiver_down_for_the_entire_outage() {
     let world = World::new().await;
-    world.hook.set_behaviour(WebhookBehaviour::Reset);
+    world.hook.set_behavior(WebhookBehavior::Reset);
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     let opened = daemon.event("incident.opened").await;
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("incident.resolved").await;
     let refused = world.hook.requests().len();
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     daemon.event("notification.sent").await;
     eventually("nothing waits any more", || {
         (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0)
@@ -226,7 +226,7 @@ async fn d_receiver_down_for_the_entire_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f_receiver_down_for_a_while() {
     let world = World::new().await;
-    world.hook.set_behaviour(WebhookBehaviour::Status(
+    world.hook.set_behavior(WebhookBehavior::Status(
         429,
         vec![("retry-after".to_owned(), "2".to_owned())],
     ));
@@ -239,9 +239,9 @@ async fn f_receiver_down_for_a_while() {
         wait.num_milliseconds() >= 1_900,
         "the receiver asked for two seconds: {wait}"
     );
-    world.hook.set_behaviour(status(500));
+    world.hook.set_behavior(status(500));
     daemon.event("notification.retry").await;
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     daemon.event("notification.sent").await;
     assert_eq!(
         types(&world.hook.requests()).last().map(String::as_str),
@@ -290,12 +290,12 @@ async fn a_clock_that_jumps_delays_nothing_and_changes_no_duration() {
     let mut daemon = world.run_with(&as_pairs(&clock.environment));
     daemon.well().await;
     for jump in ["+6h", "-3h"] {
-        world.hook.set_behaviour(status(503));
+        world.hook.set_behavior(status(503));
         world.openai.set_scenario(outage());
         daemon.event("notification.retry").await;
         clock.set(jump);
         daemon.event("monitor.clock_set").await;
-        world.hook.set_behaviour(WebhookBehaviour::Ok);
+        world.hook.set_behavior(WebhookBehavior::Ok);
         daemon.event("notification.sent").await;
         world.openai.set_scenario(Scenario::healthy());
         daemon.event("incident.resolved").await;
@@ -319,7 +319,7 @@ async fn a_clock_that_jumps_delays_nothing_and_changes_no_duration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn permanent_failure_goes_to_fallback_and_dead_letters() {
     let mut world = World::new().await;
-    world.hook.set_behaviour(status(410));
+    world.hook.set_behavior(status(410));
     let fallback = "fallback = \"oncall\"\n".to_owned() + &world.email() + "on = []\n";
     let mut daemon = watched(&world, &fallback).await;
     world.openai.set_scenario(outage());
@@ -348,7 +348,7 @@ async fn permanent_failure_goes_to_fallback_and_dead_letters() {
         status.contains("hook has undelivered notifications") && status.contains("HTTP 410"),
         "{status}"
     );
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     let retried = world
         .llmwatch(&["outbox", "retry", &id[..13]])
         .output()
@@ -385,7 +385,7 @@ async fn permanent_failure_goes_to_fallback_and_dead_letters() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_rows_of_a_removed_channel_become_dead_letters() {
     let world = World::new().await;
-    world.hook.set_behaviour(status(500));
+    world.hook.set_behavior(status(500));
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.retry").await;
@@ -526,7 +526,7 @@ async fn heartbeat_is_sent_only_while_recording() {
     tokio::time::timeout(PATIENCE, alive)
         .await
         .expect("all is well again");
-    world.hook.set_behaviour(status(500));
+    world.hook.set_behavior(status(500));
     daemon.event("heartbeat.failed").await;
     assert_eq!(daemon.stop().await, Some(0));
 }

@@ -9,7 +9,7 @@ use llmwatch::store::{Commit, DeliveryOutcome, Store};
 use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
 use llmwatch_core::model::{NoticeKind, Outgoing, Timestamp};
 use llmwatch_core::monitor::{MonitorState, rehearse};
-use llmwatch_simulator::{MailFault, MailStage, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{MailFault, MailStage, Scenario, WebhookBehavior};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -305,7 +305,7 @@ async fn a_drill_that_waits_holds_nothing_back() {
     world.write(&format!("{head}{tail}"));
     world
         .hook
-        .set_behaviour(WebhookBehaviour::Status(503, Vec::new()));
+        .set_behavior(WebhookBehavior::Status(503, Vec::new()));
     let mut daemon = ready(&world).await;
     let begun = world.llmwatch(&["drill", "hook"]).spawn().unwrap();
     daemon.event("drill.started").await;
@@ -315,7 +315,7 @@ async fn a_drill_that_waits_holds_nothing_back() {
     daemon.event("incident.opened").await;
     // Its first attempt has failed too, so no attempt of the drill is in progress.
     while daemon.event("notification.retry").await["type"] != "incident.opened" {}
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     for wanted in ["incident.opened", "monitor.drill"] {
         let sent = daemon.event("notification.sent").await;
         assert_eq!(sent["type"], wanted, "{}", daemon.log);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{Request, Scenario, WebhookBehavior};
 use serde_json::Value;
 
 use crate::links::{ask, decoded};
@@ -467,7 +467,7 @@ async fn the_end_is_sent_after_a_kill_in_a_delivery() {
     };
     let store = server.database("monitor");
     let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, "").await;
-    worlds[0].hook.set_behaviour(WebhookBehaviour::Hang);
+    worlds[0].hook.set_behavior(WebhookBehavior::Hang);
     for world in &worlds {
         break_at(world);
     }
@@ -478,7 +478,7 @@ async fn the_end_is_sent_after_a_kill_in_a_delivery() {
     );
     let (killed, other) = if by == "fra1" { (0, 1) } else { (1, 0) };
     daemons[killed].kill().await;
-    worlds[0].hook.set_behaviour(WebhookBehaviour::Ok);
+    worlds[0].hook.set_behavior(WebhookBehavior::Ok);
     for world in &worlds {
         world.openai.set_scenario(Scenario::healthy());
     }
@@ -846,8 +846,8 @@ async fn the_shared_outbox_is_seen_and_retried() {
     assert_eq!(daemons[0].stop().await, Some(0));
     let address = serve(&worlds[0]);
     daemons[0] = worlds[0].run();
-    let refusing = WebhookBehaviour::Status(410, Vec::new());
-    worlds[0].hook.set_behaviour(refusing);
+    let refusing = WebhookBehavior::Status(410, Vec::new());
+    worlds[0].hook.set_behavior(refusing);
     for world in &worlds {
         break_at(world);
     }
@@ -875,7 +875,7 @@ async fn the_shared_outbox_is_seen_and_retried() {
         assert!(tokio::time::Instant::now() < deadline, "{failed}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    worlds[0].hook.set_behaviour(WebhookBehaviour::Ok);
+    worlds[0].hook.set_behavior(WebhookBehavior::Ok);
     let id = dead["id"].as_str().unwrap();
     let (code, text) = output(&worlds[1], &["outbox", "retry", id]).await;
     assert_eq!((code, text.contains(id)), (Some(0), true), "{text}");

@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 use llmwatch::metrics::otlp::METRICS;
-use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{Request, Scenario, WebhookBehavior};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, World};
@@ -171,7 +171,7 @@ async fn failing_collector_is_logged_once() {
     let mut world = World::new().await;
     world
         .hook
-        .set_behaviour(WebhookBehaviour::Status(503, Vec::new()));
+        .set_behavior(WebhookBehavior::Status(503, Vec::new()));
     let otlp = format!(
         "\n[otlp]\nendpoint = \"http://{}/otlp/\"\ninterval = \"1s\"\n",
         world.hook.addr()
@@ -186,7 +186,7 @@ async fn failing_collector_is_logged_once() {
     for _ in 0..3 {
         assert_eq!(next(&mut world).await.path, "/otlp/v1/metrics");
     }
-    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.hook.set_behavior(WebhookBehavior::Ok);
     daemon.event("otlp.recovered").await;
     assert_eq!(
         daemon.log.matches("\"otlp.failed\"").count(),
@@ -195,7 +195,7 @@ async fn failing_collector_is_logged_once() {
         daemon.log
     );
     daemon.event("probe.completed").await;
-    world.hook.set_behaviour(WebhookBehaviour::Hang);
+    world.hook.set_behavior(WebhookBehavior::Hang);
     daemon.event("probe.completed").await;
     assert_eq!(daemon.stop().await, Some(0));
 }

@@ -10,7 +10,7 @@ use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::sample_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Notice, NoticeKind};
-use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
+use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehavior, WebhookSink};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ fn hook(sink: &WebhookSink, timeout: &str) -> Settings {
 }
 
 #[tokio::test]
-async fn greylisting_is_retried_and_each_recipient_gets_one_mail() {
+async fn graylisting_is_retried_and_each_recipient_gets_one_mail() {
     let sink = MailSink::start(listener().await).unwrap();
     let (config, notice) = (mail(&sink), opened());
     for stage in [MailStage::Mail, MailStage::Rcpt, MailStage::Data] {
@@ -179,7 +179,7 @@ async fn a_receiver_says_how_long_to_wait_in_seconds_or_as_a_date() {
     let sink = WebhookSink::start(listener().await).unwrap();
     let config = hook(&sink, "2m");
     let wait = async |header: String| {
-        sink.set_behaviour(WebhookBehaviour::Status(
+        sink.set_behavior(WebhookBehavior::Status(
             429,
             vec![("retry-after".to_owned(), header)],
         ));
@@ -204,16 +204,16 @@ async fn a_receiver_says_how_long_to_wait_in_seconds_or_as_a_date() {
 async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     let sink = WebhookSink::start(listener().await).unwrap();
     let config = hook(&sink, "2m");
-    let status = |code| WebhookBehaviour::Status(code, Vec::new());
+    let status = |code| WebhookBehavior::Status(code, Vec::new());
     for again in [
         status(500),
         status(503),
         status(429),
-        WebhookBehaviour::Hang,
-        WebhookBehaviour::Reset,
+        WebhookBehavior::Hang,
+        WebhookBehavior::Reset,
     ] {
-        sink.set_behaviour(again.clone());
-        let config = if again == WebhookBehaviour::Hang {
+        sink.set_behavior(again.clone());
+        let config = if again == WebhookBehavior::Hang {
             &hook(&sink, "500ms")
         } else {
             &config
@@ -224,9 +224,9 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
             "{again:?}: {attempt:?}"
         );
     }
-    let elsewhere = WebhookBehaviour::Redirect(format!("http://{}/elsewhere", sink.addr()));
+    let elsewhere = WebhookBehavior::Redirect(format!("http://{}/elsewhere", sink.addr()));
     for never in [status(400), status(404), status(410), elsewhere] {
-        sink.set_behaviour(never.clone());
+        sink.set_behavior(never.clone());
         let before = sink.requests().len();
         let attempt = attempt(&config, &opened(), Progress::default()).await;
         assert!(
@@ -235,7 +235,7 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
         );
         assert_eq!(sink.requests().len(), before + 1, "and nothing is followed");
     }
-    sink.set_behaviour(WebhookBehaviour::HugeBody);
+    sink.set_behavior(WebhookBehavior::HugeBody);
     let attempt = attempt(&config, &opened(), Progress::default()).await;
     assert!(
         matches!(attempt, Attempt::Delivered { .. }),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use llmwatch_core::model::Secret;
-use llmwatch_simulator::{MailFault, MailSink, MailStage, WebhookBehaviour, WebhookSink};
+use llmwatch_simulator::{MailFault, MailSink, MailStage, WebhookBehavior, WebhookSink};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -221,7 +221,7 @@ async fn webhook_sink_records_and_answers_as_configured() {
         (Some("n1"), &b"{}"[..])
     );
 
-    sink.set_behaviour(WebhookBehaviour::Status(
+    sink.set_behavior(WebhookBehavior::Status(
         429,
         vec![("retry-after".to_owned(), "7".to_owned())],
     ));
@@ -234,13 +234,13 @@ async fn webhook_sink_records_and_answers_as_configured() {
         (429, "7")
     );
 
-    sink.set_behaviour(WebhookBehaviour::Redirect("http://127.0.0.1:9/".to_owned()));
+    sink.set_behavior(WebhookBehavior::Redirect("http://127.0.0.1:9/".to_owned()));
     assert_eq!(post(sink.addr()).await.unwrap().status(), 307);
 
-    sink.set_behaviour(WebhookBehaviour::Reset);
+    sink.set_behavior(WebhookBehavior::Reset);
     assert!(post(sink.addr()).await.is_err());
 
-    sink.set_behaviour(WebhookBehaviour::HugeBody);
+    sink.set_behavior(WebhookBehavior::HugeBody);
     let huge = post(sink.addr()).await.unwrap();
     assert_eq!(huge.content_length(), Some(10_000_000_000));
     assert_eq!(
@@ -253,7 +253,7 @@ async fn webhook_sink_records_and_answers_as_configured() {
 #[tokio::test]
 async fn a_webhook_can_be_accepted_and_never_answered() {
     let mut sink = webhook_sink().await;
-    sink.set_behaviour(WebhookBehaviour::Hang);
+    sink.set_behavior(WebhookBehavior::Hang);
     let addr = sink.addr();
     let asking = tokio::spawn(async move { post(addr).await });
     sink.next().await;

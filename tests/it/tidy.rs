@@ -544,7 +544,7 @@ fn the_reference_says_whose_fault_each_fault_is() {
 }
 
 /// Compatible licenses; deny.toml has the same list for `cargo deny`.
-const LICENCES: &[&str] = &[
+const LICENSES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -595,15 +595,15 @@ fn dependencies_have_accepted_licenses_and_sources() {
             .all(|conjunct| {
                 conjunct
                     .split(" OR ")
-                    .any(|licence| LICENCES.contains(&licence.trim()))
+                    .any(|license| LICENSES.contains(&license.trim()))
             })
     };
     let mut wrong = Vec::new();
     for package in packages {
         let name = package["name"].as_str().unwrap();
-        let licence = package["license"].as_str().unwrap_or_default();
-        if !accepted(licence) {
-            wrong.push(format!("{name} is licensed as `{licence}`"));
+        let license = package["license"].as_str().unwrap_or_default();
+        if !accepted(license) {
+            wrong.push(format!("{name} is licensed as `{license}`"));
         }
         if !package["source"].is_null()
             && !package["source"].as_str().unwrap().starts_with("registry+")

@@ -57,4 +57,4 @@ pub use request::Request;
 pub use rule::{Arrival, Fault, Ramp, Rule, RuleMatch};
 pub use scenario::{Scenario, ScenarioError};
 pub use status_page::{ComponentStatus, Impact, IncidentPhase, Notice};
-pub use webhook_sink::{WebhookBehaviour, WebhookSink};
+pub use webhook_sink::{WebhookBehavior, WebhookSink};

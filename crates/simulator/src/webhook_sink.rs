@@ -17,7 +17,7 @@ use crate::inbox::Inbox;
 use crate::perform::perform;
 use crate::request::{Request, read, write_head};
 
-/// The body length of [`WebhookBehaviour::HugeBody`]: 10 GB, generated while sending.
+/// The body length of [`WebhookBehavior::HugeBody`]: 10 GB, generated while sending.
 const HUGE: u64 = 10_000_000_000;
 
 /// A running HTTP server that records requests. Dropping it stops it.
@@ -31,7 +31,7 @@ pub struct WebhookSink {
 
 /// How requests are answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum WebhookBehaviour {
+pub enum WebhookBehavior {
     /// 200 and `ok`.
     #[default]
     Ok,
@@ -50,7 +50,7 @@ pub enum WebhookBehaviour {
 #[derive(Debug)]
 struct SinkState {
     requests: Inbox<Request>,
-    behaviour: Mutex<WebhookBehaviour>,
+    behavior: Mutex<WebhookBehavior>,
 }
 
 impl WebhookSink {
@@ -62,7 +62,7 @@ impl WebhookSink {
         let addr = listener.local_addr()?;
         let state = Arc::new(SinkState {
             requests: Inbox::new(),
-            behaviour: Mutex::default(),
+            behavior: Mutex::default(),
         });
         let served = Arc::clone(&state);
         let task = tokio::spawn(accept(listener, move |stream| {
@@ -89,12 +89,12 @@ impl WebhookSink {
     }
 
     /// Sets the response to requests recorded from now on.
-    pub fn set_behaviour(&self, behaviour: WebhookBehaviour) {
+    pub fn set_behavior(&self, behavior: WebhookBehavior) {
         *self
             .state
-            .behaviour
+            .behavior
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = behaviour;
+            .unwrap_or_else(PoisonError::into_inner) = behavior;
     }
 
     /// Waits for the next request that this method has not returned yet, whatever its response.
@@ -117,21 +117,21 @@ async fn serve(mut stream: TcpStream, state: Arc<SinkState>) {
     };
     // Read before the request becomes visible, so that a test that sees it can change the next
     // response.
-    let behaviour = state
-        .behaviour
+    let behavior = state
+        .behavior
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     state.requests.push(request);
-    let acts = match behaviour {
-        WebhookBehaviour::Ok => vec![head(200, &[], 3), body(b"ok\n")],
-        WebhookBehaviour::Status(status, headers) => vec![head(status, &headers, 0)],
-        WebhookBehaviour::Hang => pending().await,
-        WebhookBehaviour::Reset => vec![Act::Reset {
+    let acts = match behavior {
+        WebhookBehavior::Ok => vec![head(200, &[], 3), body(b"ok\n")],
+        WebhookBehavior::Status(status, headers) => vec![head(status, &headers, 0)],
+        WebhookBehavior::Hang => pending().await,
+        WebhookBehavior::Reset => vec![Act::Reset {
             due: Duration::ZERO,
         }],
-        WebhookBehaviour::Redirect(to) => vec![head(307, &[("location".to_owned(), to)], 0)],
-        WebhookBehaviour::HugeBody => std::iter::once(head(200, &[], HUGE))
+        WebhookBehavior::Redirect(to) => vec![head(307, &[("location".to_owned(), to)], 0)],
+        WebhookBehavior::HugeBody => std::iter::once(head(200, &[], HUGE))
             .chain(hostile::spaces(HUGE))
             .collect(),
     };

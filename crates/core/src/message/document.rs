@@ -164,13 +164,13 @@ struct HtmlPage<'a> {
     figures: &'a str,
     lang: &'static str,
     font: &'a str,
-    grey: &'a str,
+    gray: &'a str,
 }
 
 /// System fonts for mails and pages.
 pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
-/// A grey that is readable on white; in dark mode, the class `grey` replaces it.
-pub const GREY: &str = "#666666";
+/// A gray that is readable on white; in dark mode, the class `gray` replaces it.
+pub const GRAY: &str = "#666666";
 
 /// Renders a self-contained HTML page, for light and dark mode. `figures` is HTML.
 pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> String {
@@ -181,7 +181,7 @@ pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> St
         figures,
         lang: locale.lang(),
         font: FONT,
-        grey: GREY,
+        gray: GRAY,
     }
     .render()
     .unwrap_or_default()

@@ -2249,7 +2249,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Un solo fallo puede tumbarlos a la vez. Según la configuración y lo que dicen las respuestas.",
     ),
     (
-        "Bars: availability (green from 99.9%, amber from 98%, grey: not measured). Lines: first token, median and dashed p95; the figure at the right is the top of the scale.",
+        "Bars: availability (green from 99.9%, amber from 98%, gray: not measured). Lines: first token, median and dashed p95; the figure at the right is the top of the scale.",
         "Barras: disponibilidad (verde desde el 99,9 %, ámbar desde el 98 %, gris: sin medir). Líneas: primer token, mediana y p95 (discontinua); la cifra de la derecha es el máximo de la escala.",
     ),
     ("{ago} ago", "hace {ago}"),

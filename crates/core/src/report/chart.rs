@@ -57,7 +57,7 @@ struct Charts {
     charts: Vec<Chart>,
     ticks: Vec<Tick>,
     locale: Locale,
-    grey: &'static str,
+    gray: &'static str,
 }
 
 struct Chart {
@@ -96,7 +96,7 @@ pub fn html(series: &[Series], axis: Axis) -> String {
         charts,
         ticks: ticks(axis),
         locale: axis.locale,
-        grey: crate::message::document::GREY,
+        gray: crate::message::document::GRAY,
     };
     // Rendering into a string cannot fail.
     charts.render().unwrap_or_default()

@@ -4,7 +4,7 @@
 use askama::Template;
 
 use super::message::{Message, ProbeTable, RenderContext};
-use crate::message::document::{self, FONT, GREY, WIDTH};
+use crate::message::document::{self, FONT, GRAY, WIDTH};
 use crate::message::values::Locale;
 use crate::model::{Block, Notice, NoticeKind, Sparkline};
 
@@ -26,7 +26,7 @@ struct Html<'a> {
     message: &'a Message,
     test: &'static str,
     font: &'static str,
-    grey: &'static str,
+    gray: &'static str,
     locale: Locale,
 }
 
@@ -62,7 +62,7 @@ pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
         message: &message,
         test: test_line(notice, &context.locale),
         font: FONT,
-        grey: GREY,
+        gray: GRAY,
         locale: context.locale,
     }
     .render()
