@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Environment, Open};
+use super::IncidentContext;
+use super::open::OpenIncident;
 use crate::model::{
     Cause, Elsewhere, Endpoint, EvidenceSample, Incident, IncidentFacts, IncidentKind,
     IncidentState, Only, Timestamp,
@@ -16,7 +17,7 @@ const NAMED_REGIONS: usize = 3;
 
 /// Recomputes the incident's endpoints, counts and cause from the endpoints that have not
 /// recovered.
-pub(super) fn recount(open: &mut Open) {
+pub(super) fn recount(open: &mut OpenIncident) {
     open.incident.endpoints = open.concerned();
     open.incident.recovered = open
         .joined
@@ -65,14 +66,14 @@ pub(crate) fn latest(mut samples: Vec<EvidenceSample>) -> Vec<EvidenceSample> {
 }
 
 /// Refreshes all fields of the incident as of `at`.
-pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment) {
+pub(super) fn refresh(open: &mut OpenIncident, at: Timestamp, context: &impl IncidentContext) {
     recount(open);
-    open.incident.official = around.official(&open.incident);
+    open.incident.official = context.official(&open.incident);
     let mut samples: Vec<_> = open
         .incident
         .endpoints
         .iter()
-        .flat_map(|e| around.bad_samples(e, open.incident.started_at))
+        .flat_map(|e| context.bad_samples(e, open.incident.started_at))
         .collect();
     samples.sort_by_key(|s| s.started_at);
     let incident = &mut open.incident;
@@ -84,17 +85,17 @@ pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment)
         incident.evidence.note_first_token(bad.first_token_ms);
     }
     incident.evidence.samples = latest(samples);
-    open.incident.facts = Some(collect(open, around));
+    open.incident.facts = Some(collect(open, context));
 }
 
-fn collect(open: &Open, around: &impl Environment) -> IncidentFacts {
+fn collect(open: &OpenIncident, context: &impl IncidentContext) -> IncidentFacts {
     let incident = &open.incident;
     let endpoints: Vec<_> = incident
         .endpoints
         .iter()
-        .filter_map(|name| around.endpoint(name))
+        .filter_map(|name| context.endpoint(name))
         .collect();
-    let (same_provider, others): (Vec<_>, Vec<_>) = around
+    let (same_provider, others): (Vec<_>, Vec<_>) = context
         .working()
         .into_iter()
         .filter(|e| !incident.endpoints.contains(&e.name))
@@ -106,7 +107,7 @@ fn collect(open: &Open, around: &impl Environment) -> IncidentFacts {
         vendor: endpoints
             .first()
             .map_or_else(|| incident.provider.to_string(), |e| e.domain_title()),
-        only: only(incident, &endpoints, &same_provider, around),
+        only: only(incident, &endpoints, &same_provider, context),
         unaffected: same_provider.iter().map(|e| e.name.clone()).collect(),
         unaffected_models: if other_models.is_disjoint(&models) {
             other_models.len()
@@ -120,7 +121,7 @@ fn collect(open: &Open, around: &impl Environment) -> IncidentFacts {
         worked_before: incident
             .endpoints
             .iter()
-            .any(|name| around.has_worked(name)),
+            .any(|name| context.has_worked(name)),
         reattribution: open.reattribution.clone(),
         confirmation: open.confirmation.clone(),
         replaced_by: open.replaced_by,
@@ -140,10 +141,10 @@ fn only(
     incident: &Incident,
     endpoints: &[&Endpoint],
     unaffected: &[&Endpoint],
-    around: &impl Environment,
+    context: &impl IncidentContext,
 ) -> Option<Only> {
     let accounted_for = unaffected.len() + incident.endpoints.len();
-    if unaffected.is_empty() || accounted_for < around.size_of(&incident.provider) {
+    if unaffected.is_empty() || accounted_for < context.size_of(&incident.provider) {
         return None;
     }
     let models = models(endpoints);

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Change, Environment, IncidentTracker, OUTAGE_SHARE, Open, tally_of};
+use super::open::{OpenIncident, ProbeCounts};
+use super::{Change, IncidentContext, IncidentTracker, OUTAGE_SHARE};
 use crate::detect::DetectorEvent;
 use crate::model::{
     Attribution, Endpoint, IncidentKind, Outcome, Sample, ShiftClock, Status, Timestamp,
@@ -41,12 +42,12 @@ impl IncidentTracker {
         note: &DetectorEvent,
         status: Status,
         endpoint: &Endpoint,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Option<(Change, Uuid)> {
         let open = self
             .open
             .iter_mut()
-            .find(|o| is_cause(o, endpoint, around))?;
+            .find(|o| is_cause(o, endpoint, context))?;
         let explains = &mut open.incident.explains;
         if !explains.contains(&note.endpoint) {
             explains.push(note.endpoint.clone());
@@ -70,7 +71,7 @@ impl IncidentTracker {
     pub(super) fn explain_others(
         &mut self,
         id: Uuid,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Uuid)> {
         let Some(cause) = self.open.iter().find(|o| o.incident.id == id).cloned() else {
             return Vec::new();
@@ -81,12 +82,12 @@ impl IncidentTracker {
             .iter_mut()
             .filter(|o| o.incident.id != id && o.kind == IncidentKind::Service)
         {
-            let all_depend = open.bad.iter().all(|name| {
-                around
+            let all_depend = open.failing.iter().all(|name| {
+                context
                     .endpoint(name)
-                    .is_some_and(|e| is_cause(&cause, e, around))
+                    .is_some_and(|e| is_cause(&cause, e, context))
             });
-            if open.incident.explained_by.is_none() && !open.bad.is_empty() && all_depend {
+            if open.incident.explained_by.is_none() && !open.failing.is_empty() && all_depend {
                 open.incident.explained_by = Some(cause.incident.number);
                 changes.push((Change::Updated, open.incident.id));
             }
@@ -108,9 +109,9 @@ impl IncidentTracker {
     pub(super) fn promote_if_still_failing(
         &mut self,
         sample: &Sample,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Option<(Change, Uuid)> {
-        let endpoint = around.endpoint(&sample.endpoint)?;
+        let endpoint = context.endpoint(&sample.endpoint)?;
         let explained = self.explained.get_mut(&sample.endpoint)?;
         let since = explained.alone_since?;
         let note = &mut explained.note;
@@ -137,7 +138,7 @@ impl IncidentTracker {
         };
         let status = explained.status();
         self.explained.remove(&sample.endpoint);
-        if let Some(change) = self.inhibit_by_dependency(&note, status, endpoint, around) {
+        if let Some(change) = self.inhibit_by_dependency(&note, status, endpoint, context) {
             // Another incident is the cause now.
             return Some(change);
         }
@@ -147,7 +148,7 @@ impl IncidentTracker {
             .iter_mut()
             .find(|o| o.kind == IncidentKind::Service && o.incident.provider == domain);
         if let Some(open) = outage {
-            open.join(&sample.endpoint, tally_of(&note, around));
+            open.join(&sample.endpoint, ProbeCounts::at(&note, context));
             return Some((Change::Updated, open.incident.id));
         }
         Some((
@@ -157,23 +158,23 @@ impl IncidentTracker {
                 sample,
                 status,
                 (Attribution::Provider, IncidentKind::Service),
-                around,
+                context,
             ),
         ))
     }
 }
 
 /// Reports whether `open` affects something that `endpoint` depends on, by name or by provider.
-fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool {
-    let is_dependency = open.bad.iter().any(|name| {
-        let provider = around.endpoint(name).map(|e| e.provider.as_str());
+fn is_cause(open: &OpenIncident, endpoint: &Endpoint, context: &impl IncidentContext) -> bool {
+    let is_dependency = open.failing.iter().any(|name| {
+        let provider = context.endpoint(name).map(|e| e.provider.as_str());
         endpoint
             .depends_on
             .iter()
             .any(|d| *name == d.as_str() || Some(d.as_str()) == provider)
     });
     open.incident.attribution == Attribution::Provider
-        && !open.bad.contains(&endpoint.name)
+        && !open.failing.contains(&endpoint.name)
         && is_dependency
 }
 

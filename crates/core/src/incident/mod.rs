@@ -12,6 +12,7 @@ pub mod attribution;
 mod facts;
 mod inhibition;
 pub mod network;
+mod open;
 mod reattribution;
 pub mod vendor_status;
 
@@ -22,12 +23,12 @@ use uuid::Uuid;
 
 pub(crate) use self::facts::latest;
 use self::inhibition::Inhibited;
+use self::open::{OpenIncident, Opening, close};
 pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
-    Attribution, Cause, Confirmation, Endpoint, EndpointName, Evidence, EvidenceSample, Fault,
-    Incident, IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample,
-    ShiftClock, Status, Timestamp, TypicalAndNow,
+    Attribution, Confirmation, Endpoint, EndpointName, EvidenceSample, Fault, Incident, IncidentKind,
+    IncidentState, Official, Outcome, Sample, ShiftClock, Status, Timestamp,
 };
 
 /// At or above this share of failed probes, an endpoint is in outage rather than degraded.
@@ -39,13 +40,10 @@ const OUTAGE_RUN: u32 = 10;
 const PUBLISHED_LATE_MS: i64 = 7_200_000;
 /// The most resolved incidents that wait for the vendor to publish something.
 const MAX_AWAITING_VENDOR: usize = 50;
-/// Ratio to its typical value at which a measure counts as the slow one.
-const TELLING: f64 = 1.3;
-
 /// The open incidents, and the number of the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentTracker {
-    open: Vec<Open>,
+    open: Vec<OpenIncident>,
     /// Resolved incidents about which the vendor has published nothing yet.
     #[serde(default, rename = "unsaid")]
     awaiting_vendor: Vec<Incident>,
@@ -57,126 +55,6 @@ pub struct IncidentTracker {
     /// updated.
     #[serde(skip)]
     withdrawn: Vec<EndpointName>,
-}
-
-/// An open incident.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Open {
-    incident: Incident,
-    /// What fails. Endpoints of one domain with the same kind share an incident.
-    kind: IncidentKind,
-    /// The endpoints that have not recovered yet.
-    bad: BTreeSet<EndpointName>,
-    /// All endpoints that were ever in the incident, in the order in which they joined.
-    #[serde(default)]
-    joined: Vec<EndpointName>,
-    /// Probe counts by endpoint.
-    #[serde(default)]
-    tallies: BTreeMap<EndpointName, ProbeCounts>,
-    /// For unconfirmed endpoints: start of the first good probe since the last bad one.
-    #[serde(default)]
-    good_since: BTreeMap<EndpointName, Timestamp>,
-    /// The latest start of a recovery among the endpoints that have recovered.
-    #[serde(default)]
-    recovered_at: Option<Timestamp>,
-    /// The evidence that the provider rejects valid accounts.
-    #[serde(default)]
-    confirmation: Option<Confirmation>,
-    /// Failing endpoints for which the detector has no event, and their consecutive good probes.
-    #[serde(default)]
-    unconfirmed: BTreeMap<EndpointName, u32>,
-    /// Failing endpoints whose latest probes were rejected for an account reason: the fault, and
-    /// how often in a row.
-    #[serde(default)]
-    refused_alone: BTreeMap<EndpointName, (Fault, u32)>,
-    /// When each endpoint's current run of such rejections began.
-    #[serde(default)]
-    refused_since: BTreeMap<EndpointName, Timestamp>,
-    /// Number of the account incident that some of its endpoints moved to.
-    #[serde(default)]
-    replaced_by: Option<u64>,
-    /// Set when the incident was reattributed from the provider to the account.
-    #[serde(default, rename = "acquittal")]
-    reattribution: Option<Reattribution>,
-    /// Failures in a row across all its endpoints.
-    run: u32,
-}
-
-/// Probe counts of one endpoint in an incident.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct ProbeCounts {
-    /// Probes since its first bad one.
-    probes: u32,
-    /// Failed probes; in a slowness incident, slow ones as well.
-    bad: u32,
-    /// Good probes since the last bad one. Once the incident is resolved, they count as recovery.
-    #[serde(default)]
-    good_run: u32,
-    /// Number of probes by fault.
-    faults: BTreeMap<Fault, u32>,
-}
-
-impl Open {
-    /// Adds an endpoint, or adds to the counts of one that is in the incident already.
-    fn join(&mut self, name: &str, tally: ProbeCounts) {
-        self.bad.insert(name.into());
-        self.good_since.remove(name);
-        if !self.joined.iter().any(|known| known == name) {
-            self.joined.push(name.into());
-        }
-        let known = self.tallies.entry(name.into()).or_default();
-        known.probes += tally.probes;
-        known.bad += tally.bad;
-        known.good_run = 0;
-        for (fault, n) in tally.faults {
-            *known.faults.entry(fault).or_default() += n;
-        }
-    }
-
-    /// Removes an endpoint that has recovered, at `ended_at` if known.
-    fn leave(&mut self, name: &str, ended_at: Option<Timestamp>) {
-        self.bad.remove(name);
-        self.unconfirmed.remove(name);
-        self.good_since.remove(name);
-        if let Some(at) = ended_at {
-            self.recovered_at = Some(self.recovered_at.map_or(at, |known| known.max(at)));
-        }
-    }
-
-    /// The endpoints that have not recovered; once the incident is resolved, all of them.
-    fn concerned(&self) -> Vec<EndpointName> {
-        let is_over = self.incident.state == IncidentState::Resolved;
-        self.joined
-            .iter()
-            .filter(|name| is_over || self.bad.contains(*name))
-            .cloned()
-            .collect()
-    }
-
-    /// Fills in the fields that a checkpoint of release 0.1 lacks.
-    fn complete(&mut self) {
-        if !self.joined.is_empty() {
-            return;
-        }
-        self.joined.clone_from(&self.incident.endpoints);
-        let evidence = &self.incident.evidence;
-        let tally = ProbeCounts {
-            probes: evidence.probes,
-            bad: evidence.failed,
-            good_run: 0,
-            faults: evidence.faults.clone(),
-        };
-        if let Some(first) = self.joined.iter().find(|name| self.bad.contains(*name)) {
-            self.tallies.insert(first.clone(), tally);
-        }
-    }
-
-    /// Resolves the incident at `at`.
-    fn close(&mut self, at: Timestamp) {
-        close(&mut self.incident, at);
-        let start = self.incident.started_at;
-        self.incident.ended_at = self.recovered_at.map(|end| end.max(start));
-    }
 }
 
 /// A change in what the vendor's status page says about an incident.
@@ -223,7 +101,7 @@ pub struct Usual {
 }
 
 /// Context that the tracker needs besides detector events.
-pub trait Environment {
+pub trait IncidentContext {
     /// The configured endpoint of this name.
     fn endpoint(&self, name: &str) -> Option<&Endpoint>;
     /// The bad samples of an endpoint since `from`, oldest first.
@@ -257,7 +135,7 @@ impl IncidentTracker {
     pub fn of(&self, endpoint: &str) -> Option<&Incident> {
         self.open
             .iter()
-            .find(|o| o.bad.contains(endpoint))
+            .find(|o| o.failing.contains(endpoint))
             .map(|o| &o.incident)
     }
 
@@ -284,11 +162,11 @@ impl IncidentTracker {
         &mut self,
         notes: &[DetectorEvent],
         sample: &Sample,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Incident)> {
-        self.open.iter_mut().for_each(Open::complete);
+        self.open.iter_mut().for_each(OpenIncident::complete);
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
-        changes.extend(self.suspect(sample, around));
+        changes.extend(self.suspect(sample, context));
         // The endpoint that triggered the alert comes before those that join it.
         let (leading, joining): (Vec<_>, Vec<_>) = notes
             .iter()
@@ -296,15 +174,15 @@ impl IncidentTracker {
         for note in leading.into_iter().chain(joining) {
             match note.event {
                 DetectorEventKind::Open | DetectorEventKind::Join | DetectorEventKind::Escalate => {
-                    changes.extend(self.worsen(note, sample, around));
+                    changes.extend(self.worsen(note, sample, context));
                 }
                 DetectorEventKind::Resolved => changes.extend(self.recover(note, sample)),
                 DetectorEventKind::Offline | DetectorEventKind::Online => {}
             }
         }
-        changes.extend(self.revert_to_account(sample.ended_at(), around));
+        changes.extend(self.revert_to_account(sample.ended_at(), context));
         changes.extend(self.part_ways(sample.ended_at()));
-        changes.extend(self.promote_if_still_failing(sample, around));
+        changes.extend(self.promote_if_still_failing(sample, context));
         let opened: Vec<_> = changes
             .iter()
             .filter(|(c, _)| *c == Change::Opened)
@@ -313,9 +191,9 @@ impl IncidentTracker {
         changes.extend(
             opened
                 .into_iter()
-                .flat_map(|id| self.explain_others(id, around)),
+                .flat_map(|id| self.explain_others(id, context)),
         );
-        self.report(changes, sample.ended_at(), around)
+        self.report(changes, sample.ended_at(), context)
     }
 
     /// Refreshes the changed incidents and merges their changes into one each. Removes resolved
@@ -324,7 +202,7 @@ impl IncidentTracker {
         &mut self,
         changes: Vec<(Change, Uuid)>,
         at: Timestamp,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Incident)> {
         let mut merged: Vec<(Change, Uuid)> = Vec::new();
         for (change, id) in changes {
@@ -338,7 +216,7 @@ impl IncidentTracker {
             .into_iter()
             .filter_map(|(change, id)| {
                 let open = self.open.iter_mut().find(|o| o.incident.id == id)?;
-                facts::refresh(open, at, around);
+                facts::refresh(open, at, context);
                 Some((change, open.incident.clone()))
             })
             .collect();
@@ -405,12 +283,12 @@ impl IncidentTracker {
     pub fn apply_admissions(
         &mut self,
         at: Timestamp,
-        around: &impl Environment,
+        context: &impl IncidentContext,
         admits: impl Fn(&Incident, Fault) -> Option<String>,
     ) -> Vec<(Change, Incident)> {
-        self.open.iter_mut().for_each(Open::complete);
+        self.open.iter_mut().for_each(OpenIncident::complete);
         let changes = self.admit(at, admits);
-        self.report(changes, at, around)
+        self.report(changes, at, context)
     }
 
     /// Takes the endpoints whose failures the last sample showed not to be the provider's.
@@ -429,17 +307,17 @@ impl IncidentTracker {
         self.explained.retain(|name, _| is_known(name));
         self.open.retain_mut(|open| {
             open.complete();
-            open.bad.retain(|name| is_known(name));
-            open.incident.endpoints = if open.bad.is_empty() {
+            open.failing.retain(|name| is_known(name));
+            open.incident.endpoints = if open.failing.is_empty() {
                 open.joined.clone()
             } else {
                 open.concerned()
             };
-            if open.bad.is_empty() {
+            if open.failing.is_empty() {
                 close_as_removed(&mut open.incident, at);
                 closed.push(open.incident.clone());
             }
-            !open.bad.is_empty()
+            !open.failing.is_empty()
         });
         for incident in &closed {
             self.release(incident.id, at);
@@ -455,7 +333,7 @@ impl IncidentTracker {
         for open in self
             .open
             .iter_mut()
-            .filter(|o| o.bad.contains(&sample.endpoint))
+            .filter(|o| o.failing.contains(&sample.endpoint))
         {
             let slow = open.incident.cause.is_slow();
             open.count_refusal(sample);
@@ -474,7 +352,7 @@ impl IncidentTracker {
             }
             facts::recount(open);
             if open.is_well(sample, failed) {
-                let over = open.bad.is_empty();
+                let over = open.failing.is_empty();
                 if over {
                     open.close(sample.ended_at());
                     ended.push(open.incident.id);
@@ -500,84 +378,45 @@ impl IncidentTracker {
         changes
     }
 
+    /// Applies an event of a failing endpoint: adds it to the open incident of its kind, or opens one.
     fn worsen(
         &mut self,
         note: &DetectorEvent,
         sample: &Sample,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Option<(Change, Uuid)> {
-        let endpoint = around.endpoint(&note.endpoint)?;
+        let endpoint = context.endpoint(&note.endpoint)?;
         let (attribution, kind) = match (note.cause, sample.fault) {
             (DetectedCause::Account, Some(fault)) => (
                 sample.attribution.unwrap_or(fault.attribution()),
                 IncidentKind::Fault(fault),
             ),
-            _ => (Attribution::Provider, kind_of(note, sample, around)),
+            _ => (Attribution::Provider, kind_of(note, sample, context)),
         };
         if attribution == Attribution::Account && self.is_suspicion(&note.endpoint) {
             return None;
         }
-        let slow = note.cause.is_slow();
-        let share = f64::from(note.k) / f64::from(note.n.max(1));
-        let status = match note.cause {
-            DetectedCause::Account => Status::Outage,
-            _ if !slow && share >= OUTAGE_SHARE => Status::Outage,
-            _ => Status::Degraded,
-        };
+        let status = status_of(note);
         let domain = endpoint.domain();
         // A local problem is one incident, whichever providers it affects.
         let everybody = attribution == Attribution::Local;
-        let same = self.open.iter().position(|o| {
+        let same = self.open.iter_mut().find(|o| {
             o.incident.state == IncidentState::Open
                 && o.kind == kind
                 && o.incident.attribution == attribution
                 && (everybody || o.incident.provider == domain)
         });
-        let Some(place) = same else {
-            if attribution == Attribution::Provider
-                && let Some(change) = self.inhibit_by_dependency(note, status, endpoint, around)
-            {
-                return Some(change);
-            }
-            return Some((
-                Change::Opened,
-                self.begin(note, sample, status, (attribution, kind), around),
-            ));
-        };
-        self.explained.remove(&note.endpoint);
-        let open = &mut self.open[place];
-        open.unconfirmed.remove(&note.endpoint);
-        let incident = &mut open.incident;
-        if !slow && incident.cause.is_slow() {
-            incident.cause = Cause::Failed;
-            incident.measure = Measure::Errors;
+        if let Some(open) = same {
+            self.explained.remove(&note.endpoint);
+            return Some((open.worsen(note, status, context), open.incident.id));
         }
-        let worse = status == Status::Outage && incident.status == Status::Degraded;
-        if worse {
-            incident.status = Status::Outage;
+        if attribution == Attribution::Provider
+            && let Some(change) = self.inhibit_by_dependency(note, status, endpoint, context)
+        {
+            return Some(change);
         }
-        // A problem of one endpoint has spread to the provider.
-        let spreads = note.event == DetectorEventKind::Open
-            && attribution == Attribution::Provider
-            && incident.endpoints.len() == 1
-            && !incident.endpoints.contains(&note.endpoint);
-        incident.started_at = incident.started_at.min(note.started_at);
-        let id = incident.id;
-        if !open.bad.contains(&note.endpoint) {
-            open.join(&note.endpoint, tally_of(note, around));
-        }
-        if kind.fault().is_some() && attribution == Attribution::Provider {
-            open.confirmation = around.confirmation().or(open.confirmation.take());
-        }
-        let escalates = note.event == DetectorEventKind::Escalate || worse || spreads;
-        Some((
-            if escalates {
-                Change::Escalated
-            } else {
-                Change::Updated
-            },
-            id,
-        ))
+        let opened = self.begin(note, sample, status, (attribution, kind), context);
+        Some((Change::Opened, opened))
     }
 
     /// Opens an incident and returns its id.
@@ -587,7 +426,7 @@ impl IncidentTracker {
         sample: &Sample,
         status: Status,
         (attribution, kind): (Attribution, IncidentKind),
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Uuid {
         self.last_number += 1;
         self.explained.remove(&note.endpoint);
@@ -599,85 +438,15 @@ impl IncidentTracker {
         } else {
             sample.id
         };
-        let slow = note.cause.is_slow();
-        let usual = around.usual(&note.endpoint);
-        let decided = Some(sample).filter(|s| s.endpoint == note.endpoint);
-        let evidence = Evidence {
-            probes: note.n,
-            failed: note.k,
-            typical_failure_rate: note.typical_failure_rate,
-            first_token_ms: TypicalAndNow {
-                typical: note.typical_first_token_ms,
-                now: note.first_token_ms,
-            },
-            total_ms: TypicalAndNow {
-                typical: usual.total_ms,
-                now: decided.and_then(|s| s.total_ms),
-            },
-            tokens_per_second: TypicalAndNow {
-                typical: usual.tokens_per_second,
-                now: decided.and_then(Sample::tokens_per_second),
-            },
-            ..Evidence::default()
-        };
-        let confirmation = around
-            .confirmation()
-            .filter(|_| attribution == Attribution::Provider);
-        self.open.push(Open {
-            incident: Incident {
-                id,
-                number: self.last_number,
-                state: IncidentState::Open,
-                status,
-                attribution,
-                attribution_reason: String::new(),
-                cause: if slow { Cause::Slow } else { Cause::Failed },
-                measure: if slow {
-                    slow_measure(&evidence)
-                } else {
-                    Measure::Errors
-                },
-                title: String::new(),
-                provider: around
-                    .endpoint(&note.endpoint)
-                    .map(Endpoint::domain)
-                    .unwrap_or_default(),
-                endpoints: vec![note.endpoint.clone()],
-                recovered: Vec::new(),
-                started_at: note.started_at,
-                opened_at: sample.ended_at().max(note.at),
-                ended_at: None,
-                resolved_at: None,
-                duration_s: 0.0,
-                explanation: String::new(),
-                explains: Vec::new(),
-                explained_by: None,
-                locations: Vec::new(),
-                scope: crate::model::Scope::All,
-                reached_from: Vec::new(),
-                alone: false,
-                new_normal: Vec::new(),
-                removed: false,
-                acknowledged: None,
-                notes: Vec::new(),
-                evidence,
-                official: Official::default(),
-                facts: None,
-            },
+        let opening = Opening {
+            id,
+            number: self.last_number,
+            status,
+            attribution,
             kind,
-            bad: BTreeSet::from([note.endpoint.clone()]),
-            unconfirmed: BTreeMap::new(),
-            refused_alone: BTreeMap::new(),
-            refused_since: BTreeMap::new(),
-            replaced_by: None,
-            reattribution: None,
-            joined: vec![note.endpoint.clone()],
-            tallies: BTreeMap::from([(note.endpoint.clone(), tally_of(note, around))]),
-            good_since: BTreeMap::new(),
-            recovered_at: None,
-            confirmation,
-            run: 0,
-        });
+        };
+        self.open
+            .push(OpenIncident::new(opening, note, sample, context));
         id
     }
 
@@ -687,7 +456,7 @@ impl IncidentTracker {
             return None;
         }
         let open = self.open.iter_mut().find(|o| {
-            o.bad.contains(&note.endpoint)
+            o.failing.contains(&note.endpoint)
                 && (o.incident.attribution != Attribution::Provider) == account
         })?;
         open.leave(&note.endpoint, note.ended_at);
@@ -695,7 +464,7 @@ impl IncidentTracker {
             open.incident.new_normal.push(note.endpoint.clone());
         }
         let id = open.incident.id;
-        if !open.bad.is_empty() {
+        if !open.failing.is_empty() {
             return Some((Change::Updated, id));
         }
         let at = sample.ended_at();
@@ -706,25 +475,6 @@ impl IncidentTracker {
     }
 }
 
-/// Returns which measure of a slow endpoint is slow.
-fn slow_measure(evidence: &Evidence) -> Measure {
-    let first = evidence.first_token_ms.ratio().unwrap_or(1.0);
-    let total = evidence.total_ms.ratio().unwrap_or(1.0);
-    let rate = evidence.tokens_per_second.ratio().unwrap_or(1.0);
-    if first >= TELLING || total < TELLING {
-        Measure::FirstToken
-    } else if rate <= 1.0 / TELLING {
-        Measure::TokensPerSecond
-    } else {
-        Measure::Total
-    }
-}
-
-fn close(incident: &mut Incident, at: Timestamp) {
-    incident.state = IncidentState::Resolved;
-    incident.resolved_at = Some(at);
-}
-
 /// Closes an incident because its endpoints were removed, which is not a recovery.
 pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     close(incident, at);
@@ -732,27 +482,27 @@ pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     incident.removed = true;
 }
 
+/// Returns the status of an endpoint that fails as `note` says.
+fn status_of(note: &DetectorEvent) -> Status {
+    let share = f64::from(note.k) / f64::from(note.n.max(1));
+    match note.cause {
+        DetectedCause::Account => Status::Outage,
+        _ if !note.cause.is_slow() && share >= OUTAGE_SHARE => Status::Outage,
+        _ => Status::Degraded,
+    }
+}
+
 /// Returns the kind of a provider incident: its service, or a fault with which it rejects valid
 /// accounts.
-fn kind_of(note: &DetectorEvent, sample: &Sample, around: &impl Environment) -> IncidentKind {
+fn kind_of(note: &DetectorEvent, sample: &Sample, context: &impl IncidentContext) -> IncidentKind {
     let fault = if note.endpoint == sample.endpoint {
         sample.fault
     } else {
-        around.last_fault(&note.endpoint)
+        context.last_fault(&note.endpoint)
     };
     fault
         .filter(|f| f.attribution() == Attribution::Account && !note.cause.is_slow())
         .map_or(IncidentKind::Service, IncidentKind::Fault)
-}
-
-/// Returns what the detector had counted for an endpoint when it raised the event.
-fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ProbeCounts {
-    ProbeCounts {
-        probes: note.n,
-        bad: note.k,
-        good_run: 0,
-        faults: around.faults(&note.endpoint, note.started_at),
-    }
 }
 
 impl ShiftClock for IncidentTracker {
@@ -767,31 +517,5 @@ impl ShiftClock for IncidentTracker {
         open.shift_clock(by_ms);
         awaiting_vendor.shift_clock(by_ms);
         explained.shift_clock(by_ms);
-    }
-}
-
-impl ShiftClock for Open {
-    fn shift_clock(&mut self, by_ms: i64) {
-        let Self {
-            incident,
-            good_since,
-            recovered_at,
-            refused_since,
-            reattribution,
-            kind: _,
-            bad: _,
-            joined: _,
-            tallies: _,
-            confirmation: _,
-            unconfirmed: _,
-            refused_alone: _,
-            replaced_by: _,
-            run: _,
-        } = self;
-        incident.shift_clock(by_ms);
-        good_since.shift_clock(by_ms);
-        recovered_at.shift_clock(by_ms);
-        refused_since.shift_clock(by_ms);
-        reattribution.shift_clock(by_ms);
     }
 }

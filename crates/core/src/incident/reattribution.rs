@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Change, Environment, IncidentTracker, Open, close};
+use super::open::{OpenIncident, close};
+use super::{Change, IncidentContext, IncidentTracker};
 use crate::model::{
     Attribution, AttributionRevision, Confirmation, Endpoint, EndpointName, Fault, Incident,
     IncidentKind, IncidentState, Reattribution, Sample, Status, Timestamp,
@@ -27,7 +28,7 @@ pub(super) fn is_own(sample: &Sample) -> bool {
     sample.attribution == Some(Attribution::Account)
 }
 
-impl Open {
+impl OpenIncident {
     /// Reports whether this is an account incident that may be the provider's mistake.
     fn may_be_suspected(&self) -> bool {
         self.incident.state == IncidentState::Open
@@ -67,11 +68,11 @@ impl Open {
     /// `None` unless the incident is about rejected accounts.
     fn own_refusal(&self) -> Option<Fault> {
         let fault = self
-            .bad
+            .failing
             .first()
             .and_then(|name| self.account_only_fault(name))?;
         let is_shared = self
-            .bad
+            .failing
             .iter()
             .all(|name| self.account_only_fault(name) == Some(fault));
         (self.is_suspicion() && is_shared).then_some(fault)
@@ -84,12 +85,12 @@ impl Open {
             return None;
         }
         let name = self
-            .bad
+            .failing
             .iter()
             .find(|name| self.account_only_fault(name).is_some())?;
         let own = all
             .iter()
-            .find(|o| o.incident.attribution == Attribution::Account && o.bad.contains(name))?;
+            .find(|o| o.incident.attribution == Attribution::Account && o.failing.contains(name))?;
         Some((name.clone(), own.incident.number))
     }
 
@@ -130,24 +131,24 @@ impl IncidentTracker {
         &mut self,
         revision: &AttributionRevision,
         at: Timestamp,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Incident)> {
-        self.open.iter_mut().for_each(Open::complete);
+        self.open.iter_mut().for_each(OpenIncident::complete);
         let name = &revision.endpoint;
         self.explained.remove(name);
-        let is_meant = |o: &&mut Open| {
+        let is_meant = |o: &&mut OpenIncident| {
             o.kind == IncidentKind::Service
                 && o.incident.attribution == Attribution::Provider
-                && o.bad.contains(name)
+                && o.failing.contains(name)
         };
         let Some(open) = self.open.iter_mut().find(is_meant) else {
             return Vec::new();
         };
-        open.bad.remove(name);
+        open.failing.remove(name);
         open.unconfirmed.remove(name);
         open.good_since.remove(name);
         let id = open.incident.id;
-        let change = if open.bad.is_empty() {
+        let change = if open.failing.is_empty() {
             open.incident.attribution = Attribution::Local;
             open.kind = IncidentKind::Fault(revision.fault);
             open.reattribution = Some(Reattribution {
@@ -162,7 +163,7 @@ impl IncidentTracker {
             open.tallies.remove(name);
             Change::Updated
         };
-        self.report(vec![(change, id)], at, around)
+        self.report(vec![(change, id)], at, context)
     }
 
     /// Reattributes account incidents when `sample` shows that the provider rejects several
@@ -170,10 +171,10 @@ impl IncidentTracker {
     pub(super) fn suspect(
         &mut self,
         sample: &Sample,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Uuid)> {
         let refused = sample.fault.map(Fault::attribution) == Some(Attribution::Account);
-        let domain = around.endpoint(&sample.endpoint).map(Endpoint::domain);
+        let domain = context.endpoint(&sample.endpoint).map(Endpoint::domain);
         let kind = sample.fault.map(IncidentKind::Fault);
         let (Some(domain), Some(kind)) = (
             domain.filter(|_| refused && sample.attribution == Some(Attribution::Provider)),
@@ -181,7 +182,7 @@ impl IncidentTracker {
         ) else {
             return Vec::new();
         };
-        let confirmation = around.confirmation();
+        let confirmation = context.confirmation();
         let everybody = !matches!(confirmation, Some(Confirmation::Headers(_)));
         let mut changes = Vec::new();
         while let Some(place) = self.open.iter().position(|o| {
@@ -189,7 +190,7 @@ impl IncidentTracker {
             o.may_be_suspected()
                 && o.kind == kind
                 && o.incident.provider == domain
-                && ((everybody && recent) || o.bad.contains(&sample.endpoint))
+                && ((everybody && recent) || o.failing.contains(&sample.endpoint))
         }) {
             changes.extend(self.suspect_provider(place, confirmation.clone(), sample.ended_at()));
         }
@@ -239,7 +240,7 @@ impl IncidentTracker {
         let open = &mut self.open[place];
         open.confirmation = confirmation;
         open.incident.attribution = Attribution::Provider;
-        open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
+        open.unconfirmed = open.failing.iter().map(|name| (name.clone(), 0)).collect();
         open.reattribution = None;
         // Earlier account rejections may be the provider's fault as well.
         open.refused_alone.clear();
@@ -251,14 +252,14 @@ impl IncidentTracker {
     pub(super) fn is_suspicion(&self, endpoint: &str) -> bool {
         self.open
             .iter()
-            .any(|o| o.is_suspicion() && o.bad.contains(endpoint))
+            .any(|o| o.is_suspicion() && o.failing.contains(endpoint))
     }
 
     /// Reports whether both endpoints are in the same provider incident about rejected accounts.
     pub fn are_suspected_together(&self, one: &str, other: &str) -> bool {
         self.open
             .iter()
-            .any(|o| o.is_suspicion() && o.bad.contains(one) && o.bad.contains(other))
+            .any(|o| o.is_suspicion() && o.failing.contains(one) && o.failing.contains(other))
     }
 
     /// Returns the place of a suspicion that is the account's own fault, and the fault.
@@ -275,7 +276,7 @@ impl IncidentTracker {
     pub(super) fn revert_to_account(
         &mut self,
         at: Timestamp,
-        around: &impl Environment,
+        context: &impl IncidentContext,
     ) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
         while let Some((place, fault)) = self.next_own_refusal() {
@@ -283,18 +284,18 @@ impl IncidentTracker {
             let fails: BTreeSet<_> = self
                 .open
                 .iter()
-                .flat_map(|o| o.bad.iter().cloned())
+                .flat_map(|o| o.failing.iter().cloned())
                 .collect();
             let open = &mut self.open[place];
-            self.withdrawn.extend(open.bad.iter().cloned());
+            self.withdrawn.extend(open.failing.iter().cloned());
             let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.joined)
                 .into_iter()
-                .partition(|name| open.bad.contains(name));
+                .partition(|name| open.failing.contains(name));
             open.reattribution = Some(Reattribution {
                 at,
                 recovered: others
                     .into_iter()
-                    .filter(|name| around.has_worked(name) && !fails.contains(name))
+                    .filter(|name| context.has_worked(name) && !fails.contains(name))
                     .collect(),
             });
             open.joined = left;
@@ -303,7 +304,7 @@ impl IncidentTracker {
             open.incident.status = Status::Outage;
             open.kind = IncidentKind::Fault(fault);
             // Without a detector event for the rejection, the detector never reports the recovery.
-            open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
+            open.unconfirmed = open.failing.iter().map(|name| (name.clone(), 0)).collect();
             open.refused_alone.clear();
             let id = open.incident.id;
             let domain = open.incident.provider.clone();
@@ -341,7 +342,7 @@ impl IncidentTracker {
             open.replaced_by = Some(number);
             self.withdrawn.push(name);
             let id = open.incident.id;
-            if open.bad.is_empty() {
+            if open.failing.is_empty() {
                 open.close(at);
                 self.release(id, at);
                 changes.push((Change::Resolved, id));
@@ -357,8 +358,8 @@ impl IncidentTracker {
     fn merge(&mut self, place: usize, target: usize, at: Timestamp) -> [(Change, Uuid); 2] {
         let mut open = self.open[place].clone();
         let into = &mut self.open[target];
-        for name in std::mem::take(&mut open.bad) {
-            if !into.bad.contains(&name) {
+        for name in std::mem::take(&mut open.failing) {
+            if !into.failing.contains(&name) {
                 let tally = open.tallies.get(&name).cloned().unwrap_or_default();
                 into.join(&name, tally);
                 into.unconfirmed.insert(name, 0);

@@ -38,7 +38,7 @@ use crate::detect::{
 use crate::incident::attribution::attribute;
 use crate::incident::network::{NetworkHistory, NetworkProbe, Peer};
 use crate::incident::vendor_status::VendorPages;
-use crate::incident::{Change, Environment, IncidentTracker, Usual};
+use crate::incident::{Change, IncidentContext, IncidentTracker, Usual};
 use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
@@ -417,7 +417,7 @@ impl MonitorState {
                 .fault
                 .filter(|_| sample.attribution == Some(Attribution::Provider))
                 .and_then(|fault| self.confirmation(sample, fault));
-            let around = Around {
+            let context = MonitorContext {
                 config: &self.config,
                 by_name: &self.by_name,
                 recents: &self.recents,
@@ -427,9 +427,9 @@ impl MonitorState {
             };
             let incidents = &mut self.state.incidents;
             for revision in withdrawn {
-                changes.extend(incidents.take_back(revision, sample.ended_at(), &around));
+                changes.extend(incidents.take_back(revision, sample.ended_at(), &context));
             }
-            changes.extend(incidents.apply(notes, sample, &around));
+            changes.extend(incidents.apply(notes, sample, &context));
         }
         for name in self.state.incidents.take_withdrawn() {
             self.state.detector.withdraw(&name);
@@ -984,7 +984,7 @@ fn fingerprints(config: &Config) -> BTreeMap<EndpointName, u64> {
         .collect()
 }
 
-struct Around<'a> {
+struct MonitorContext<'a> {
     config: &'a Config,
     by_name: &'a HashMap<EndpointName, Arc<Endpoint>>,
     recents: &'a BTreeMap<EndpointName, Recent>,
@@ -993,7 +993,7 @@ struct Around<'a> {
     confirmation: Option<Confirmation>,
 }
 
-impl Environment for Around<'_> {
+impl IncidentContext for MonitorContext<'_> {
     fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.by_name.get(name).map(Arc::as_ref)
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Around, Effects, Fact, MonitorState, Record};
+use super::{Effects, Fact, MonitorContext, MonitorState, Record};
 use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
 use crate::incident::attribution::is_admitted;
@@ -123,7 +123,7 @@ impl MonitorState {
     /// Attributes incidents of the account to the provider if its page has an incident about the
     /// same fault.
     fn admit_faults(&mut self, step: &mut Effects, at: Timestamp) {
-        let around = Around {
+        let context = MonitorContext {
             config: &self.config,
             by_name: &self.by_name,
             recents: &self.recents,
@@ -136,7 +136,7 @@ impl MonitorState {
         let admitted = self
             .state
             .incidents
-            .apply_admissions(at, &around, |incident, fault| {
+            .apply_admissions(at, &context, |incident, fault| {
                 let feeds = feeds_about(config, incident)?;
                 let mut titles = pages.titles(&feeds);
                 titles
