@@ -237,6 +237,11 @@ impl Detector {
         let failed = judged.failed();
         let end = judged.end();
         let h = policy.evidence;
+        let is_suspicious = lagging && own.slow.evidence() >= 0.5 * h;
+        if !failed && !is_suspicious {
+            // Nearly every probe: the siblings, which may be thousands, are not looked at.
+            return None;
+        }
         let domain: Vec<_> = self
             .siblings(judged.policies, &policy.domain)
             .map(|(_, sibling)| sibling)
@@ -255,7 +260,7 @@ impl Detector {
                 return Some(DetectedCause::ProviderErrors);
             }
         }
-        if lagging && own.slow.evidence() >= 0.5 * h {
+        if is_suspicious {
             let group: Vec<_> = domain
                 .iter()
                 .filter(|m| m.lags_with_others(end, h))
@@ -273,7 +278,7 @@ impl Detector {
             if failed && own.errors.failures() >= 2 {
                 return Some(DetectedCause::JoinErrors);
             }
-            if lagging && own.slow.evidence() >= 0.5 * h {
+            if is_suspicious {
                 return Some(DetectedCause::JoinSlow);
             }
         }
