@@ -13,10 +13,10 @@ use super::{EX_CONFIG, Exit, Failure, Globals, daemon_client, trace_files};
 use crate::clock;
 use crate::config::{self, Environment, Settings};
 use crate::files;
-use crate::store::{SampleQuery, Store, StoreError};
+use crate::store::{SamplePage, SampleQuery, Store, StoreError};
 use llmwatch_core::model::{DetectionPolicy, Sample, Timestamp};
 use llmwatch_core::report::backtest::{
-    Difference, Label, Replay, ReplayError, Samples, Score, Summary, Sweep,
+    Difference, Label, Replay, ReplayError, Samples, Score, Summary, Survey, Sweep,
 };
 
 /// The default length of the replay.
@@ -89,20 +89,12 @@ pub(super) async fn run(globals: &Globals, args: &BacktestArgs) -> Exit {
             let since = window
                 .since
                 .map_or_else(|| point_in_time(USUAL, now, zone), Ok)?;
-            let mut samples = samples_of("store", Some(&config));
-            let query = SampleQuery {
-                since: Some(since),
-                until: window.until,
-                ..SampleQuery::default()
-            };
             daemon_client::flush(&config).await;
-            let mut progress = ProgressLine::new("reading", (since, window.until.unwrap_or(now)));
-            Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
-                progress.step(sample.started_at);
-                samples.push(&sample);
-                Ok::<_, StoreError>(())
-            })?;
-            replay_samples(samples, &rules)?
+            let window = ReplayWindow {
+                since: Some(since),
+                ..window
+            };
+            replay_store(&config, &rules, window, now)?
         }
     };
     if let Some(sweep) = &sweep {
@@ -153,6 +145,59 @@ fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
     // this machine.
     let has_checks = config.is_none_or(|c| !c.connectivity_checks.is_empty());
     Samples::new(name, config.map_or(&[], |c| &c.endpoints), has_checks)
+}
+
+/// Replays the samples of the store as they are read.
+fn replay_store(
+    config: &Settings,
+    rules: &[DetectionPolicy],
+    window: ReplayWindow,
+    now: Timestamp,
+) -> Result<Replays, Failure> {
+    let store = Store::open_read_only(&config.store.path)?;
+    let has_checks = !config.connectivity_checks.is_empty();
+    let mut survey = Survey::new("store", &config.endpoints, has_checks);
+    for endpoint in store.known_endpoints()? {
+        let newest_first = store.samples(SamplePage {
+            endpoint: &endpoint,
+            location: None,
+            before_seq: None,
+            since: window.since,
+            until: window.until,
+            outcome: None,
+            limit: survey.enough(&endpoint),
+        })?;
+        for (_, sample) in newest_first.iter().rev() {
+            survey.note(sample);
+        }
+    }
+    let own_rules = std::iter::once(None);
+    let all_rules: Vec<_> = own_rules.chain(rules.iter().map(Some)).collect();
+    let mut replay = survey.replay(&all_rules);
+    let query = SampleQuery {
+        since: window.since,
+        until: window.until,
+        ..SampleQuery::default()
+    };
+    let span = (window.since.unwrap_or(now), window.until.unwrap_or(now));
+    let mut progress = ProgressLine::new("replaying", span);
+    store.each_sample(query, |_, sample| {
+        progress.step(sample.started_at);
+        replay.push(&sample);
+        Ok::<_, StoreError>(())
+    })?;
+    drop(progress);
+    if replay.count() == 0 {
+        return Err(nothing_to_replay());
+    }
+    eprintln!("replayed {} samples", replay.count());
+    Ok(replay.finish())
+}
+
+fn nothing_to_replay() -> Failure {
+    let text =
+        "llmwatch: no samples to replay; `llmwatch export` shows what is recorded".to_owned();
+    Failure { code: 1, text }
 }
 
 /// The events under the current rules, and then under each set of given rules.
@@ -229,9 +274,7 @@ fn replay_traces(
 
 fn replay_samples(mut samples: Samples, rules: &[DetectionPolicy]) -> Result<Replays, Failure> {
     if samples.count() == 0 {
-        let text =
-            "llmwatch: no samples to replay; `llmwatch export` shows what is recorded".to_owned();
-        return Err(Failure { code: 1, text });
+        return Err(nothing_to_replay());
     }
     eprintln!("replaying {} samples", samples.count());
     let mut replays = vec![samples.replay(None)];

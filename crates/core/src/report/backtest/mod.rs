@@ -1,7 +1,8 @@
 //! Replays recorded measurements through the detector to show when it would have alerted, with the
 //! current settings or others.
 //!
-//! There are two kinds of input. Stored [`samples`](Samples) are fixed, rechecks included. In a
+//! There are two kinds of input. Recorded samples are fixed, rechecks included: [`Samples`] holds those
+//! of a file in memory, and an [`OngoingReplay`] takes those of a store as they are read. In a
 //! labelled [`trace`], the detector schedules its own rechecks. Both use the daemon's detector.
 //! [`score`](Score) compares its events with labels, and [`summary`](Summary) formats them.
 
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use samples::Samples;
+pub use samples::{OngoingReplay, Samples, Survey};
 pub use score::{Label, Score, ScoreFigures};
 pub use summary::{Difference, Summary};
 pub use sweep::Sweep;

@@ -20,16 +20,19 @@ const DISTANCES: usize = 1001;
 /// The interval when it cannot be inferred.
 const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The samples to replay, about 100 bytes each.
+/// How many rows wait to be put in order while samples are replayed as they are read. The samples of
+/// one turn of the daemon are recorded together, at most a few thousand.
+const REORDERED: usize = 8192;
+
+/// The endpoints of a replay, and how to read their samples.
 #[derive(Debug)]
-pub struct Samples {
+struct Roster {
     trace: String,
     configured: BTreeMap<EndpointName, Arc<Endpoint>>,
     has_connectivity_checks: bool,
     /// The endpoints in order of first appearance, and the index of each.
     seen: Vec<Seen>,
     places: BTreeMap<EndpointName, usize>,
-    rows: Vec<SampleRow>,
 }
 
 #[derive(Debug)]
@@ -52,11 +55,8 @@ struct SampleRow {
     network: NetworkProbe,
 }
 
-impl Samples {
-    /// Returns an empty set. Endpoints in `configured` use their interval, limits, failure domain
-    /// and settings; those of others are inferred from their samples. `has_connectivity_checks`
-    /// says whether the monitor could detect that it was offline.
-    pub fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
+impl Roster {
+    fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
         Self {
             trace: trace.to_owned(),
             configured: configured
@@ -66,17 +66,11 @@ impl Samples {
             has_connectivity_checks,
             seen: Vec::new(),
             places: BTreeMap::new(),
-            rows: Vec::new(),
         }
     }
 
-    /// Returns the number of samples.
-    pub fn count(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Adds a sample, in any order.
-    pub fn push(&mut self, sample: &Sample) {
+    /// Notes the endpoint of `sample`, and the distance from its scheduled probe before.
+    fn note(&mut self, sample: &Sample) -> usize {
         let place = match self.places.get(&sample.endpoint) {
             Some(place) => *place,
             None => self.meet(sample),
@@ -90,6 +84,29 @@ impl Samples {
             seen.distances
                 .extend(distance.filter(|_| seen.distances.len() < DISTANCES));
         }
+        place
+    }
+
+    fn meet(&mut self, sample: &Sample) -> usize {
+        let domain = match (self.configured.get(&sample.endpoint), sample.provider) {
+            (Some(endpoint), _) => endpoint.domain(),
+            // Two such endpoints share no failure domain.
+            (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.as_str().into(),
+            (None, vendor) => vendor.as_str().into(),
+        };
+        let place = self.seen.len();
+        self.seen.push(Seen {
+            name: sample.endpoint.clone(),
+            domain,
+            scheduled_at: None,
+            distances: Vec::new(),
+        });
+        self.places.insert(sample.endpoint.clone(), place);
+        place
+    }
+
+    /// Returns what matters of `sample`, whose endpoint has this place.
+    fn row(&self, place: usize, sample: &Sample) -> SampleRow {
         let none = SlowLimits::default();
         let limits = self
             .configured
@@ -112,119 +129,21 @@ impl Samples {
         let Observation {
             start, end, result, ..
         } = reader.observe(sample);
-        self.rows.push(SampleRow {
+        SampleRow {
             place,
             start,
             end,
             result,
             is_own: sample.attribution == Some(Attribution::Account),
             network: NetworkProbe::of(sample),
-        });
+        }
     }
 
-    fn meet(&mut self, sample: &Sample) -> usize {
-        let domain = match (self.configured.get(&sample.endpoint), sample.provider) {
-            (Some(endpoint), _) => endpoint.domain(),
-            // Two such endpoints share no failure domain.
-            (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.as_str().into(),
-            (None, vendor) => vendor.as_str().into(),
-        };
-        let place = self.seen.len();
-        self.seen.push(Seen {
-            name: sample.endpoint.clone(),
-            domain,
-            scheduled_at: None,
-            distances: Vec::new(),
+    fn sort(&self, rows: &mut [SampleRow]) {
+        rows.sort_by(|a, b| {
+            canonical_order(a.end, &self.seen[a.place].name)
+                .cmp(&canonical_order(b.end, &self.seen[b.place].name))
         });
-        self.places.insert(sample.endpoint.clone(), place);
-        place
-    }
-
-    /// Replays the samples under `rules`, or under each endpoint's own settings.
-    pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
-        let seen = &self.seen;
-        self.rows.sort_by(|a, b| {
-            canonical_order(a.end, &seen[a.place].name)
-                .cmp(&canonical_order(b.end, &seen[b.place].name))
-        });
-        let intervals: Vec<_> = self.seen.iter().map(|s| self.interval(s)).collect();
-        let standard = DetectionPolicy::default();
-        let mut policies = BTreeMap::new();
-        for (seen, interval) in self.seen.iter().zip(&intervals) {
-            let own = self.configured.get(&seen.name).map(|e| &e.detection);
-            let policy = rules.or(own).unwrap_or(&standard);
-            policies.insert(
-                seen.name.clone(),
-                Policy::new(policy, *interval, seen.domain.clone()),
-            );
-        }
-        let first = self.rows.iter().map(|r| r.start.0).min();
-        let last = self.rows.iter().map(|r| r.end.0).max();
-        let mut endpoints: Vec<_> = self
-            .seen
-            .iter()
-            .map(|s| (s.name.clone(), s.domain.clone()))
-            .collect();
-        endpoints.sort();
-        let mut trace_replay = TraceReplay::new(ReplayedTrace {
-            trace: self.trace.clone(),
-            interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
-            days: (last.unwrap_or(0) - first.unwrap_or(0)) as f64 / 86_400_000.0,
-            endpoints,
-        });
-        let mut detector = Detector::default();
-        let mut network = NetworkHistory::default();
-        let peers = self.peers(&intervals);
-        let mut refusals = vec![0_u32; self.seen.len()];
-        for row in &self.rows {
-            let name = &self.seen[row.place].name;
-            let revisions = network.record(&peers, name, "", &row.network);
-            let mut verdict = detector.observe_restored(&policies, &revisions);
-            let seen = Observation {
-                endpoint: self.seen[row.place].name.clone(),
-                start: row.start,
-                end: row.end,
-                next_tick: row.end + intervals[row.place],
-                result: row.result.clone(),
-            };
-            verdict.extend(detector.observe(&policies, &seen));
-            let withdrawn = detector.take_back_revised(&revisions, &mut verdict);
-            trace_replay.record(&verdict);
-            for revision in withdrawn {
-                let text = "it was this machine's fault";
-                let event = self.withdrawal(row, revision.endpoint.clone(), text);
-                trace_replay.events.push(event);
-            }
-            // As in the daemon: enough account failures in a row reattribute the provider's
-            // incident to the account.
-            let refused = &mut refusals[row.place];
-            *refused = if row.is_own { *refused + 1 } else { 0 };
-            if *refused >= REFUSALS_OF_ITS_OWN
-                && detector.is_failing(&seen.endpoint)
-                && detector.withdraw(&seen.endpoint)
-            {
-                let text = "it was the account's fault";
-                let event = self.withdrawal(row, seen.endpoint, text);
-                trace_replay.events.push(event);
-            }
-        }
-        let mut replay = Replay::default();
-        replay.take(trace_replay);
-        replay
-    }
-
-    /// The end of an alert of `endpoint` that `row` shows not to be the provider's.
-    fn withdrawal(&self, row: &SampleRow, endpoint: EndpointName, text: &str) -> ReplayEvent {
-        ReplayEvent {
-            trace: self.trace.clone(),
-            t_ms: row.end.0,
-            endpoint,
-            event: DetectorEventKind::Resolved.as_str().to_owned(),
-            notify: true,
-            cause: String::new(),
-            text: text.to_owned(),
-            started_ms: row.start.0,
-        }
     }
 
     /// The endpoints whose failures a network problem of the machine can explain. An endpoint that
@@ -257,5 +176,255 @@ impl Samples {
             .map_or(USUAL_INTERVAL, |ms| {
                 Duration::from_millis(ms.unsigned_abs())
             })
+    }
+}
+
+/// The replay of samples in canonical order under one set of rules.
+struct Run {
+    policies: BTreeMap<EndpointName, Policy>,
+    intervals: Vec<Duration>,
+    peers: BTreeMap<EndpointName, Peer>,
+    detector: Detector,
+    network: NetworkHistory,
+    /// Failures in a row because of the account, by place.
+    refusals: Vec<u32>,
+    replayed: TraceReplay,
+}
+
+impl Run {
+    /// Begins under `rules`, or under each endpoint's own settings.
+    fn new(roster: &Roster, rules: Option<&DetectionPolicy>) -> Self {
+        let intervals: Vec<_> = roster.seen.iter().map(|s| roster.interval(s)).collect();
+        let standard = DetectionPolicy::default();
+        let mut policies = BTreeMap::new();
+        for (seen, interval) in roster.seen.iter().zip(&intervals) {
+            let own = roster.configured.get(&seen.name).map(|e| &e.detection);
+            let policy = rules.or(own).unwrap_or(&standard);
+            policies.insert(
+                seen.name.clone(),
+                Policy::new(policy, *interval, seen.domain.clone()),
+            );
+        }
+        let mut endpoints: Vec<_> = roster
+            .seen
+            .iter()
+            .map(|s| (s.name.clone(), s.domain.clone()))
+            .collect();
+        endpoints.sort();
+        let replayed = TraceReplay::new(ReplayedTrace {
+            trace: roster.trace.clone(),
+            interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
+            days: 0.0,
+            endpoints,
+        });
+        Self {
+            peers: roster.peers(&intervals),
+            refusals: vec![0; roster.seen.len()],
+            policies,
+            intervals,
+            detector: Detector::default(),
+            network: NetworkHistory::default(),
+            replayed,
+        }
+    }
+
+    fn step(&mut self, roster: &Roster, row: &SampleRow) {
+        let name = &roster.seen[row.place].name;
+        let revisions = self.network.record(&self.peers, name, "", &row.network);
+        let mut verdict = self.detector.observe_restored(&self.policies, &revisions);
+        let seen = Observation {
+            endpoint: name.clone(),
+            start: row.start,
+            end: row.end,
+            next_tick: row.end + self.intervals[row.place],
+            result: row.result.clone(),
+        };
+        verdict.extend(self.detector.observe(&self.policies, &seen));
+        let withdrawn = self.detector.take_back_revised(&revisions, &mut verdict);
+        self.replayed.record(&verdict);
+        for revision in withdrawn {
+            self.withdraw(
+                row,
+                revision.endpoint.clone(),
+                "it was this machine's fault",
+            );
+        }
+        // As in the daemon: enough account failures in a row reattribute the provider's incident to
+        // the account.
+        let refused = &mut self.refusals[row.place];
+        *refused = if row.is_own { *refused + 1 } else { 0 };
+        if *refused >= REFUSALS_OF_ITS_OWN
+            && self.detector.is_failing(&seen.endpoint)
+            && self.detector.withdraw(&seen.endpoint)
+        {
+            self.withdraw(row, seen.endpoint, "it was the account's fault");
+        }
+    }
+
+    /// Ends an alert of `endpoint` that `row` shows not to be the provider's.
+    fn withdraw(&mut self, row: &SampleRow, endpoint: EndpointName, text: &str) {
+        self.replayed.events.push(ReplayEvent {
+            trace: self.replayed.trace.trace.clone(),
+            t_ms: row.end.0,
+            endpoint,
+            event: DetectorEventKind::Resolved.as_str().to_owned(),
+            notify: true,
+            cause: String::new(),
+            text: text.to_owned(),
+            started_ms: row.start.0,
+        });
+    }
+
+    /// Ends the replay of samples that `span` covers.
+    fn finish(mut self, span: &Span) -> Replay {
+        self.replayed.trace.days = span.days();
+        let mut replay = Replay::default();
+        replay.take(self.replayed);
+        replay
+    }
+}
+
+/// From the beginning of the first probe to the end of the last.
+#[derive(Debug, Default)]
+struct Span(Option<(Timestamp, Timestamp)>);
+
+impl Span {
+    fn include(&mut self, row: &SampleRow) {
+        let span = self.0.get_or_insert((row.start, row.end));
+        span.0 = span.0.min(row.start);
+        span.1 = span.1.max(row.end);
+    }
+
+    fn days(&self) -> f64 {
+        self.0.map_or(0.0, |(first, last)| {
+            last.since_ms(first) as f64 / 86_400_000.0
+        })
+    }
+}
+
+/// Samples in any order, held in memory: about 100 bytes each.
+#[derive(Debug)]
+pub struct Samples {
+    roster: Roster,
+    rows: Vec<SampleRow>,
+}
+
+impl Samples {
+    /// Returns an empty set. Endpoints in `configured` use their interval, limits, failure domain
+    /// and settings; those of others are inferred from their samples. `has_connectivity_checks`
+    /// says whether the monitor could detect that it was offline.
+    pub fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
+        Self {
+            roster: Roster::new(trace, configured, has_connectivity_checks),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Returns the number of samples.
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Adds a sample, in any order.
+    pub fn push(&mut self, sample: &Sample) {
+        let place = self.roster.note(sample);
+        self.rows.push(self.roster.row(place, sample));
+    }
+
+    /// Replays the samples under `rules`, or under each endpoint's own settings.
+    pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
+        self.roster.sort(&mut self.rows);
+        let mut run = Run::new(&self.roster, rules);
+        let mut span = Span::default();
+        for row in &self.rows {
+            span.include(row);
+            run.step(&self.roster, row);
+        }
+        run.finish(&span)
+    }
+}
+
+/// The endpoints of samples that are replayed as they are read.
+pub struct Survey(Roster);
+
+impl Survey {
+    /// Begins with no endpoint; the arguments are those of [`Samples::new`].
+    pub fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
+        Self(Roster::new(trace, configured, has_connectivity_checks))
+    }
+
+    /// The number of samples of an endpoint that are enough to infer what is not configured.
+    pub fn enough(&self, endpoint: &str) -> u32 {
+        if self.0.configured.contains_key(endpoint) {
+            1
+        } else {
+            DISTANCES as u32 + 1
+        }
+    }
+
+    /// Notes the endpoint of a sample. Those of one endpoint come in order of time.
+    pub fn note(&mut self, sample: &Sample) {
+        self.0.note(sample);
+    }
+
+    /// Begins to replay the samples of these endpoints under each of `rules`; `None` stands for
+    /// each endpoint's own settings.
+    pub fn replay(self, rules: &[Option<&DetectionPolicy>]) -> OngoingReplay {
+        OngoingReplay {
+            runs: rules.iter().map(|r| Run::new(&self.0, *r)).collect(),
+            roster: self.0,
+            waiting: Vec::with_capacity(REORDERED),
+            span: Span::default(),
+            count: 0,
+        }
+    }
+}
+
+/// A replay of samples in the order of recording, under several sets of rules at once. What it holds
+/// in memory does not depend on their number.
+pub struct OngoingReplay {
+    roster: Roster,
+    runs: Vec<Run>,
+    /// Samples that one read later may precede.
+    waiting: Vec<SampleRow>,
+    span: Span,
+    count: u64,
+}
+
+impl OngoingReplay {
+    /// Returns the number of samples so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Replays a sample, unless its endpoint was not surveyed.
+    pub fn push(&mut self, sample: &Sample) {
+        let Some(place) = self.roster.places.get(&sample.endpoint).copied() else {
+            return;
+        };
+        if self.waiting.len() == REORDERED {
+            self.step(REORDERED / 2);
+        }
+        let row = self.roster.row(place, sample);
+        self.span.include(&row);
+        self.waiting.push(row);
+        self.count += 1;
+    }
+
+    /// Replays the first `count` of the waiting samples.
+    fn step(&mut self, count: usize) {
+        self.roster.sort(&mut self.waiting);
+        for row in self.waiting.drain(..count) {
+            for run in &mut self.runs {
+                run.step(&self.roster, &row);
+            }
+        }
+    }
+
+    /// Ends the replay. Returns what happened under each set of rules.
+    pub fn finish(mut self) -> Vec<Replay> {
+        self.step(self.waiting.len());
+        let span = &self.span;
+        self.runs.into_iter().map(|run| run.finish(span)).collect()
     }
 }
