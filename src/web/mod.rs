@@ -49,6 +49,8 @@ use llmwatch_core::schedule::budget;
 
 /// When the history of the index page is read ahead: the first probes after a start come before it.
 const READ_AHEAD_AFTER: Duration = Duration::from_secs(5);
+/// How often it is read ahead again, so that little is missing when somebody looks.
+const READ_AHEAD_EVERY: Duration = Duration::from_mins(10);
 
 /// The state that every handler shares.
 #[derive(Clone)]
@@ -160,8 +162,10 @@ pub async fn run(listener: TcpListener, view: View) {
     let ahead = view.clone();
     let read_ahead = async move {
         tokio::time::sleep(READ_AHEAD_AFTER).await;
-        ahead.history.read_ahead(&ahead.store, (ahead.wall)()).await;
-        std::future::pending::<()>().await;
+        loop {
+            ahead.history.read_ahead(&ahead.store, (ahead.wall)()).await;
+            tokio::time::sleep(READ_AHEAD_EVERY).await;
+        }
     };
     tokio::select! {
         () = serve::run(listener, router(view), stop) => {}

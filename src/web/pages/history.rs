@@ -1,7 +1,8 @@
 //! The history on the index page. It changes slowly and spans many rows, so it is read at most
 //! every few seconds, regardless of the number of visitors; meanwhile they get the previous
 //! reading. Endpoints are read one at a time and reduced to counts, so memory does not grow with
-//! the fleet. Finished days are cached.
+//! the fleet. Finished days are cached, and a visitor who comes after a long time waits only for the
+//! last two; the latencies are then as old as the last reading ahead.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,10 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 /// One hour, in milliseconds.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// How often finished days are re-read, while nobody waits for them.
-const ALL_DAYS_EVERY: Duration = Duration::from_mins(10);
+const ALL_DAYS_EVERY: Duration = Duration::from_hours(6);
+/// How long latencies over 24 hours are shown to a visitor who would have to wait for them. They are
+/// read ahead more often.
+const PACES_VALID: Duration = Duration::from_mins(15);
 /// The number of incidents on the index page.
 const INCIDENTS: u32 = 6;
 /// How long a reading is fresh.
@@ -36,6 +40,8 @@ pub(crate) struct History {
     pub(crate) first_day: Timestamp,
     /// When all days were last read, not only the last two.
     full_at: Timestamp,
+    /// When the latencies of all endpoints were last read.
+    paces_at: Timestamp,
     /// Per endpoint, its days in order.
     pub(crate) days: BTreeMap<EndpointName, Vec<Day>>,
     /// Per endpoint, its last 24 hours.
@@ -90,8 +96,8 @@ pub struct HistoryCache {
 }
 
 impl HistoryCache {
-    /// Reads the finished days ahead, so that the first visitor waits only for the last two. A
-    /// failure is left to that visitor.
+    /// Reads the finished days and the latencies ahead, so that the next visitor waits only for the
+    /// last two days. A failure is left to that visitor.
     pub(crate) async fn read_ahead(&self, store: &Store, now: Timestamp) {
         let turn = self.turn.clone().lock_owned().await;
         let newest = self.lock().clone();
@@ -206,7 +212,8 @@ pub(crate) fn first_day(now: Timestamp) -> Timestamp {
 
 /// Reads the history at `now`. Of the days that `known` holds, only the last two before its reading
 /// are re-read: a sample of an earlier day changes only when it is reattributed. All days are
-/// re-read now and then; while a visitor `is_waiting`, once a day.
+/// re-read now and then; while a visitor `is_waiting`, once a day, and latencies only where none are
+/// known or they are too old.
 fn read(
     store: &Store,
     now: Timestamp,
@@ -228,10 +235,13 @@ fn read(
     } else {
         Timestamp(known_until * DAY_MS)
     };
+    let paces_age_ms = now.since_ms(known.paces_at);
+    let keeps_paces = is_waiting && (0..PACES_VALID.as_millis() as i64).contains(&paces_age_ms);
     let mut history = History {
         read_at: now,
         first_day,
         full_at: if is_full { now } else { known.full_at },
+        paces_at: if keeps_paces { known.paces_at } else { now },
         ..History::default()
     };
     for name in store.known_endpoints()? {
@@ -250,13 +260,16 @@ fn read(
         let first = first_day.0.div_euclid(DAY_MS);
         let kept = earlier.filter(|d| (first..known_until).contains(&d.number));
         let days: Vec<Day> = kept.chain(recent).collect();
-        let hours = store.rollups(query(
-            Resolution::Hour,
-            now - Duration::from_hours(24),
-            true,
-        ))?;
-        if let Some(hours) = hours.into_values().next() {
-            history.paces.insert(name.clone(), Pace::of(&hours));
+        let known_pace = known.paces.get(name.as_str()).filter(|_| keeps_paces);
+        let pace = if let Some(pace) = known_pace {
+            Some(pace.clone())
+        } else {
+            let since = now - Duration::from_hours(24);
+            let hours = store.rollups(query(Resolution::Hour, since, true))?;
+            hours.into_values().next().map(|hours| Pace::of(&hours))
+        };
+        if let Some(pace) = pace {
+            history.paces.insert(name.clone(), pace);
         }
         if !days.is_empty() {
             history.days.insert(name, days);
