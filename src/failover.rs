@@ -101,9 +101,9 @@ pub fn replay(
         return Ok(Vec::new());
     }
     let query = SampleQuery {
-        after_seq: 0,
         since: Some(span.0),
         until: Some(span.1),
+        ..SampleQuery::default()
     };
     store.each_sample(query, |_, sample| {
         if location.is_none_or(|l| sample.location == l) {

@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -43,6 +44,11 @@ use crate::web;
 use llmwatch_core::model::{Endpoint, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::budget;
+
+/// How long the shutdown may take besides the probes in flight and the last messages.
+const RECORDING: Duration = Duration::from_secs(8);
+/// How long after that the write-ahead log may be written into the file.
+const TIDYING: Duration = Duration::from_secs(2);
 
 /// Rereads the configuration.
 pub type ReloadConfig = Box<dyn Fn() -> Result<Settings, ConfigError> + Send + Sync>;
@@ -140,6 +146,8 @@ struct OpenedStore {
     /// The state of the last checkpoint, and the sequence number of its last sample.
     core: MonitorState,
     seq: i64,
+    /// The sequence number of the last sample in the store.
+    last_seq: i64,
     /// Disk space for records that cannot be written to the store, and what the previous process
     /// saved there.
     reserve: Reserve,
@@ -158,6 +166,7 @@ fn open_store(config: &Settings, now: Timestamp) -> anyhow::Result<OpenedStore> 
     let (seq, core) = pipeline::resume(&store, found, config.config.clone(), multiplier, now)?;
     Ok(OpenedStore {
         lock,
+        last_seq: store.last_seq()?,
         store,
         core,
         seq,
@@ -367,12 +376,14 @@ impl RunningDaemon {
         drop(self.scheduler);
         self.stop.probing.cancel();
         let mut failed = end.err().map(unexpected_end);
-        let limit = scheduler::DRAIN + worker::DRAIN + Duration::from_secs(10);
+        let deadline = Instant::now() + scheduler::DRAIN + worker::DRAIN + RECORDING;
         let ended = join_all(&mut self.tasks, &self.stop, &mut failed);
-        if tokio::time::timeout(limit, ended).await.is_err() {
+        if timeout_at(deadline, ended).await.is_err() {
             self.stop.finish();
         }
-        self.store.run_blocking(Store::checkpoint_wal).await;
+        // Otherwise the next start finds the rest in the log.
+        let checkpoint = self.store.run_blocking(Store::checkpoint_wal);
+        let _ = timeout_at(deadline + TIDYING, checkpoint).await;
         let uptime_s = (self.wall)().since_ms(self.started_at) as f64 / 1000.0;
         let fields = json!({"uptime_s": uptime_s});
         emit(Event::MonitorStopped, Level::INFO, "stopped", &fields);

@@ -4,6 +4,7 @@
 //! wakes the outbox, logs and publishes the snapshot, in this order. When the store fails, records
 //! wait in memory until it is writable again; probing, detection and notifying continue.
 
+pub mod early;
 pub mod quorum;
 pub mod reporting;
 mod restore;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::Level;
 use uuid::Uuid;
 
+use self::early::EarlyReports;
 use self::quorum::QuorumState;
 use self::reporting::PeriodicReport;
 pub use self::restore::{
@@ -37,7 +39,7 @@ use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    ChannelName, ChannelStats, DrillMessage, Outcome, Snapshot, Timestamp, is_plausible,
+    ChannelName, ChannelStats, DrillMessage, Outcome, Sample, Snapshot, Timestamp, is_plausible,
 };
 use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record, rehearse};
 use llmwatch_core::report::routing;
@@ -83,6 +85,8 @@ pub struct Pipeline {
     pub wall: WallClock,
     /// How long the machine has been up.
     pub uptime: Uptime,
+    /// What arrived while the history was read.
+    pub early: EarlyReports,
     /// Reports from the scheduler; when this channel closes, the pipeline ends.
     pub reports: mpsc::Receiver<Report>,
     /// Commands to the pipeline.
@@ -122,6 +126,8 @@ struct Turns {
     periodic: PeriodicReport,
     written_at: Option<Instant>,
     reports: Vec<Report>,
+    /// Samples that were recorded before the first turn.
+    early: Vec<Sample>,
     pulse: Interval,
     forget_at: Instant,
     last_recorded_at: Option<Timestamp>,
@@ -144,6 +150,7 @@ impl Turns {
             periodic: PeriodicReport::default(),
             written_at: None,
             reports: Vec::with_capacity(BATCH),
+            early: Vec::new(),
             pulse,
             forget_at: Instant::now(),
             last_recorded_at: None,
@@ -243,6 +250,9 @@ impl Pipeline {
     /// Records until the scheduler ends; then writes a last checkpoint.
     pub async fn run(mut self) {
         let mut turns = Turns::new(&self);
+        let early = std::mem::take(&mut self.early);
+        turns.reports.extend(early.waiting);
+        turns.early = early.recorded;
         if let Some(unrecorded) = self.unrecorded.take() {
             turns.backlog.waiting.push(unrecorded);
         }
@@ -338,16 +348,19 @@ impl Pipeline {
     }
 
     /// Reads the clock once for the entire turn, and handles a clock change. The first turn also
-    /// closes the incidents of endpoints that were removed while the daemon was down.
+    /// settles what changed while the daemon was down.
     fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<PipelineStep>) {
         let mut steps = Vec::with_capacity(turns.reports.len() + 3);
         let (now, set) = turns.clock.read();
+        if !std::mem::replace(&mut turns.is_settled, true) {
+            let early = std::mem::take(&mut turns.early);
+            turns.last_recorded_at = early.last().map(Sample::ended_at);
+            let before = set.map_or(now, |(from, _)| from);
+            steps.extend(self.resume(early, before));
+        }
         if let Some((from, to)) = set {
             turns.deliveries.move_along(to.since_ms(from));
             steps.push(self.set_clock(from, to));
-        }
-        if !std::mem::replace(&mut turns.is_settled, true) {
-            steps.push(self.settle(now).into());
         }
         turns.clock.correct(&mut turns.reports, now);
         // Reports of one instant arrive in any order; sorting makes the fold deterministic.

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::Level;
 
 use super::coordinator::{self, Coordinator};
+use super::pipeline::early::{EarlyRecorder, EarlyReports};
 use super::pipeline::quorum::{OwnView, QuorumState};
 use super::pipeline::{self, Pipeline};
 use super::scheduler::{Runner, SchedulerCommand};
@@ -61,11 +62,12 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         store,
         core,
         seq,
+        last_seq,
         reserve,
         unrecorded,
     } = opened;
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
-    let (reports, pipeline_reports) = mpsc::channel(QUEUE);
+    let (reports, mut pipeline_reports) = mpsc::channel(QUEUE);
     let (commands, pipeline_commands) = Commands::channel();
     let (config_out, config_in) = watch::channel(config.clone());
     let mut tasks = Tasks::default();
@@ -84,10 +86,25 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         stop: stop.probing.clone(),
     };
     tasks.spawn("the runner", runner.run());
-    // Probing has started; its results wait in the queue until the samples after the checkpoint are
-    // folded.
-    let (core, notifications, unrecorded) =
-        catch_up(&service, &store, seq, core, unrecorded, started_at).await?;
+    // Probing has started; the first results are recorded while the samples after the checkpoint are
+    // folded, unless records of the last process come before them.
+    let recorder = unrecorded.is_none().then(|| {
+        let location = config.monitor.location.clone();
+        EarlyRecorder::new(store.clone(), location, config.log.all_samples)
+    });
+    let reading = catch_up(
+        &service,
+        &store,
+        (seq, last_seq),
+        core,
+        unrecorded,
+        started_at,
+    );
+    let (restored, early) = match recorder {
+        Some(recorder) => recorder.record_until(&mut pipeline_reports, reading).await,
+        None => (reading.await, EarlyReports::default()),
+    };
+    let (core, notifications, unrecorded) = restored?;
     hold_back(&scheduler, &core, started_at);
     service.status(&headline(
         &core.snapshot(started_at),
@@ -123,6 +140,7 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         unrecorded,
         wall: wiring.wall.clone(),
         uptime: Arc::new(clock::uptime),
+        early,
         reports: pipeline_reports,
         commands: pipeline_commands,
         scheduler: scheduler.clone(),
@@ -168,18 +186,28 @@ fn hold_back(
     }
 }
 
-/// Returns the state after the last stored sample, and the state of notifications.
+/// Returns the state after the last of the stored samples, and the state of notifications. The
+/// numbers are those of the last sample in `core` and in the store.
 async fn catch_up(
     service: &Service,
     store: &Store,
-    seq: i64,
+    (seq, last_seq): (i64, i64),
     mut core: MonitorState,
     unrecorded: Option<Commit>,
     now: Timestamp,
 ) -> anyhow::Result<(MonitorState, NotificationScheduler, Option<Commit>)> {
     let store = store.clone();
     let read = move || -> anyhow::Result<_> {
-        pipeline::catch_up(&store, seq, &mut core, now)?;
+        // A connection of its own, so that recording does not wait for it.
+        let revisions = pipeline::catch_up(&store.reader()?, seq, last_seq, &mut core, now)?;
+        let revised = Commit {
+            revisions,
+            ..Commit::default()
+        };
+        if !revised.is_empty() {
+            // On failure only the rows keep their first attribution.
+            store.commit(&[revised]).ok();
+        }
         let notifications = pipeline::restore_notifications(&store, unrecorded.as_ref())?;
         match &unrecorded {
             None => pipeline::complete_incidents(&store)?,

@@ -12,6 +12,8 @@ use llmwatch_core::model::{Outcome, Sample, Timestamp};
 pub struct SampleQuery {
     /// Recorded after the sample with this number.
     pub after_seq: i64,
+    /// Recorded at the latest as the sample with this number; `None` for all.
+    pub through_seq: Option<i64>,
     /// Begun at or after this moment.
     pub since: Option<Timestamp>,
     /// Begun before this moment.
@@ -121,6 +123,7 @@ impl Store {
         self.run(|c| {
             let mut reader = SampleReader::default();
             let span = (query.since, query.until);
+            let through = query.through_seq.unwrap_or(i64::MAX);
             for (first, last) in blocks::ranges(c, query.after_seq, span)? {
                 let mut rows = c.prepare_cached(
                     "SELECT * FROM sample WHERE seq BETWEEN ?1 AND ?2
@@ -128,7 +131,7 @@ impl Store {
                 )?;
                 let since = query.since.map_or(i64::MIN, |t| t.0);
                 let until = query.until.map_or(i64::MAX, |t| t.0);
-                let mut rows = rows.query(params![first, last, since, until])?;
+                let mut rows = rows.query(params![first, last.min(through), since, until])?;
                 while let Some(row) = rows.next()? {
                     let (seq, sample) = reader.read(c, row)?;
                     if let Err(error) = each(seq, sample) {

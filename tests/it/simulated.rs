@@ -1,13 +1,14 @@
 //! The runner, pipeline and outbox together in simulated time: hours pass in a moment and every
 //! millisecond is exact, so that the schedule can be asserted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use llmwatch::clock::{Clock, Uptime, WallClock};
 use llmwatch::command::Commands;
 use llmwatch::config::{self, Environment, Settings};
+use llmwatch::daemon::pipeline::early::{EarlyRecorder, EarlyReports};
 use llmwatch::daemon::pipeline::{self, Pipeline};
 use llmwatch::daemon::scheduler::{Probe, Probed, Report, Runner, SchedulerCommand};
 use llmwatch::notify::worker;
@@ -120,12 +121,24 @@ pub(crate) async fn watch_probes(
     probe: Arc<impl Probe>,
     length: Duration,
 ) -> (Vec<Sample>, Store) {
-    let config = Arc::new(config);
     let store = Store::in_memory().unwrap();
+    watch_from(store, Duration::ZERO, wall, config, probe, length).await
+}
+
+/// The same, continuing after the samples in `store`, which take as long as `reading` to read.
+async fn watch_from(
+    store: Store,
+    reading: Duration,
+    wall: WallClock,
+    config: Settings,
+    probe: Arc<impl Probe>,
+    length: Duration,
+) -> (Vec<Sample>, Store) {
+    let config = Arc::new(config);
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
-    let (reports, pipeline_reports) = mpsc::channel(1024);
+    let (reports, mut pipeline_reports) = mpsc::channel(1024);
     let (_commands, pipeline_commands) = Commands::channel();
-    let core = MonitorState::new(config.config.clone(), 1.0);
+    let core = pipeline::restore(&store, config.config.clone(), 1.0, START).unwrap();
     let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
     let (_config_out, config_in) = watch::channel(config.clone());
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -141,6 +154,17 @@ pub(crate) async fn watch_probes(
         reports,
         stop: stop.clone(),
     };
+    let runner = tokio::spawn(runner.run());
+    let early = if reading.is_zero() {
+        EarlyReports::default()
+    } else {
+        let recorder = EarlyRecorder::new(store.clone(), "fra1".to_owned(), false);
+        let reading = tokio::time::sleep(reading);
+        recorder
+            .record_until(&mut pipeline_reports, reading)
+            .await
+            .1
+    };
     let pipeline = Pipeline {
         quorum: None,
         settings: config.clone(),
@@ -152,6 +176,7 @@ pub(crate) async fn watch_probes(
         is_saved: false,
         wall: wall.clone(),
         uptime: uptime(),
+        early,
         reports: pipeline_reports,
         commands: pipeline_commands,
         scheduler,
@@ -169,9 +194,10 @@ pub(crate) async fn watch_probes(
         stop: stop.clone(),
     };
     let parts = tokio::spawn(async move {
-        let (reported, (), ()) =
-            tokio::join!(worker::run(post, config_in), runner.run(), pipeline.run());
+        let (reported, ran, ()) =
+            tokio::join!(worker::run(post, config_in), runner, pipeline.run());
         reported.unwrap();
+        ran.unwrap();
     });
     tokio::time::sleep(length).await;
     stop.cancel();
@@ -471,6 +497,74 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     let restored = pipeline::restore(&store, config, 1.0, now).unwrap();
     assert_eq!(restored.checkpoint(), uninterrupted.checkpoint());
     assert_eq!(restored.snapshot(now).incidents.len(), 1);
+}
+
+/// Continues after the samples of `store` while these are still being read, and asserts that
+/// nothing was recorded or judged twice or not at all.
+async fn restart_while_reading(store: Store, script: Script) -> (Vec<Sample>, Store) {
+    let clock = Clock::starting_at(START);
+    let wall = Arc::new(move || clock.now());
+    let config = configuration(3, "");
+    let reading = Duration::from_mins(5);
+    let length = Duration::from_mins(25);
+    let probe = script.play();
+    let (samples, store) = watch_from(store, reading, wall, config.clone(), probe, length).await;
+    let ids: HashSet<Uuid> = samples.iter().map(|s| s.id).collect();
+    assert_eq!(ids.len(), samples.len(), "no sample was recorded twice");
+    let mut folded = MonitorState::new(config.config.clone(), 1.0);
+    for sample in &samples {
+        folded.step(sample.clone());
+    }
+    let restored = pipeline::restore(&store, config.config, 1.0, START + length).unwrap();
+    assert_eq!(restored.checkpoint(), folded.checkpoint());
+    (samples, store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_are_recorded_before_the_history_is_read_and_judged_after_it() {
+    // It begins to fail after the history is read, and while it is.
+    for fails in [900..2000, 200..2000] {
+        let script = Script {
+            latency: Duration::from_millis(400),
+            fails: fails.clone(),
+        };
+        let (samples, store) = restart_while_reading(Store::in_memory().unwrap(), script).await;
+        let good = samples.iter().filter(|s| s.outcome == Outcome::Ok).count();
+        assert!(good as i64 >= fails.start / 60 * 3, "{good}");
+        assert_eq!(store.incidents(true).unwrap().len(), 1, "{fails:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn incident_that_was_not_judged_before_a_crash_opens_at_the_next_start() {
+    let script = |fails| Script {
+        latency: Duration::from_millis(400),
+        fails,
+    };
+    let length = Duration::from_mins(20);
+    let (samples, _) = watch_for(configuration(3, ""), script(600..2000), length).await;
+    // The samples were recorded, their consequences were not.
+    let store = Store::in_memory().unwrap();
+    let commits = samples.into_iter().map(|sample| Commit {
+        sample: Some(sample),
+        ..Commit::default()
+    });
+    store.commit(&commits.collect::<Vec<_>>()).unwrap();
+    assert!(store.incidents(true).unwrap().is_empty());
+    let clock = Clock::starting_at(START + length);
+    let wall = Arc::new(move || clock.now());
+    let config = configuration(3, "");
+    let shortly = Duration::from_secs(2);
+    let (_, store) = watch_from(
+        store,
+        Duration::ZERO,
+        wall,
+        config,
+        script(0..2000).play(),
+        shortly,
+    )
+    .await;
+    assert_eq!(store.incidents(true).unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Pipeline;
+use super::{Pipeline, PipelineStep};
 use crate::config::Config;
 use crate::store::{Commit, IncidentRow, Reserve, SamplePage, SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::incident::Change;
-use llmwatch_core::model::{Incident, Outcome, Timestamp};
-use llmwatch_core::monitor::{Effects, MonitorState};
+use llmwatch_core::model::{AttributionRevision, Incident, Outcome, Sample, Timestamp};
+use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record};
 
 /// The most samples that are folded again at a start. Checkpoints are written each minute, so only
 /// more than a thousand probes a second exceed this.
@@ -84,17 +84,20 @@ pub fn resume(
     )
 }
 
-/// Folds the samples after number `seq`, the last one in `core`, into `core`, as read by
-/// [`resume`].
+/// Folds the samples after number `seq`, the last one in `core`, up to number `last_seq` into `core`,
+/// as read by [`resume`]. Later samples may be recorded meanwhile. Returns the revisions of stored
+/// samples that follow: those of a sample that was recorded [early](super::early) may be missing in
+/// the store.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn catch_up(
     store: &Store,
     seq: i64,
+    last_seq: i64,
     core: &mut MonitorState,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<AttributionRevision>, StoreError> {
     if seq > 0 && !core.has_recents() {
         // A checkpoint of release 0.1 has no recent samples: load them from the last hour.
         let query = SampleQuery {
@@ -112,17 +115,22 @@ pub fn catch_up(
     // Without a checkpoint the baselines are learned from the last samples only, however long the
     // history is.
     let query = SampleQuery {
-        after_seq: seq.max(store.last_seq()?.saturating_sub(MOST_FOLDED)),
+        after_seq: seq.max(last_seq.saturating_sub(MOST_FOLDED)),
+        through_seq: Some(last_seq),
         ..SampleQuery::default()
     };
+    let mut revisions = Vec::new();
     store.each_sample(query, |_, sample| {
-        // Its effects were committed with it.
-        core.step(sample);
+        let effects = core.step(sample);
+        // Without a checkpoint the state is not the one that samples were judged by.
+        if seq > 0 {
+            revisions.extend(effects.revisions().cloned());
+        }
         Ok::<_, StoreError>(())
     })?;
     // Samples expire before incidents; numbers must never be reused.
     core.number_after(store.last_incident_number()?);
-    Ok(())
+    Ok(revisions)
 }
 
 /// Returns the state after the last stored sample: the checkpoint plus the samples after it.
@@ -136,7 +144,7 @@ pub fn restore(
     now: Timestamp,
 ) -> Result<MonitorState, StoreError> {
     let (seq, mut core) = resume(store, None, config, interval_multiplier, now)?;
-    catch_up(store, seq, &mut core, now)?;
+    catch_up(store, seq, store.last_seq()?, &mut core, now)?;
     Ok(core)
 }
 
@@ -233,26 +241,48 @@ pub fn restore_notifications(
 }
 
 impl Pipeline {
-    /// Closes incidents that are over as of `now` without a sample that shows it: the state was
-    /// rebuilt, or their endpoints were removed while the daemon was down. They are recorded and
+    /// Brings alerting in line with the state as of `now`, without a sample that shows the change.
+    /// Closes incidents that are over: the state was rebuilt, or their endpoints were removed while
+    /// the daemon was down. Opens incidents that alerting does not know: the last process ended
+    /// after [recording](super::early) their samples and before judging them. Both are recorded and
     /// notified as usual.
     pub(in crate::daemon) fn settle(&mut self, now: Timestamp) -> Effects {
-        // One daemon must not close shared incidents.
-        let lost = if self.quorum.is_some() {
-            Vec::new()
-        } else {
+        let mut changes = Vec::new();
+        // One daemon must neither open nor close shared incidents.
+        if self.quorum.is_none() {
             let snapshot = self.core.snapshot(now);
-            self.notifications.reconcile(&snapshot, &self.core.locale())
-        };
+            let lost = self.notifications.reconcile(&snapshot, &self.core.locale());
+            changes.extend(lost.into_iter().map(|i| (Change::Resolved, i)));
+            let mut open = snapshot.incidents;
+            open.retain(|incident| !self.notifications.knows(incident.id));
+            changes.extend(open.into_iter().map(|i| (Change::Opened, i)));
+        }
         let mut step = self.core.settle(now);
         step.incidents_changed(
-            lost.into_iter()
-                .map(|incident| (Change::Resolved, incident))
-                .collect(),
+            changes,
             now,
             &self.settings.monitor.location,
             &self.core.locale(),
         );
         step
+    }
+
+    /// [Settles](Self::settle) as of `now`, then folds the samples that were `recorded` while the
+    /// history was read. These are in the store already, so only their consequences remain to be
+    /// recorded, and then a checkpoint that includes them all.
+    pub(super) fn resume(&mut self, recorded: Vec<Sample>, now: Timestamp) -> Vec<PipelineStep> {
+        let settled = self.settle(now);
+        if recorded.is_empty() {
+            return vec![settled.into()];
+        }
+        let mut steps = vec![settled.behind_store().into()];
+        for sample in recorded {
+            self.counters.count(&sample);
+            steps.push(self.core.step(sample).behind_store().into());
+        }
+        let mut checkpoint = Effects::default();
+        checkpoint.push(Effect::Record(Record::Checkpoint(self.core.checkpoint())));
+        steps.push(checkpoint.into());
+        steps
     }
 }

@@ -132,6 +132,11 @@ impl NotificationScheduler {
         incident
     }
 
+    /// Reports whether the incident with this id was recorded here.
+    pub fn knows(&self, id: Uuid) -> bool {
+        self.records.contains_key(&id)
+    }
+
     /// Queues a message about the monitor itself, or a report.
     pub fn announce(&mut self, announcement: Announcement) {
         if announcement.kind == NoticeKind::Report {

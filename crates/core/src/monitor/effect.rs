@@ -192,6 +192,19 @@ impl Effects {
         self.0.iter()
     }
 
+    /// Keeps what remains to be recorded while the store is ahead of the state: no sample, because it
+    /// is stored already, and no checkpoint, which would count later samples as folded.
+    #[must_use]
+    pub fn behind_store(mut self) -> Self {
+        self.0.retain(|effect| {
+            !matches!(
+                effect,
+                Effect::Record(Record::Sample(_) | Record::Checkpoint(_))
+            )
+        });
+        self
+    }
+
     /// The incidents that changed, how, and when.
     pub fn incidents(&self) -> impl Iterator<Item = (Change, &Incident, Timestamp)> {
         self.iter().filter_map(|effect| match effect {
