@@ -1,6 +1,6 @@
 //! How soon a killed daemon probes again: when the first probe begins, when its result is recorded, and when every endpoint
-//! was probed, after `kill -9`, with the checkpoint and without it, on a store with history. Results wait until the history
-//! is read; probes do not.
+//! was probed, after `kill -9`, with the checkpoint and without it, on a store with history. Good results are recorded
+//! before the history is read.
 //!
 //! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of a probe every two
 //! minutes unless it says otherwise; 0 days for a store that the daemon has just made. Making the history takes a minute.
@@ -14,15 +14,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use llmwatch::clock;
-use llmwatch::store::{Commit, Store};
-use llmwatch_core::model::{Api, Outcome, Provider, Sample, Timestamp, Trigger};
+use llmwatch_core::model::Timestamp;
 
-use self::support::Process;
 use self::support::floor::{Work, configure, serve};
+use self::support::{Process, history};
 
 const ROUNDS: usize = 5;
-const DAY_MS: i64 = 86_400_000;
-const HISTORY_EVERY_MS: i64 = 120_000;
 /// The daemon runs for so long before it is killed: at least one checkpoint is written.
 const RUNS_FOR: Duration = Duration::from_secs(65);
 const AT_MOST: Duration = Duration::from_mins(1);
@@ -40,7 +37,7 @@ async fn run(count: usize, days: usize, interval: Duration) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("llmwatch.db");
     let began = Instant::now();
-    history(&file, count, days as i64);
+    history::samples(&file, count, days as i64, 0);
     let mib = std::fs::metadata(&file).map_or(0, |m| m.len()) >> 20;
     println!(
         "{count} endpoints each {} s, {days} days of history: {mib} MiB, made in {:.0} s",
@@ -114,45 +111,4 @@ fn restart(config: &Path, count: usize) -> [f64; 3] {
         }
     }
     [earliest, first, began.elapsed().as_secs_f64()]
-}
-
-/// Good samples of each endpoint for `days` days until now.
-fn history(file: &Path, count: usize, days: i64) {
-    let store = Store::open(file).expect("a store");
-    let now = clock::now().0;
-    let mut rng = fastrand::Rng::with_seed(5);
-    for step in 0..days * DAY_MS / HISTORY_EVERY_MS {
-        let at = now - days * DAY_MS + step * HISTORY_EVERY_MS;
-        let commits: Vec<_> = (0..count)
-            .map(|n| Commit {
-                sample: Some(sample(&format!("e{n}"), at + n as i64, &mut rng)),
-                ..Commit::default()
-            })
-            .collect();
-        store.commit(&commits).expect("room");
-        if store.sums_are_due() {
-            store.write_sums(false).expect("room");
-        }
-    }
-    store.checkpoint_wal();
-}
-
-fn sample(endpoint: &str, at: i64, rng: &mut fastrand::Rng) -> Sample {
-    let at = Timestamp(at);
-    let total = 1.0 + rng.f64();
-    Sample {
-        id: uuid::Uuid::now_v7(),
-        outcome: Outcome::Ok,
-        http_status: Some(200),
-        headers_ms: Some(total),
-        total_ms: Some(total),
-        ..Sample::unmeasured(
-            endpoint,
-            Provider::Http,
-            Api::Http,
-            "fra1",
-            at,
-            Trigger::Schedule,
-        )
-    }
 }

@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub(crate) mod floor;
+pub(crate) mod history;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -51,6 +53,24 @@ impl Process {
         let line = text.lines().find_map(|l| l.strip_prefix(key));
         let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
         number.unwrap_or(0)
+    }
+
+    /// Runs it to its end: its processor time in seconds, and the most memory that it had, in MiB.
+    pub(crate) fn run_to_end(mut command: Command) -> (f64, u64) {
+        let process = Self(command.spawn().expect("a process"));
+        let mut peak = 0;
+        // Until it is waited for, the kernel keeps its times, but not its memory.
+        while !process.has_ended() {
+            peak = process.peak_mib().max(peak);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (process.cpu_s(), peak)
+    }
+
+    fn has_ended(&self) -> bool {
+        let stat = self.proc_file("stat");
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
     }
 
     /// The most memory that it had, in MiB.
