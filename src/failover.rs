@@ -19,6 +19,7 @@ use llmwatch_core::model::{
     Snapshot, Status, Timestamp,
 };
 use llmwatch_core::monitor::Recent;
+use llmwatch_core::report::round_usd;
 use llmwatch_core::report::routing::{leaders, rank};
 
 /// Decisions older than this cannot affect a sample that ends now.
@@ -493,7 +494,7 @@ impl Replay {
             let used = &m.chosen;
             used.cost_usd - usual * used.priced as f64
         });
-        Some(extra.sum())
+        Some(round_usd(extra.sum()))
     }
 
     /// Computes independence from the minutes in which every endpoint was measured.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::daemon_client::{Daemon, Remote};
 use super::{Exit, Globals, print, table};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{EndpointName, Silence};
 
 #[derive(Debug, clap::Args)]
@@ -58,16 +59,16 @@ pub(super) async fn run(globals: &Globals, args: &SilenceArgs) -> Exit {
         let begun = daemon
             .call(Method::POST, "/api/v1/silences", Some(wanted))
             .await?;
-        let text = |key: &str| begun[key].as_str().unwrap_or_default().to_owned();
-        print(&if args.json {
-            begun.to_string()
-        } else {
-            format!(
-                "silenced until {}; end it with `llmwatch silence --end {}`",
-                text("until"),
-                text("id")
-            )
-        });
+        if args.json {
+            print(&begun.to_string());
+            return Ok(0);
+        }
+        let silence: Silence = serde_json::from_value(begun)?;
+        print(&format!(
+            "silenced until {}; end it with `llmwatch silence --end {}`",
+            Locale::default().time(silence.until),
+            silence.id
+        ));
     } else {
         let held = daemon.call(Method::GET, "/api/v1/silences", None).await?;
         if args.json {
@@ -95,7 +96,7 @@ pub(super) async fn run(globals: &Globals, args: &SilenceArgs) -> Exit {
                 };
                 vec![
                     s.id.to_string(),
-                    s.until.to_string(),
+                    Locale::default().time(s.until),
                     about,
                     s.by.clone(),
                     s.note.clone(),

@@ -295,8 +295,9 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
             "expected one of: \"POST\" and \"PUT\"",
         ),
         (WebhookKind::Matrix, "room") => (
-            value.starts_with('!') && value.contains(':'),
-            "write the internal id, such as `!abc:example.org`; a client shows it in the room's settings",
+            // The ID of a room of version 12 or later does not name a server.
+            value.len() > 1 && value.starts_with('!') && !value.contains(char::is_whitespace),
+            "write the internal id, such as `!abc:example.org` or `!abc`; a client shows it in the room's settings",
         ),
         (WebhookKind::Signal, "from") => (
             is_phone_number(value),

@@ -61,7 +61,8 @@ impl Run<'_> {
             let headers_ms = sample.headers_ms;
             let (end, _) = self.exchange(&step, &request, &mut line, sample).await?;
             sample.headers_ms = headers_ms.or(sample.headers_ms);
-            let at = self.since_start(line.arrivals.last());
+            // Not the end of the body's framing, which a server may send later.
+            let at = self.since_start(self.end.unwrap_or_else(|| line.arrivals.last()));
             first_event.get_or_insert(at);
             *kept = Some(line);
             let End::Answered(head, mut times, ended) = end else {

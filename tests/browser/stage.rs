@@ -18,6 +18,7 @@ use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{AlertState, AlertView, EndpointName, EndpointView, Snapshot};
 use llmwatch_core::model::{
     Annotation, Attribution, Endpoint, Fault, Incident, Note, Outcome, Sample, Status, Timestamp,
@@ -518,9 +519,10 @@ fn incident(
     };
     let until = resolved_at.unwrap_or_else(clock::now);
     let explanation = format!(
-        "{} is failing since 09:12:41 UTC: 9 of the last 10 probes failed (9 × {cause}, {}); typical is 0.3 %; first token \
-         typically 420 ms. This machine's network is not the cause: azure-chat answers from here.",
-        endpoints.join(", "),
+        "{} failing since {}: 9 of the last 10 probes failed (9 × {cause}, {}), usually 0.3%. This machine’s network is not \
+         the cause: azure-chat answers from here.",
+        Locale::default().list(endpoints),
+        Locale::default().time(started_at),
         cause.describe()
     );
     serde_json::from_value(json!({

@@ -154,6 +154,12 @@ async fn an_mcp_server_is_initialized_listed_and_called() {
     ] {
         let sample = probe(&world, &format!("{target}\n{more}")).await;
         assert_eq!(sample["fault"], fault, "{more}: {sample}");
+        if more.contains("get_weather") {
+            assert_eq!(
+                sample["error"],
+                "expected a server with the tool `get_weather`, but it lists `echo`, `get_time`"
+            );
+        }
     }
     let wrong = target.replace(KEY, "another-key");
     let sample = probe(&world, &wrong).await;
@@ -216,6 +222,15 @@ async fn an_mcp_server_without_tools_is_pinged_in_its_session() {
     assert_eq!(
         *seen.lock().unwrap(),
         ["initialize", "notifications/initialized", "ping", "end"]
+    );
+    let wants = format!(
+        "provider = \"mcp\"\nbase_url = \"http://{address}/mcp\"\nexpect = {{ tool = \"search\" }}"
+    );
+    let sample = probe(&world, &wants).await;
+    assert_eq!(sample["fault"], "answer.wrong", "{sample}");
+    assert_eq!(
+        sample["error"],
+        "expected a server with the tool `search`, but it has no tools"
     );
 }
 

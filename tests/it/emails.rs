@@ -4,7 +4,8 @@
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeKind, Status,
+    Acknowledgement, Attribution, Cause, Condition, Extent, Fault, Measure, Note, Notice,
+    NoticeKind, Status,
 };
 
 use crate::formats::{notice, now, setting};
@@ -155,6 +156,29 @@ fn a_mail_says_it_all_in_order() {
         }
         insta::assert_snapshot!("mail_occasions", shown);
     });
+}
+
+#[test]
+fn the_end_says_what_was_noted_since_the_last_message() {
+    let mut over = Notice {
+        test: false,
+        ..notice(NoticeKind::Resolved)
+    };
+    let incident = over.incident.as_mut().unwrap();
+    let note = |text: &str| Note {
+        at: now(),
+        by: "kim".to_owned(),
+        text: text.to_owned(),
+    };
+    incident.notes = vec![note("an old one"), note("the vendor confirmed it")];
+    over.before = Some(Extent {
+        notes: 1,
+        ..Extent::from(&*incident)
+    });
+    let text = render::text(&over, setting());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("by kim: the vendor confirmed it"), "{text}");
+    assert!(!text.contains("an old one"), "{text}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn the_documentation_shows_the_examples_as_they_are() {
         "route.go",
         "route.rs",
         "litellm_routing.py",
+        "litellm_proxy.py",
     ] {
         assert!(
             page.contains(example(name).trim_end()),

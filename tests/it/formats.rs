@@ -538,6 +538,10 @@ fn an_address_without_a_path_gets_the_receivers_own() {
         shown("ntfy", &format!("{local}topic = \"alerts\"")),
         "http://127.0.0.1:8080"
     );
+    // A room of version 12 has no server in its ID.
+    let room =
+        format!("{local}token = \"t\"\nroom = \"!2TRdDgP-InovDdr6TXeLRGkOlyk5B0o7WB8CP50l1wg\"");
+    assert!(shown("matrix", &room).starts_with("http://127.0.0.1:8080/_matrix/client/v3/rooms/"));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::web::summary;
 use llmwatch_core::model::EndpointView;
 use llmwatch_core::model::{Attribution, EndpointName, Fault, Outcome, Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, floor};
+use llmwatch_core::report::round_usd;
 
 /// The most points in a series.
 const POINTS: u128 = 2000;
@@ -391,7 +392,7 @@ impl From<&Rollup> for Point {
             }),
             input_tokens: r.input_tokens,
             output_tokens: r.output_tokens,
-            cost_usd: r.cost_usd,
+            cost_usd: round_usd(r.cost_usd),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The index page: the state in one sentence, the current problems, worst first, then every
 //! endpoint with its last 90 days.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
@@ -360,10 +360,22 @@ fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
     for (group, n) in sizes {
         let endpoints = format::endpoints(n, locale);
         let chosen = rank(snapshot, Some(group), locale).and_then(|r| r.endpoint);
+        let is_unknown = snapshot
+            .endpoints
+            .iter()
+            .filter(|e| e.group.as_deref() == Some(group))
+            .any(|e| e.status == Status::Unknown);
         lines.push(GroupLine {
             name: group.to_owned(),
             detail: match chosen {
                 Some(name) => text!(locale, "{endpoints}, now {name}", endpoints, name),
+                None if is_unknown => {
+                    text!(
+                        locale,
+                        "{endpoints}, none is known to be healthy",
+                        endpoints
+                    )
+                }
                 None => text!(locale, "{endpoints}, none is healthy", endpoints),
             },
         });
@@ -472,15 +484,96 @@ fn is_pending(endpoint: &EndpointView) -> bool {
     endpoint.alert.state == AlertState::Pending
 }
 
-/// Sorts worst first; pending alerts rank before working endpoints.
-fn row_rank(endpoint: &EndpointView) -> u8 {
-    match endpoint.status {
-        Status::Outage => 0,
-        Status::Degraded => 1,
-        _ if is_pending(endpoint) => 2,
-        Status::Unknown => 3,
-        Status::Maintenance => 4,
-        Status::Operational => 5,
+/// What the board says about an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowState {
+    /// Recent probes failed, too few for an alert.
+    Checking,
+    /// It has an incident that says nothing about the provider, whose status is unknown: of the
+    /// account or of this machine.
+    Failing,
+    /// Neither.
+    Plain(Status),
+}
+
+impl RowState {
+    /// Sorts worst first; pending alerts rank before working endpoints.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Plain(Status::Outage) => 0,
+            Self::Failing => 1,
+            Self::Plain(Status::Degraded) => 2,
+            Self::Checking => 3,
+            Self::Plain(Status::Unknown) => 4,
+            Self::Plain(Status::Maintenance) => 5,
+            Self::Plain(Status::Operational) => 6,
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Self::Checking => "wait",
+            Self::Failing => "bad",
+            Self::Plain(status) => class(status),
+        }
+    }
+
+    fn text(self, locale: &Locale) -> &'static str {
+        match self {
+            Self::Checking => locale.say("checking"),
+            Self::Failing => locale.say("failing"),
+            Self::Plain(Status::Outage) => locale.say("down"),
+            Self::Plain(status) => locale.status(status),
+        }
+    }
+
+    /// How many endpoints are in this state: "2 down". Where English has one form for one and for
+    /// several, other languages have two.
+    fn counted(self, n: usize, locale: &Locale) -> String {
+        let text = match self {
+            Self::Checking => text!(locale, "{n} checking", n),
+            Self::Failing => text!(locale, "{n} failing", n),
+            Self::Plain(Status::Outage) => text!(locale, n => "{n} down", "{n} down "; n),
+            Self::Plain(Status::Degraded) => {
+                text!(locale, n => "{n} degraded", "{n} degraded "; n)
+            }
+            Self::Plain(Status::Unknown) => text!(locale, n => "{n} unknown", "{n} unknown "; n),
+            Self::Plain(Status::Operational) => {
+                text!(locale, n => "{n} operational", "{n} operational "; n)
+            }
+            Self::Plain(Status::Maintenance) => text!(locale, "{n} in maintenance", n),
+        };
+        text.trim_end().to_owned()
+    }
+}
+
+/// The states of all endpoints.
+struct Board<'a> {
+    in_incidents: HashSet<&'a EndpointName>,
+    /// Whether nothing is known of any endpoint: this machine is offline or has just started. Then
+    /// no provider stands out.
+    is_blank: bool,
+}
+
+impl<'a> Board<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let in_incidents = snapshot.incidents.iter().flat_map(|i| &i.endpoints);
+        let mut board = Self {
+            in_incidents: in_incidents.collect(),
+            is_blank: false,
+        };
+        let unknown = RowState::Plain(Status::Unknown);
+        board.is_blank = snapshot.endpoints.iter().all(|e| board.state(e) == unknown);
+        board
+    }
+
+    fn state(&self, endpoint: &EndpointView) -> RowState {
+        match endpoint.status {
+            Status::Outage | Status::Degraded => RowState::Plain(endpoint.status),
+            _ if is_pending(endpoint) => RowState::Checking,
+            Status::Unknown if self.in_incidents.contains(&endpoint.name) => RowState::Failing,
+            status => RowState::Plain(status),
+        }
     }
 }
 
@@ -491,23 +584,25 @@ fn providers(
     selection: &Selection<'_>,
     history: &History,
 ) -> Vec<ProviderBlock> {
-    let mut groups: Vec<(&str, Vec<&EndpointView>)> = Vec::new();
+    let board = Board::new(snapshot);
+    let mut groups: Vec<(&str, Vec<(RowState, &EndpointView)>)> = Vec::new();
     for endpoint in snapshot.endpoints.iter().filter(|e| selection.fits(e)) {
+        let member = (board.state(endpoint), endpoint);
         match groups
             .iter_mut()
             .find(|(title, _)| *title == endpoint.title)
         {
-            Some((_, members)) => members.push(endpoint),
-            None => groups.push((&endpoint.title, vec![endpoint])),
+            Some((_, members)) => members.push(member),
+            None => groups.push((&endpoint.title, vec![member])),
         }
     }
     for (_, members) in &mut groups {
-        members.sort_by_key(|e| row_rank(e));
+        members.sort_by_key(|(state, _)| state.rank());
     }
-    groups.sort_by_key(|(_, members)| members.first().map_or(u8::MAX, |e| row_rank(e)));
+    groups.sort_by_key(|(_, members)| members.first().map_or(u8::MAX, |(s, _)| s.rank()));
     let mut blocks: Vec<_> = groups
         .into_iter()
-        .map(|(title, members)| block(frame, snapshot, selection, history, title, &members))
+        .map(|(title, members)| block(frame, snapshot, &board, selection, history, title, &members))
         .collect();
     // Columns are aligned across providers, so one row of headings is enough.
     let with_rows = blocks
@@ -522,16 +617,20 @@ fn providers(
 fn block(
     frame: &Frame,
     snapshot: &Snapshot,
+    board: &Board<'_>,
     selection: &Selection<'_>,
     history: &History,
     title: &str,
-    members: &[&EndpointView],
+    members: &[(RowState, &EndpointView)],
 ) -> ProviderBlock {
     let mut sum = Sum::default();
-    for endpoint in members {
+    for (_, endpoint) in members {
         sum.add(days_of(history, &endpoint.name));
     }
-    let problems = members.iter().filter(|e| has_problem(e)).count();
+    let problems = members
+        .iter()
+        .filter(|(_, e)| has_problem(e) && !board.is_blank)
+        .count();
     let is_open = problems > 0 || selection.is_filtered() || selection.total <= ALL_OPEN;
     let long = if selection.total >= MANY {
         LONG_AMONG_MANY
@@ -564,8 +663,8 @@ fn block(
     ProviderBlock {
         id: format!("provider-{encoded}"),
         title: title.to_owned(),
-        class: members.first().map_or("none", |e| row_class(e)),
-        summary: summary(members, problems, locale),
+        class: members.first().map_or("none", |(state, _)| state.class()),
+        summary: summary(members, locale),
         availability: availability(&sum.0).map_or("–".to_owned(), |a| locale.percent(a)),
         bars: chart::bars(&sum.0, history.first_day, DAYS),
         bars_text: bars_text(&sum.0, locale),
@@ -574,63 +673,28 @@ fn block(
         repeats_head: false,
         rows: shown
             .iter()
-            .map(|e| row(e, snapshot, history, frame))
+            .map(|(state, e)| row(*state, e, snapshot, history, frame))
             .collect(),
         hidden,
     }
 }
 
 /// "12 endpoints, all operational", "12 endpoints: 2 down, 1 checking".
-fn summary(members: &[&EndpointView], problems: usize, locale: &Locale) -> String {
+fn summary(members: &[(RowState, &EndpointView)], locale: &Locale) -> String {
     let all = format::endpoints(members.len(), locale);
-    if problems == 0 {
+    let mut parts: Vec<(RowState, usize)> = Vec::new();
+    for (state, _) in members.iter().filter(|(_, e)| has_problem(e)) {
+        match parts.iter_mut().find(|(s, _)| s == state) {
+            Some((_, n)) => *n += 1,
+            None => parts.push((*state, 1)),
+        }
+    }
+    if parts.is_empty() {
         let n = members.len();
         return text!(locale, n => "{all}, operational", "{all}, all operational"; all);
     }
-    let mut parts: Vec<((bool, Status), usize)> = Vec::new();
-    for endpoint in members.iter().filter(|e| has_problem(e)) {
-        let state = (is_pending(endpoint), endpoint.status);
-        match parts.iter_mut().find(|(s, _)| *s == state) {
-            Some((_, n)) => *n += 1,
-            None => parts.push((state, 1)),
-        }
-    }
-    let parts: Vec<_> = parts
-        .iter()
-        .map(|(state, n)| counted_state(*state, *n, locale))
-        .collect();
+    let parts: Vec<_> = parts.iter().map(|(s, n)| s.counted(*n, locale)).collect();
     format!("{all}: {}", parts.join(", "))
-}
-
-/// How many endpoints are in a state: "2 down". Where English has one form for one and for several, other languages have two.
-fn counted_state((is_pending, status): (bool, Status), n: usize, locale: &Locale) -> String {
-    let text = match (is_pending, status) {
-        (true, _) => text!(locale, "{n} checking", n),
-        (false, Status::Outage) => text!(locale, n => "{n} down", "{n} down "; n),
-        (false, Status::Degraded) => text!(locale, n => "{n} degraded", "{n} degraded "; n),
-        (false, Status::Unknown) => text!(locale, n => "{n} unknown", "{n} unknown "; n),
-        (false, Status::Operational) => {
-            text!(locale, n => "{n} operational", "{n} operational "; n)
-        }
-        (false, Status::Maintenance) => text!(locale, "{n} in maintenance", n),
-    };
-    text.trim_end().to_owned()
-}
-
-fn row_state(endpoint: &EndpointView, locale: &Locale) -> &'static str {
-    match (is_pending(endpoint), endpoint.status) {
-        (true, _) => locale.say("checking"),
-        (false, Status::Outage) => locale.say("down"),
-        (false, status) => locale.status(status),
-    }
-}
-
-fn row_class(endpoint: &EndpointView) -> &'static str {
-    if is_pending(endpoint) {
-        "wait"
-    } else {
-        class(endpoint.status)
-    }
 }
 
 fn official(snapshot: &Snapshot, title: &str, locale: &Locale) -> Option<VendorStatus> {
@@ -654,7 +718,13 @@ fn days_of<'a>(history: &'a History, name: &str) -> &'a [Day] {
         .unwrap_or_default()
 }
 
-fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &Frame) -> Row {
+fn row(
+    state: RowState,
+    endpoint: &EndpointView,
+    snapshot: &Snapshot,
+    history: &History,
+    frame: &Frame,
+) -> Row {
     let days = days_of(history, &endpoint.name);
     let pace = history.paces.get(&endpoint.name).filter(|_| frame.sees_all);
     let locale = &frame.locale;
@@ -664,8 +734,8 @@ fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &
         .find(|i| i.endpoints.contains(&endpoint.name));
     Row {
         name: endpoint.name.to_string(),
-        class: row_class(endpoint),
-        state: row_state(endpoint, locale),
+        class: state.class(),
+        state: state.text(locale),
         note: note(endpoint, incident, locale),
         incident: incident.map(|i| i.number),
         availability: availability(days).map_or("–".to_owned(), |a| locale.percent(a)),

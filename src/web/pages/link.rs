@@ -97,9 +97,16 @@ fn described(incident: &Incident, locale: &Locale) -> Option<Answer> {
     let number = incident.number;
     let title = &incident.title;
     if let Some(done) = &incident.acknowledged {
+        let at = locale.time(done.at);
         let detail = match done.by.as_str() {
-            "" | BY_LINK => text!(locale, "It was acknowledged: {title}.", title),
-            by => text!(locale, "It was acknowledged by {by}: {title}.", by, title),
+            "" | BY_LINK => text!(locale, "It was acknowledged at {at}. {title}.", at, title),
+            by => text!(
+                locale,
+                "It was acknowledged by {by} at {at}. {title}.",
+                by,
+                at,
+                title
+            ),
         };
         return Some(Answer::plain(
             StatusCode::OK,

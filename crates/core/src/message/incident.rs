@@ -5,8 +5,8 @@ use super::place;
 use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
-    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
-    Only, Reattribution, Status, TypicalAndNow,
+    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts,
+    IncidentState, Measure, Only, Reattribution, Status, TypicalAndNow,
 };
 use crate::text;
 
@@ -56,17 +56,28 @@ pub fn title(incident: &Incident, locale: &Locale) -> String {
 /// The maximum number of names in a public title.
 const MAX_PUBLIC_NAMES: usize = 3;
 
-/// Returns the public title of `incident`: "openai-chat is failing" or "openai-chat is slow". If
-/// the provider is not at fault, it is "checks of openai-chat are failing".
+/// Returns the public title of `incident`: "openai-chat is failing" or "openai-chat is slow", and
+/// "was" once it is resolved. If the provider is not at fault, it is "checks of openai-chat are
+/// failing".
 pub fn public_title(incident: &Incident, locale: &Locale) -> String {
     let names = locale.list_at_most(&incident.endpoints, MAX_PUBLIC_NAMES);
     let count = incident.endpoints.len();
+    let is_over = incident.state == IncidentState::Resolved;
     match incident.attribution {
+        Attribution::Provider if incident.cause.is_slow() && is_over => {
+            text!(locale, count => "{names} was slow", "{names} were slow"; names)
+        }
         Attribution::Provider if incident.cause.is_slow() => {
             text!(locale, count => "{names} is slow", "{names} are slow"; names)
         }
+        Attribution::Provider if is_over => {
+            text!(locale, count => "{names} was failing", "{names} were failing"; names)
+        }
         Attribution::Provider => {
             text!(locale, count => "{names} is failing", "{names} are failing"; names)
+        }
+        Attribution::Account | Attribution::Local if is_over => {
+            text!(locale, "checks of {names} were failing", names)
         }
         Attribution::Account | Attribution::Local => {
             text!(locale, "checks of {names} are failing", names)

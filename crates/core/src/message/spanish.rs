@@ -3,6 +3,14 @@
 
 /// All translations: English, Spanish.
 pub(super) const TEXTS: &[(&str, &str)] = &[
+    ("{names} was slow", "{names} iba lento"),
+    ("{names} were slow", "{names} iban lentos"),
+    ("{names} was failing", "{names} fallaba"),
+    ("{names} were failing", "{names} fallaban"),
+    (
+        "checks of {names} were failing",
+        "las comprobaciones de {names} fallaban",
+    ),
     ("{names} is slow", "{names} va lento"),
     ("{names} are slow", "{names} van lentos"),
     ("{names} is failing", "{names} está fallando"),
@@ -1221,10 +1229,13 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Puede que se haya quitado de la configuración o que la dirección esté mal escrita.",
     ),
     (
-        "It was acknowledged by {by}: {title}.",
-        "Lo reconoció {by}: {title}.",
+        "It was acknowledged by {by} at {at}. {title}.",
+        "Lo reconoció {by} a las {at}. {title}.",
     ),
-    ("It was acknowledged: {title}.", "Ya se reconoció: {title}."),
+    (
+        "It was acknowledged at {at}. {title}.",
+        "Se reconoció a las {at}. {title}.",
+    ),
     (
         "Its API failed or was slow while this machine’s network worked. This counts as downtime of the provider.",
         "Su API falló o fue lenta mientras la red de esta máquina funcionaba. Cuenta como caída del proveedor.",
@@ -1602,6 +1613,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (
         "{endpoints}, none is healthy",
         "{endpoints}, ninguno operativo",
+    ),
+    (
+        "{endpoints}, none is known to be healthy",
+        "{endpoints}, no consta que alguno esté operativo",
     ),
     ("{endpoints}, now {name}", "{endpoints}, ahora {name}"),
     (
@@ -2267,6 +2282,9 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{other} ajenos al proveedor",
     ),
     ("{n} checking", "{n} en comprobación"),
+    ("{n} failing", "{n} con fallos"),
+    ("Note of {at}: {said}", "Nota de {at}: {said}"),
+    ("Note of {at} by {by}: {said}", "Nota de {by}, {at}: {said}"),
     ("{n} down", "{n} caído"),
     ("{n} down ", "{n} caídos"),
     ("{n} degraded", "{n} degradado"),

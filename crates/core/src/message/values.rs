@@ -249,6 +249,9 @@ impl Locale {
     /// Formats US dollars, with more digits for small amounts: `$0`, `$0.00083`, `$0.053`,
     /// `$1,250.00`.
     pub fn money(&self, usd: f64) -> String {
+        /// Less is nothing: it has no digit to show.
+        const LEAST_USD: f64 = 0.000_005;
+        let usd = if usd.abs() < LEAST_USD { 0.0 } else { usd };
         let digits = match usd.abs() {
             0.0 => 0,
             u if u < 0.01 => 5,
@@ -579,10 +582,18 @@ mod tests {
             [500.0, 1500.0].map(|ms| ENGLISH.latency_tick(ms)),
             ["500 ms", "1.5 s"]
         );
-        let usd = [0.0, 0.000_83, 0.0534, 3.5, 1250.0, -2.0];
+        let usd = [0.0, -2.7e-20, 0.000_83, 0.0534, 3.5, 1250.0, -2.0];
         assert_eq!(
             usd.map(|usd| ENGLISH.money(usd)),
-            ["$0", "$0.00083", "$0.053", "$3.50", "$1,250.00", "−$2.00"]
+            [
+                "$0",
+                "$0",
+                "$0.00083",
+                "$0.053",
+                "$3.50",
+                "$1,250.00",
+                "−$2.00"
+            ]
         );
     }
 

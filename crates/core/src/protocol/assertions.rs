@@ -83,6 +83,30 @@ fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
     })
 }
 
+/// Checks that the requested tool is among those that a server lists.
+pub(super) fn check_listed(answer: &Answer, tool: &str) -> Option<Problem> {
+    /// Enough to recognize a typo or another server.
+    const MAX_SHOWN: usize = 5;
+    if answer.tools.iter().any(|listed| listed == tool) {
+        return None;
+    }
+    let shown: Vec<String> = answer
+        .tools
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|t| format!("`{t}`"))
+        .collect();
+    let listed = match answer.tools.len() {
+        0 => "has no tools".to_owned(),
+        n if n > MAX_SHOWN => format!("lists {} and {} more", shown.join(", "), n - MAX_SHOWN),
+        _ => format!("lists {}", shown.join(", ")),
+    };
+    Some(Problem {
+        fault: Fault::AnswerWrong,
+        expected: format!("expected a server with the tool `{tool}`, but it {listed}"),
+    })
+}
+
 /// Returns the first condition that the answer does not meet.
 fn unmet(answer: &Answer, text: &str, expect: &Expect) -> Option<String> {
     if let Some(part) = &expect.contains
@@ -203,6 +227,30 @@ mod tests {
             Some(Fault::AnswerWrong)
         );
         assert_eq!(judge(&answer(""), &expect), Some(Fault::AnswerEmpty));
+    }
+
+    #[test]
+    fn a_server_lists_the_tool_that_is_expected() {
+        let listing = |names: &[&str]| Answer {
+            tools: names.iter().map(|&name| name.to_owned()).collect(),
+            ..answer("")
+        };
+        let said = |names: &[&str]| check_listed(&listing(names), "echo").map(|p| p.expected);
+        assert_eq!(said(&["get_time", "echo"]), None);
+        assert_eq!(
+            said(&["get_time", "search"]).as_deref(),
+            Some("expected a server with the tool `echo`, but it lists `get_time`, `search`")
+        );
+        assert_eq!(
+            said(&["a", "b", "c", "d", "e", "f", "g"]).as_deref(),
+            Some(
+                "expected a server with the tool `echo`, but it lists `a`, `b`, `c`, `d`, `e` and 2 more"
+            )
+        );
+        assert_eq!(
+            said(&[]).as_deref(),
+            Some("expected a server with the tool `echo`, but it has no tools")
+        );
     }
 
     #[test]

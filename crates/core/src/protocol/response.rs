@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::assertions::{Problem, check};
+use super::assertions::{Problem, check, check_listed};
 use super::decoder::Decoder;
 use super::dialect::{Answer, Dialect, Framing, StreamEvent};
 use super::error::{
@@ -522,7 +522,11 @@ impl<'e> ResponseReader<'e> {
         if !self.answer.complete {
             return Some(plain(Fault::StreamTruncated));
         }
-        let Problem { fault, expected } = check(&self.answer, &self.endpoint.expect)?;
+        let expect = &self.endpoint.expect;
+        let Problem { fault, expected } = match &expect.tool {
+            Some(tool) if self.dialect == Dialect::Mcp => check_listed(&self.answer, tool)?,
+            _ => check(&self.answer, expect)?,
+        };
         Some(Classified::new(fault, expected))
     }
 

@@ -14,6 +14,7 @@ const LINES: f64 = 60.0;
 /// Availability thresholds for the color of a bar.
 const GOOD: f64 = 0.999;
 const FAIR: f64 = 0.98;
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The rollups of one endpoint, one per step.
 #[derive(Debug, Clone)]
@@ -117,10 +118,15 @@ fn ticks(axis: Axis) -> Vec<Tick> {
         (middle, "middle"),
         (axis.until, "end"),
     ];
+    let has_hours = axis.step_ms < DAY_MS;
     all.map(|(at, anchor)| Tick {
         x: unit(axis.x(at)),
         anchor,
-        label: locale.date(at),
+        label: if has_hours {
+            locale.time_short(at, axis.until)
+        } else {
+            locale.date(at)
+        },
     })
     .into()
 }
@@ -154,14 +160,19 @@ fn chart(series: &Series, axis: Axis) -> Chart {
 
 /// Returns the `points` of an SVG polyline through milliseconds, of which `top` is the highest.
 fn polyline(points: &[(f64, f64)], top: f64) -> String {
-    let points: Vec<_> = points
-        .iter()
-        .map(|(x, ms)| {
-            let y = BARS + 8.0 + LINES * (1.0 - ms / top);
-            format!("{},{}", unit(*x), unit(y))
-        })
-        .collect();
-    points.join(" ")
+    match points {
+        // A line through one point would be invisible.
+        [(x, ms)] => format!("{} {}", point(x - 4.0, *ms, top), point(x + 4.0, *ms, top)),
+        _ => {
+            let points: Vec<_> = points.iter().map(|(x, ms)| point(*x, *ms, top)).collect();
+            points.join(" ")
+        }
+    }
+}
+
+fn point(x: f64, ms: f64, top: f64) -> String {
+    let y = BARS + 8.0 + LINES * (1.0 - ms / top);
+    format!("{},{}", unit(x), unit(y))
 }
 
 fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {

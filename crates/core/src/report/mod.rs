@@ -99,6 +99,14 @@ pub struct ReportFigures {
     pub cost_usd: f64,
 }
 
+/// Rounds an amount in US dollars to 1e-10, less than any token costs. Sums of floating-point
+/// numbers otherwise end in a remainder such as 2.7e-20 where nothing was spent.
+pub fn round_usd(usd: f64) -> f64 {
+    const STEPS: f64 = 1e10;
+    // Adding zero makes the negative zero positive.
+    (usd * STEPS).round() / STEPS + 0.0
+}
+
 /// Latency quantiles of the probes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -211,7 +219,7 @@ impl Report {
             location: config.monitor.location.clone(),
             since,
             until,
-            cost_usd: endpoints.iter().map(|e| e.cost_usd).sum(),
+            cost_usd: round_usd(endpoints.iter().map(|e| e.cost_usd).sum()),
             daily_budget_usd: config.budget.daily_usd,
             advice: advice(&endpoints, &Locale::of(config))
                 .chain(standing.iter().cloned())
@@ -460,7 +468,7 @@ impl ReportFigures {
             incidents,
             input_tokens: sum.input_tokens,
             output_tokens: sum.output_tokens,
-            cost_usd: sum.cost_usd,
+            cost_usd: round_usd(sum.cost_usd),
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::text;
 
 /// A message sent this long after its decision counts as late.
 const LATE_MS: i64 = 5 * 60_000;
+/// The most notes of people in one message; the page has them all.
+const MAX_NOTES: usize = 5;
 
 /// Returns the notes about the message itself, the most important first.
 pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> {
@@ -43,7 +45,34 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
         ));
     }
     notes.extend(change(notice, context));
+    notes.extend(noted(notice, context));
     notes
+}
+
+/// Returns what people have noted on the incident since the last message; an update and an
+/// escalation list it among the changes.
+fn noted(notice: &Notice, context: RenderContext<'_>) -> Vec<String> {
+    if matches!(notice.kind, NoticeKind::Updated | NoticeKind::Escalated) {
+        return Vec::new();
+    }
+    let known = notice.before.as_ref().map_or(0, |before| before.notes);
+    let written = notice.incident.iter().flat_map(|i| i.notes.iter());
+    let new: Vec<_> = written.skip(known).collect();
+    let first_shown = new.len().saturating_sub(MAX_NOTES);
+    new[first_shown..]
+        .iter()
+        .map(|note| {
+            let locale = &context.locale;
+            let at = locale.time(note.at);
+            let said = clean(&note.text);
+            if note.by.is_empty() {
+                text!(locale, "Note of {at}: {said}", at, said)
+            } else {
+                let by = clean(&note.by);
+                text!(locale, "Note of {at} by {by}: {said}", at, by, said)
+            }
+        })
+        .collect()
 }
 
 /// Returns what has changed since the last message.

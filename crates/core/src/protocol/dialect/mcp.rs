@@ -118,12 +118,13 @@ impl Session {
     /// Returns what the response of this step must satisfy.
     pub fn expect(&self, all: &Expect, calls: bool) -> Expect {
         match self.step {
-            McpStep::Initialize | McpStep::Ready | McpStep::Ping => Expect::default(),
-            McpStep::List if calls => Expect {
+            McpStep::Initialize | McpStep::Ready => Expect::default(),
+            McpStep::List if !calls => all.clone(),
+            // A server without tools, which is pinged, lacks the expected one as well.
+            McpStep::List | McpStep::Ping => Expect {
                 tool: all.tool.clone(),
                 ..Expect::default()
             },
-            McpStep::List => all.clone(),
             McpStep::Call => Expect {
                 tool: None,
                 ..all.clone()
