@@ -92,8 +92,9 @@ async fn drill_route(daemon: &Daemon, args: &DrillArgs, group: &str) -> Result<(
     let drill = daemon
         .call(Method::POST, "/api/v1/drills/route", Some(body))
         .await?;
-    let [endpoint, until, instead] =
-        ["endpoint", "until", "instead"].map(|key| drill[key].as_str().unwrap_or_default());
+    let [endpoint, instead] =
+        ["endpoint", "instead"].map(|key| drill[key].as_str().unwrap_or_default());
+    let until = Locale::default().time(serde_json::from_value(drill["until"].clone())?);
     print(&if args.json {
         drill.to_string()
     } else {

@@ -309,7 +309,10 @@ impl Traffic {
             Level::INFO,
             &format!(
                 "route drill of {}: {} counts as down until {}, {} is used instead",
-                drill.group, drill.endpoint, drill.until, drill.instead
+                drill.group,
+                drill.endpoint,
+                Locale::default().time(drill.until),
+                drill.instead
             ),
             &json!(drill),
         );

@@ -27,8 +27,8 @@ use self::open::{OpenIncident, Opening, close};
 pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
-    Attribution, Confirmation, Endpoint, EndpointName, EvidenceSample, Fault, Incident, IncidentKind,
-    IncidentState, Official, Outcome, Sample, ShiftClock, Status, Timestamp,
+    Attribution, Confirmation, Endpoint, EndpointName, EvidenceSample, Fault, Incident,
+    IncidentKind, IncidentState, Official, Outcome, Sample, ShiftClock, Status, Timestamp,
 };
 
 /// At or above this share of failed probes, an endpoint is in outage rather than degraded.
