@@ -102,9 +102,13 @@ pub struct ReportFigures {
 /// Rounds an amount in US dollars to 1e-10, less than any token costs. Sums of floating-point
 /// numbers otherwise end in a remainder such as 2.7e-20 where nothing was spent.
 pub fn round_usd(usd: f64) -> f64 {
-    const STEPS: f64 = 1e10;
+    rounded(usd, 1e10)
+}
+
+/// Rounds to a multiple of `1 / steps`.
+fn rounded(value: f64, steps: f64) -> f64 {
     // Adding zero makes the negative zero positive.
-    (usd * STEPS).round() / STEPS + 0.0
+    (value * steps).round() / steps + 0.0
 }
 
 /// Latency quantiles of the probes.
@@ -458,7 +462,7 @@ impl ReportFigures {
             slo,
             budget_left: availability
                 .zip(allowed)
-                .map(|(a, allowed)| 1.0 - (1.0 - a) / allowed),
+                .map(|(a, allowed)| rounded(1.0 - (1.0 - a) / allowed, 1e9)),
             failed_account: sum.failed_account,
             failed_local: sum.failed_local,
             faults,

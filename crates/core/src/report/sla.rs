@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::rounded;
 use crate::model::{Attribution, Incident, Status, Timestamp};
 
 /// An SLA and whether it was met.
@@ -31,7 +32,7 @@ impl Sla {
         length: Duration,
     ) -> Self {
         let share = objective / 100.0;
-        let allowed_s = (1.0 - share) * length.as_secs_f64();
+        let allowed_s = rounded((1.0 - share) * length.as_secs_f64(), 1e3);
         let missed = downtime_s > allowed_s || availability.is_some_and(|a| a < share);
         Self {
             objective,
