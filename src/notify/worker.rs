@@ -261,7 +261,7 @@ impl Worker {
             channel: pending.channel.clone(),
             not_before: None,
             notice: pending.notice.clone(),
-            supersedes_opening: false,
+            supersedes_pending: false,
         };
         let queued = match kind {
             NoticeKind::Advice => {

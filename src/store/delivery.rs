@@ -90,13 +90,20 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
         outgoing.not_before.map(|at| at.0),
         notice.kind == NoticeKind::Digest,
     ])?;
-    if let (Some(condition), true) = (&notice.condition, outgoing.supersedes_opening) {
+    if let (Some(condition), true) = (&notice.condition, outgoing.supersedes_pending) {
         tx.prepare_cached(
             "UPDATE outbox SET state = 'merged', ended_at = ?4
              WHERE state = 'pending' AND channel = ?1 AND incident IS NULL AND id <> ?2
-                AND json_extract(notice, '$.condition.key') = ?3 AND NOT json_extract(notice, '$.condition.over')",
+                AND json_extract(notice, '$.condition.key') = ?3
+                AND NOT (?5 AND json_extract(notice, '$.condition.over'))",
         )?
-        .execute(params![outgoing.channel.as_str(), notice.id, condition.key, notice.decided_at.0])?;
+        .execute(params![
+            outgoing.channel.as_str(),
+            notice.id,
+            condition.key,
+            notice.decided_at.0,
+            condition.over,
+        ])?;
     }
     Ok(())
 }
@@ -197,7 +204,7 @@ fn queue_end(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<()>
             channel: made.pending.channel.clone(),
             not_before: Some(made.at),
             notice: end,
-            supersedes_opening: false,
+            supersedes_pending: false,
         },
     )
 }
@@ -223,7 +230,7 @@ fn queue_for_fallback(
             channel: fallback.into(),
             not_before: Some(made.at),
             notice,
-            supersedes_opening: false,
+            supersedes_pending: false,
         },
     )
 }

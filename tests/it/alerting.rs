@@ -581,6 +581,96 @@ fn failing_channel_is_reported_once_through_the_others() {
     ]);
 }
 
+fn hooks(count: usize) -> String {
+    let hook = |n| format!("[[webhook]]\nname = \"hook{n:02}\"\nurl = \"http://127.0.0.1:9/\"\n");
+    (0..count).map(hook).collect()
+}
+
+#[test]
+fn channels_that_fail_together_are_one_message_to_each_channel() {
+    let mut story = story_of(&hooks(84));
+    let of = |n: usize| ChannelStats {
+        channel: format!("hook{n:02}").as_str().into(),
+        failing_since: Some(NOON),
+        last_error: Some(format!("HTTP 5{n:02}")),
+        ..ChannelStats::default()
+    };
+    story.outbox = (0..83).map(of).collect();
+    let mut story = story.until(1_000);
+    assert_eq!(story.reported.len(), 84, "one for each channel");
+    let (_, channel, notice) = &story.reported[83];
+    assert_eq!(channel, "hook83");
+    assert_eq!(
+        notice.title,
+        "83 channels are failing: hook00, hook01, hook02, hook03, hook04 and 78 more"
+    );
+    let text = format!("{:?}", notice.document);
+    assert!(text.contains("hook07: HTTP 507"), "{text}");
+    // One recovers, then the rest.
+    story.reported.clear();
+    story.outbox[0].failing_since = None;
+    story.outbox[0].last_sent_at = Some(story.now());
+    story = story.until(1_010);
+    let titles = |story: &Story, channel: &str| -> Vec<String> {
+        let of_channel = story.reported.iter().filter(|(_, c, _)| c == channel);
+        of_channel
+            .map(|(.., notice)| notice.title.clone())
+            .collect()
+    };
+    assert_eq!(titles(&story, "hook00"), Vec::<String>::new());
+    assert_eq!(
+        titles(&story, "hook83"),
+        [
+            "channels that recovered: hook00; still failing: hook01, hook02, hook03, hook04, hook05 and 77 more"
+        ]
+    );
+    story.reported.clear();
+    let now = story.now();
+    for tally in &mut story.outbox {
+        (tally.failing_since, tally.last_sent_at) = (None, Some(now));
+    }
+    story = story.until(1_020);
+    assert_eq!(
+        titles(&story, "hook83"),
+        ["82 channels recovered: hook01, hook02, hook03, hook04, hook05 and 77 more"]
+    );
+    let over = |notice: &Notice| notice.condition.as_ref().is_some_and(|c| c.over);
+    assert!(story.reported.iter().all(|(.., notice)| over(notice)));
+}
+
+#[test]
+fn flapping_channel_is_reported_four_times_an_hour_at_most() {
+    let mut story = story_of(&hooks(3));
+    // Every ten seconds a message is rejected for good, and the next one is delivered.
+    while story.second < 4 * 3_600 {
+        let rejected = story.now();
+        story.outbox = vec![ChannelStats {
+            channel: "hook00".into(),
+            failed: 1,
+            last_dead_at: Some(rejected),
+            ..ChannelStats::default()
+        }];
+        let half = story.second + 5;
+        story = story.until(half);
+        story.outbox[0].last_sent_at = Some(story.now());
+        story = story.until(half + 5);
+    }
+    let of = |channel: &str| {
+        let times: Vec<i64> = story
+            .reported
+            .iter()
+            .filter(|(_, c, _)| c == channel)
+            .map(|(second, ..)| *second)
+            .collect();
+        times
+    };
+    assert_eq!(of("hook00"), Vec::<i64>::new());
+    assert_eq!(of("hook01"), of("hook02"));
+    let times = of("hook01");
+    assert_eq!(times.len(), 16, "{times:?}");
+    assert!(times.windows(5).all(|w| w[4] - w[0] >= 3_600), "{times:?}");
+}
+
 #[test]
 fn rejecting_recipient_is_reported_once_a_day() {
     let mut story = story("remind_every = \"off\"");

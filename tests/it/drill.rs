@@ -466,7 +466,7 @@ fn real_messages_go_before_a_drill() {
         channel: "mail".into(),
         not_before: None,
         notice: notice(kind, None, Timestamp(at)),
-        supersedes_opening: false,
+        supersedes_pending: false,
     };
     let outgoing = vec![
         queued(NoticeKind::Drill, 1000),

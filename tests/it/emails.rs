@@ -36,7 +36,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
     };
     let resolved = notice(NoticeKind::Resolved).incident;
     let delivered = Some(Condition {
-        key: "delivery/slack".to_owned(),
+        key: "delivery".to_owned(),
         over: true,
     });
     let title = "The channel `slack` delivers again after 12 min".to_owned();

@@ -199,7 +199,7 @@ impl Scene {
             channel: channel.into(),
             not_before: None,
             notice: notice.clone(),
-            supersedes_opening: false,
+            supersedes_pending: false,
         }];
         self.store
             .commit(&[Commit {
@@ -314,7 +314,7 @@ fn queued(channel: &str, notice: Notice) -> Commit {
         channel: channel.into(),
         not_before: None,
         notice,
-        supersedes_opening: false,
+        supersedes_pending: false,
     }];
     Commit {
         outgoing,
@@ -575,7 +575,7 @@ async fn recipient_with_the_opening_gets_the_end() {
             channel: "a".into(),
             not_before: None,
             notice,
-            supersedes_opening: false,
+            supersedes_pending: false,
         }];
         store
             .commit(&[Commit {

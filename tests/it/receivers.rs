@@ -118,7 +118,7 @@ async fn one_refused_of_three_costs_the_others_nothing() {
         channel,
         not_before: None,
         notice,
-        supersedes_opening: false,
+        supersedes_pending: false,
     }];
     store
         .commit(&[llmwatch::store::Commit {

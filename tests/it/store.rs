@@ -71,7 +71,7 @@ fn queue(store: &Store, channel: &str, kind: NoticeKind, about: Uuid, at: i64) {
         channel: channel.into(),
         not_before: None,
         notice,
-        supersedes_opening: false,
+        supersedes_pending: false,
     }];
     store
         .commit(&[Commit {
@@ -89,7 +89,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
         channel: "mail".into(),
         not_before: None,
         notice: notice(NoticeKind::Opened, Some(incident(about)), Timestamp(0)),
-        supersedes_opening: false,
+        supersedes_pending: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(0))),
@@ -104,7 +104,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
 #[test]
 fn unreachable_channel_gets_one_message_when_online() {
     let store = Store::in_memory().unwrap();
-    let queue = |channel: &str, kind, at, supersedes_opening| {
+    let queue = |channel: &str, kind, at, supersedes_pending| {
         let condition = Some(Condition {
             key: "offline".to_owned(),
             over: kind == NoticeKind::Online,
@@ -117,7 +117,7 @@ fn unreachable_channel_gets_one_message_when_online() {
             channel: channel.into(),
             not_before: None,
             notice,
-            supersedes_opening,
+            supersedes_pending,
         }];
         store
             .commit(&[Commit {
@@ -196,6 +196,35 @@ fn unreachable_channel_gets_one_message_when_online() {
 /// written.
 #[test]
 fn message_held_by_quiet_hours_does_not_block_others() {
+#[test]
+fn unsent_report_about_delivery_is_replaced_by_the_next() {
+    let store = Store::in_memory().unwrap();
+    for n in 0..100 {
+        let condition = Some(Condition {
+            key: "delivery".to_owned(),
+            over: n % 2 == 1,
+        });
+        let outgoing = vec![Outgoing {
+            channel: "mail".into(),
+            not_before: None,
+            notice: Notice {
+                condition,
+                ..notice(NoticeKind::Delivery, None, Timestamp(n))
+            },
+            supersedes_pending: true,
+        }];
+        store
+            .commit(&[Commit {
+                outgoing,
+                ..Commit::default()
+            }])
+            .unwrap();
+    }
+    let pending = store.outbox_rows(false).unwrap();
+    assert_eq!(pending.len(), 1, "{pending:#?}");
+    assert_eq!(pending[0].decided_at, Timestamp(99));
+}
+
     for in_memory in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
@@ -214,7 +243,7 @@ fn message_held_by_quiet_hours_does_not_block_others() {
                 channel: "pager".into(),
                 not_before: not_before.map(Timestamp),
                 notice,
-                supersedes_opening: false,
+                supersedes_pending: false,
             }
         };
         let commit = |outgoing| Commit {
@@ -394,7 +423,7 @@ fn unwritable_notification_is_sent_once_and_recorded_later() {
         channel: "mail".into(),
         not_before: None,
         notice: notice(kind, Some(incident(about)), Timestamp(at)),
-        supersedes_opening: false,
+        supersedes_pending: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(7))),

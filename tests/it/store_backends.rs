@@ -160,7 +160,33 @@ fn outgoing(channel: &str, kind: NoticeKind, about: Option<u64>) -> Outgoing {
         channel: channel.into(),
         not_before: None,
         notice: notice(kind, incident, NOW),
-        supersedes_opening: false,
+        supersedes_pending: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newer_report_about_delivery_replaces_a_pending_one() {
+    let Some(server) = Postgres::start("reports about delivery") else {
+        return;
+    };
+    let both = Both::new(&server, "reports").await;
+    let report = |over| Outgoing {
+        notice: llmwatch_core::model::Notice {
+            condition: Some(llmwatch_core::model::Condition {
+                key: "delivery".to_owned(),
+                over,
+            }),
+            ..notice(NoticeKind::Delivery, None, NOW)
+        },
+        supersedes_pending: true,
+        ..outgoing("mail", NoticeKind::Delivery, None)
+    };
+    for over in [false, false, true, false, true] {
+        both.queue(report(over)).await;
+        both.check().await;
+        let [rows, _] = both.rows().await;
+        let pending = rows.iter().filter(|row| row.3 == "pending").count();
+        assert_eq!(pending, 1, "{}", both.shown().await);
     }
 }
 

@@ -39,7 +39,7 @@ fn record_sent(store: &Store, channel: &str, kind: NoticeKind, open: bool) {
         channel: channel.into(),
         not_before: None,
         notice,
-        supersedes_opening: false,
+        supersedes_pending: false,
     }];
     store
         .commit(&[Commit {

@@ -11,7 +11,9 @@ use super::{LIMIT, NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
 use llmwatch_core::alerting::{advice_of, with_advice};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
+use llmwatch_core::model::{
+    ChannelName, ChannelStats, Condition, Notice, NoticeKind, Outgoing, Timestamp,
+};
 
 /// A claim can be taken over after this time without renewal.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -52,8 +54,35 @@ pub(super) async fn insert(
             ],
         )
         .await?;
+        if let (Some(condition), true) = (&notice.condition, one.supersedes_pending) {
+            supersede(tx, one, condition, now).await?;
+        }
     }
     Ok(())
+}
+
+/// Ends the pending notifications that `newer` replaces.
+async fn supersede(
+    tx: &Transaction<'_>,
+    newer: &Outgoing,
+    condition: &Condition,
+    now: Timestamp,
+) -> Result<(), tokio_postgres::Error> {
+    tx.execute_typed(
+        "UPDATE llmwatch_outbox SET state = 'merged', ended_at = $4
+         WHERE state = 'pending' AND channel = $1 AND incident IS NULL AND id <> $2
+            AND notice::JSON -> 'condition' ->> 'key' = $3
+            AND NOT ($5 AND notice::JSON -> 'condition' ->> 'over' = 'true')",
+        &[
+            (&newer.channel.as_str(), Type::TEXT),
+            (&newer.notice.id, Type::UUID),
+            (&condition.key, Type::TEXT),
+            (&now.0, Type::INT8),
+            (&condition.over, Type::BOOL),
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 impl SharedStore {
@@ -626,7 +655,7 @@ async fn hand_on(
             ..notice.clone()
         },
         not_before: None,
-        supersedes_opening: false,
+        supersedes_pending: false,
     };
     insert(tx, &[handed], Timestamp(now.try_get(0)?), 0).await
 }

@@ -64,14 +64,20 @@ impl NotificationScheduler {
             let not_before = context
                 .closed_until()
                 .max(context.quiet_until(channel, is_urgent));
-            // A channel that never received the opening message gets one message that covers both.
-            let supersedes_opening =
-                condition.as_ref().is_some_and(|c| c.over) && !requires_explicit_resolve(channel);
+            let supersedes_pending = condition.as_ref().is_some_and(|c| {
+                if c.over {
+                    // A channel that never received the opening message gets one that covers both.
+                    !requires_explicit_resolve(channel)
+                } else {
+                    // A report about delivery says everything that an unsent one says.
+                    *kind == NoticeKind::Delivery
+                }
+            });
             outgoing.push(Outgoing {
                 channel: channel.name.clone(),
                 not_before,
                 notice,
-                supersedes_opening,
+                supersedes_pending,
             });
         }
     }
@@ -113,7 +119,7 @@ impl NotificationScheduler {
             channel: channel.name.clone(),
             not_before,
             notice,
-            supersedes_opening: false,
+            supersedes_pending: false,
         });
     }
 }

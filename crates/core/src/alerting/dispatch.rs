@@ -240,7 +240,7 @@ impl Turn<'_> {
             channel: self.channel.name.clone(),
             not_before: None,
             notice,
-            supersedes_opening: false,
+            supersedes_pending: false,
         }
     }
 }

@@ -229,7 +229,7 @@ fn messages_to(
             }),
             ..bare
         },
-        supersedes_opening: false,
+        supersedes_pending: false,
     };
     if !is_stateful {
         return vec![begin];

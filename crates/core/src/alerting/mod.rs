@@ -30,6 +30,7 @@ use self::advice_batch::AdviceBatch;
 pub use self::advice_batch::{advice_of, with_advice};
 use self::channel_state::ChannelState;
 use self::context::TickContext;
+use self::delivery_health::DeliveryHealth;
 pub use self::drill::DrillConfirmation;
 use self::rate_limiter::RateLimiter;
 use crate::config::Config;
@@ -54,12 +55,14 @@ pub struct NotificationScheduler {
     paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
     advice_batches: BTreeMap<ChannelName, AdviceBatch>,
-    /// Channels announced as failing, and since when they fail.
+    /// Channels that fail, and since when.
     failing: BTreeMap<ChannelName, Timestamp>,
     /// Time of the last reported dead letter, by channel.
     dead: BTreeMap<ChannelName, Timestamp>,
     /// When rejected recipients were last reported, by channel.
     refused: BTreeMap<ChannelName, Timestamp>,
+    /// What the next report about failing channels will say.
+    delivery: DeliveryHealth,
     /// Number of messages that are not about an incident; gives each its own id.
     announced: u64,
     /// End of the last reported period.
@@ -396,6 +399,7 @@ impl ShiftClock for NotificationScheduler {
             paces,
             advice_batches,
             failing,
+            delivery,
             drills,
             silences: _,
             annotations: _,
@@ -413,6 +417,7 @@ impl ShiftClock for NotificationScheduler {
         paces.shift_clock(by_ms);
         advice_batches.shift_clock(by_ms);
         failing.shift_clock(by_ms);
+        delivery.shift_clock(by_ms);
         drills.shift_clock(by_ms);
     }
 }

@@ -1,5 +1,6 @@
 //! Notices about the monitor itself, its channels and the vendors' status pages.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,10 +8,15 @@ use serde_json::json;
 use super::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    Block, ChannelName, Document, DrillMessage, Fault, NoticeKind, Provider, Timestamp,
+    Block, ChannelName, Condition, Document, DrillMessage, Fault, NoticeKind, Provider, Timestamp,
     VendorIncident,
 };
 use crate::text;
+
+/// The most channels that a title names.
+const MOST_NAMED: usize = 5;
+/// The most channels whose errors a message lists.
+const MOST_DETAILED: usize = 20;
 
 /// An event of the monitor itself, or one that is not tied to an incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +57,28 @@ pub enum MonitorNotice<'a> {
         channel: &'a str,
         /// How long deliveries failed, in seconds.
         after_s: f64,
+    },
+    /// Several channels fail to deliver.
+    ChannelsFailing {
+        /// Their names.
+        channels: &'a [&'a str],
+    },
+    /// Several channels deliver again, and none fails.
+    ChannelsRecovered {
+        /// Their names.
+        channels: &'a [&'a str],
+    },
+    /// Some channels deliver again, and others still fail.
+    ChannelsPartlyRecovered {
+        /// The names of those that deliver.
+        recovered: &'a [&'a str],
+        /// The names of those that fail.
+        failing: &'a [&'a str],
+    },
+    /// Several channels rejected some recipients but accepted others.
+    ChannelsRejecting {
+        /// Their names.
+        channels: &'a [&'a str],
     },
     /// A channel rejected some recipients but accepted others.
     RecipientsRejected {
@@ -151,6 +179,36 @@ pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> Str
                 after
             )
         }
+        MonitorNotice::ChannelsFailing { channels } => {
+            let n = locale.number(channels.len());
+            let list = locale.list_at_most(channels, MOST_NAMED);
+            text!(locale, "{n} channels are failing: {list}", n, list)
+        }
+        MonitorNotice::ChannelsRecovered { channels } => {
+            let n = locale.number(channels.len());
+            let list = locale.list_at_most(channels, MOST_NAMED);
+            text!(locale, "{n} channels recovered: {list}", n, list)
+        }
+        MonitorNotice::ChannelsPartlyRecovered { recovered, failing } => {
+            let list = locale.list_at_most(recovered, MOST_NAMED);
+            let rest = locale.list_at_most(failing, MOST_NAMED);
+            text!(
+                locale,
+                "channels that recovered: {list}; still failing: {rest}",
+                list,
+                rest
+            )
+        }
+        MonitorNotice::ChannelsRejecting { channels } => {
+            let n = locale.number(channels.len());
+            let list = locale.list_at_most(channels, MOST_NAMED);
+            text!(
+                locale,
+                "{n} channels do not reach every recipient: {list}",
+                n,
+                list
+            )
+        }
         MonitorNotice::RecipientsRejected { channel, who } => {
             text!(
                 locale,
@@ -211,6 +269,89 @@ fn digest(open: usize, ended: usize, locale: &Locale) -> String {
                 .trim_end()
                 .to_owned()
         }
+    }
+}
+
+/// Announces the channels that fail to deliver, each with its last error, and those that recovered
+/// since the last report, each with how long it had failed in seconds. `has_failed` tells whether
+/// one began to fail since then.
+pub fn delivery(
+    failing: &[(&str, Option<&str>)],
+    recovered: &[(&str, f64)],
+    has_failed: bool,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let failing_names: Vec<_> = failing.iter().map(|(name, _)| *name).collect();
+    let recovered_names: Vec<_> = recovered.iter().map(|(name, _)| *name).collect();
+    let notice = match (failing, recovered) {
+        ([(channel, error)], _) if has_failed => MonitorNotice::ChannelFailing {
+            channel,
+            error: *error,
+        },
+        (_, _) if has_failed => MonitorNotice::ChannelsFailing {
+            channels: &failing_names,
+        },
+        ([], [(channel, after_s)]) => MonitorNotice::ChannelRecovered {
+            channel,
+            after_s: *after_s,
+        },
+        ([], _) => MonitorNotice::ChannelsRecovered {
+            channels: &recovered_names,
+        },
+        _ => MonitorNotice::ChannelsPartlyRecovered {
+            recovered: &recovered_names,
+            failing: &failing_names,
+        },
+    };
+    let errors = failing
+        .iter()
+        .filter_map(|(name, error)| Some((*name, (*error)?)));
+    Announcement {
+        document: (failing.len() > 1).then(|| channels_document(errors)),
+        condition: Some(Condition {
+            key: "delivery".to_owned(),
+            over: failing.is_empty(),
+        }),
+        ..Announcement::new(NoticeKind::Delivery, title(&notice, "", locale), at)
+    }
+}
+
+/// Announces channels that delivered to some recipients but not to those in `rejected`.
+pub fn recipients_rejected(
+    rejected: &BTreeMap<ChannelName, String>,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let names: Vec<_> = rejected.keys().map(ChannelName::as_str).collect();
+    let notice = match rejected.first_key_value() {
+        Some((channel, who)) if rejected.len() == 1 => {
+            MonitorNotice::RecipientsRejected { channel, who }
+        }
+        _ => MonitorNotice::ChannelsRejecting { channels: &names },
+    };
+    let replies = rejected
+        .iter()
+        .map(|(name, who)| (name.as_str(), who.as_str()));
+    Announcement {
+        document: (rejected.len() > 1).then(|| channels_document(replies)),
+        ..Announcement::new(NoticeKind::Delivery, title(&notice, "", locale), at)
+    }
+}
+
+/// Lists channels with what their receivers said.
+fn channels_document<'a>(channels: impl Iterator<Item = (&'a str, &'a str)>) -> Document {
+    let channels: Vec<_> = channels.take(MOST_DETAILED).collect();
+    let lines = channels
+        .iter()
+        .map(|(name, said)| format!("{name}: {said}"));
+    let details: Vec<_> = channels
+        .iter()
+        .map(|(name, said)| json!({"channel": name, "error": said}))
+        .collect();
+    Document {
+        blocks: vec![Block::List(lines.collect())],
+        data: json!({"channels": details}),
     }
 }
 

@@ -354,6 +354,22 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "el canal `{channel}` se ha recuperado tras {after}",
     ),
     (
+        "{n} channels are failing: {list}",
+        "fallan {n} canales: {list}",
+    ),
+    (
+        "{n} channels recovered: {list}",
+        "se han recuperado {n} canales: {list}",
+    ),
+    (
+        "channels that recovered: {list}; still failing: {rest}",
+        "canales recuperados: {list}; siguen fallando: {rest}",
+    ),
+    (
+        "{n} channels do not reach every recipient: {list}",
+        "{n} canales no llegan a todos los destinatarios: {list}",
+    ),
+    (
         "the channel `{channel}` does not reach every recipient: {who}",
         "el canal `{channel}` no llega a todos los destinatarios: {who}",
     ),

@@ -88,7 +88,7 @@ pub fn sample_notice(
         document: document(kind, locale),
         condition: match kind {
             NoticeKind::Delivery => Some(Condition {
-                key: "delivery/slack".to_owned(),
+                key: "delivery".to_owned(),
                 over: false,
             }),
             other => Announcement::new(other, String::new(), now).condition,

@@ -254,7 +254,7 @@ impl From<&Incident> for Extent {
 /// A condition of the monitor itself, for receivers that keep an alert open until it is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The key, the same at the beginning and at the end, for instance `offline` or `delivery/slack`.
+    /// The key, the same at the beginning and at the end, for instance `offline` or `delivery`.
     pub key: String,
     /// Whether this is the end.
     pub over: bool,
@@ -377,9 +377,9 @@ pub struct Outgoing {
     pub not_before: Option<Timestamp>,
     /// The notification.
     pub notice: Notice,
-    /// Whether it covers the [condition](Notice::condition) that it ends: an opening message that was not
-    /// delivered by then is not sent any more.
-    pub supersedes_opening: bool,
+    /// Whether it replaces pending messages about its [condition](Notice::condition), which are then
+    /// not sent any more: an end replaces openings, a newer opening replaces everything.
+    pub supersedes_pending: bool,
 }
 
 /// The state of the outbox of one channel.

@@ -723,11 +723,11 @@ fn of_monitor(notice: &Notice) -> &'static str {
              database is writable again. Free up disk space; do not restart the daemon, which would \
              lose the buffered records."
         }
-        NoticeKind::Delivery if notice.document.is_some() => "",
         NoticeKind::Delivery if over => {
             "Pending notifications were delivered, oldest first, and marked as late. Dead \
              notifications are kept: `llmwatch outbox` lists and retries them."
         }
+        NoticeKind::Delivery if is_unconfirmed_drill(notice) => "",
         NoticeKind::Delivery if notice.condition.is_none() => {
             "The other recipients got it. The rejected address is not retried: correct `to`, or ask \
              the owner of that mailbox. This is reported once a day."
@@ -746,6 +746,12 @@ fn of_monitor(notice: &Notice) -> &'static str {
         NoticeKind::Test => "This is only a test; nothing is wrong. The channel works.",
         _ => "",
     }
+}
+
+/// Reports whether `notice` is about a drill that nobody confirmed, which its document explains.
+fn is_unconfirmed_drill(notice: &Notice) -> bool {
+    let document = notice.document.as_ref();
+    document.is_some_and(|document| document.data.get("drill").is_some())
 }
 
 /// Renders the last hour as squares of five minutes each, for receivers that show emoji.
