@@ -62,7 +62,7 @@ const SET: Duration = Duration::from_secs(5);
 pub struct ClockMonitor {
     wall: WallClock,
     uptime: Uptime,
-    last: (Timestamp, Duration),
+    last: (Timestamp, Duration, Instant),
 }
 
 /// One reading of a [`ClockMonitor`].
@@ -72,6 +72,8 @@ pub struct ClockReading {
     pub now: Timestamp,
     /// The time since the last reading, sleep of the machine included.
     pub passed: Duration,
+    /// How much of it the machine was suspended: the uptime counts that, monotonic time does not.
+    pub suspended: Duration,
     /// What the wall clock would read if it had not been set since the last reading. `None` if it
     /// was not set.
     pub set_from: Option<Timestamp>,
@@ -80,7 +82,7 @@ pub struct ClockReading {
 impl ClockMonitor {
     /// Takes the first reading.
     pub fn new(wall: WallClock, uptime: Uptime) -> Self {
-        let last = (wall(), uptime());
+        let last = (wall(), uptime(), Instant::now());
         Self { wall, uptime, last }
     }
 
@@ -88,13 +90,17 @@ impl ClockMonitor {
     pub fn read(&mut self) -> ClockReading {
         let now = (self.wall)();
         let uptime = (self.uptime)();
-        let (then, uptime_then) = std::mem::replace(&mut self.last, (now, uptime));
+        let awake = Instant::now();
+        let (then, uptime_then, awake_then) =
+            std::mem::replace(&mut self.last, (now, uptime, awake));
         let passed = uptime.saturating_sub(uptime_then);
+        let suspended = passed.saturating_sub(awake.saturating_duration_since(awake_then));
         let expected = then + passed;
         let set = now.since_ms(expected).unsigned_abs() > SET.as_millis() as u64;
         ClockReading {
             now,
             passed,
+            suspended,
             set_from: set.then_some(expected),
         }
     }

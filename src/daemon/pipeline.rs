@@ -399,11 +399,22 @@ impl Pipeline {
                 log::emit(log::Event::ProbeSkipped, Level::WARN, &message, &fields);
                 None
             }
-            Report::Asleep { from, to } => {
+            Report::Asleep {
+                from,
+                to,
+                is_suspension,
+            } => {
                 let seconds = to.since_ms(from) as f64 / 1000.0;
-                let message = format!(
-                    "this machine was suspended for {seconds:.0} s; nothing was measured meanwhile"
-                );
+                let message = if is_suspension {
+                    format!(
+                        "this machine was suspended for {seconds:.0} s; nothing was measured meanwhile"
+                    )
+                } else {
+                    format!(
+                        "this process did not run for {seconds:.0} s: it was stopped, or the machine is overloaded; \
+                         nothing was measured meanwhile"
+                    )
+                };
                 let fields = json!({"from": from, "to": to, "duration_s": seconds});
                 log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
                 None

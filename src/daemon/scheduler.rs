@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, ClockMonitor, ClockReading, Uptime, WallClock};
 use llmwatch_core::model::{
-    ConnectivityCheckResult, Endpoint, EndpointName, Sample, Timestamp, canonical_order,
+    ConnectivityCheckResult, Endpoint, EndpointName, Fault, Sample, Timestamp, canonical_order,
 };
 use llmwatch_core::schedule::{Due, Schedule};
 
@@ -24,7 +24,8 @@ use llmwatch_core::schedule::{Due, Schedule};
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// The loop wakes at least this often, to detect that the machine was suspended.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A longer gap between wake-ups means a suspended machine or a stopped process, not a busy one.
+/// A longer gap between wake-ups means a suspended machine, or a process that was stopped or got no
+/// CPU time.
 const ASLEEP: Duration = Duration::from_secs(5);
 /// How far a slewed clock may drift before the schedule follows it.
 const DRIFT_MS: u64 = 5_000;
@@ -84,12 +85,14 @@ pub enum Report {
         /// Why.
         reason: &'static str,
     },
-    /// The machine was suspended, or the process stopped.
+    /// The machine was suspended, or the process did not run.
     Asleep {
         /// Approximate start.
         from: Timestamp,
         /// End.
         to: Timestamp,
+        /// Whether the machine was suspended. If not, the process was stopped or got no CPU time.
+        is_suspension: bool,
     },
 }
 
@@ -212,7 +215,19 @@ struct RunnerState {
 struct Task {
     endpoint: EndpointName,
     counts: bool,
+    /// Whether the process did not run for a while during the probe.
+    stalled: bool,
     abort: AbortHandle,
+}
+
+impl Task {
+    /// Reports whether the result says something about the endpoint. After a stall, a timeout or a
+    /// lost connection may be this process's own doing.
+    fn accepts(&self, probed: &Probed) -> bool {
+        let fault = probed.sample.fault;
+        let is_doubtful = fault.is_some_and(|f| f.is_network() && f != Fault::TcpRefused);
+        self.counts && !(self.stalled && is_doubtful)
+    }
 }
 
 impl RunnerState {
@@ -291,6 +306,7 @@ impl RunnerState {
                 Task {
                     endpoint: name,
                     counts: true,
+                    stalled: false,
                     abort,
                 },
             );
@@ -309,7 +325,9 @@ impl RunnerState {
         let mut reports = Vec::new();
         let missed = self.schedule.finished(&task.endpoint, now);
         match ended {
-            Ok((_, Some(probed))) if task.counts => reports.push(Report::Probed(Box::new(probed))),
+            Ok((_, Some(probed))) if task.accepts(&probed) => {
+                reports.push(Report::Probed(Box::new(probed)))
+            }
             Ok((_, None)) => return reports,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => reports.push(Report::Skipped {
@@ -337,28 +355,39 @@ impl RunnerState {
         at.map_or(soon, |at| self.clock.instant_of(at).min(soon))
     }
 
-    /// Detects that the machine was suspended, the process stopped, or the clock set. The loop
-    /// wakes every second, so a much longer gap is a suspension. Results in flight are wrong then:
-    /// they are discarded, and every endpoint returns to its schedule.
+    /// Detects that the machine was suspended, the process did not run, or the clock was set. The
+    /// loop wakes every second.
+    ///
+    /// After a suspension or a clock change, the results in flight are wrong: they are discarded,
+    /// and every endpoint returns to its schedule. A process that got no CPU time carries on
+    /// instead. If it began anew each time, it would never probe on an overloaded machine.
     fn notice(&mut self, reading: ClockReading) -> Option<Report> {
         let ClockReading {
             now,
             passed,
+            suspended,
             set_from,
         } = reading;
-        let slept = passed > ASLEEP;
-        if !slept && set_from.is_none() && self.clock.drift_ms(now).unsigned_abs() <= DRIFT_MS {
+        let is_suspension = suspended > ASLEEP;
+        let is_drifting = self.clock.drift_ms(now).unsigned_abs() > DRIFT_MS;
+        if is_suspension || set_from.is_some() || is_drifting {
+            self.clock = Clock::starting_at(now);
+            self.schedule.resync(now);
+            for task in self.tasks.values_mut() {
+                task.counts = false;
+                task.abort.abort();
+            }
+        }
+        if passed <= ASLEEP {
             return None;
         }
-        self.clock = Clock::starting_at(now);
-        self.schedule.resync(now);
         for task in self.tasks.values_mut() {
-            task.counts = false;
-            task.abort.abort();
+            task.stalled = true;
         }
-        slept.then_some(Report::Asleep {
+        Some(Report::Asleep {
             from: now - passed,
             to: now,
+            is_suspension,
         })
     }
 }

@@ -348,7 +348,12 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     while reported.try_recv().is_ok() {}
 
     *slept.lock().unwrap() = Duration::from_hours(8);
-    let Some(Report::Asleep { from, to }) = reported.recv().await else {
+    let Some(Report::Asleep {
+        from,
+        to,
+        is_suspension: true,
+    }) = reported.recv().await
+    else {
         panic!("it slept")
     };
     assert!((to.since_ms(from) - 8 * 3_600_000).abs() <= 2_000);
@@ -361,6 +366,80 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         (10..=11).contains(&probes),
         "one each, and no burst of what was missed: {probes}"
     );
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// Answers after `latency`; every second answer of an endpoint is late and thus a timeout.
+struct Starved {
+    latency: Duration,
+    asked: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Probe for Starved {
+    async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
+        tokio::time::sleep(self.latency).await;
+        let mut asked = self.asked.lock().unwrap();
+        let count = asked.entry(endpoint.name.to_string()).or_default();
+        *count += 1;
+        let timeout = (*count % 2 == 0).then_some(Fault::TimeoutTotal);
+        let sample = Sample {
+            scheduled_at: due.scheduled_at,
+            fault: timeout,
+            ..good(&endpoint.name, started_at)
+        };
+        Probed {
+            sample,
+            connectivity: None,
+        }
+    }
+}
+
+/// On an overloaded machine, many seconds pass each time before the process runs again.
+#[tokio::test(start_paused = true)]
+async fn a_process_without_cpu_time_keeps_probing() {
+    let clock = Clock::starting_at(START);
+    let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
+    let (reports, mut reported) = mpsc::channel(1024);
+    let stop = CancellationToken::new();
+    let config = configuration(10, "[defaults]\ninterval = \"5s\"\n");
+    scheduler
+        .send(SchedulerCommand::Follow(config.endpoints.clone(), 1.0))
+        .unwrap();
+    let runner = Runner {
+        probe: Arc::new(Starved {
+            latency: Duration::from_millis(100),
+            asked: Mutex::default(),
+        }),
+        max_concurrent: 64,
+        wall: Arc::new(move || clock.now()),
+        uptime: uptime(),
+        commands: scheduler_commands,
+        reports,
+        stop: stop.clone(),
+    };
+    let running = tokio::spawn(runner.run());
+    let (mut good, mut timeouts, mut stalls) = (0, 0, 0);
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_secs(8)).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        while let Ok(report) = reported.try_recv() {
+            match report {
+                Report::Probed(probed) if probed.sample.fault.is_some() => timeouts += 1,
+                Report::Probed(_) => good += 1,
+                Report::Asleep { is_suspension, .. } => {
+                    assert!(!is_suspension, "the machine was awake");
+                    stalls += 1;
+                }
+                Report::Skipped { .. } => {}
+            }
+        }
+    }
+    assert!(good >= 200, "{good} results in 100 turns");
+    assert!(stalls >= 90, "{stalls} stalls were reported");
+    assert_eq!(timeouts, 0, "timeouts of a stalled process say nothing");
     stop.cancel();
     running.await.unwrap();
 }
