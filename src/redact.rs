@@ -145,6 +145,7 @@ impl Redactor {
 
     /// Cleans the text of a status page.
     pub fn clean_page(&self, page: &mut VendorPage) {
+        page.url = self.clean(&page.url);
         for incident in &mut page.incidents {
             incident.id = self.clean(&incident.id);
             incident.name = self.clean(&incident.name);
@@ -338,7 +339,10 @@ impl Forms {
 
     fn add_pair(&mut self, user: &str, password: &str) {
         if password.len() >= MIN_SECRET {
-            self.add_base64(&format!("{user}:{password}"));
+            let pair = format!("{user}:{password}");
+            self.add_base64(&pair);
+            // What stands in the header is as good as the password, and may be encoded again.
+            self.add_base64(&STANDARD.encode(pair));
         }
     }
 
@@ -385,7 +389,26 @@ impl Forms {
         let percent = encoded.each_ref().map(|text| percent_encoded(text));
         self.0.extend(encoded);
         self.0.extend(percent);
+        for offset in 0..3 {
+            let inner = [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
+                .map(|engine| base64_within(secret, offset, &engine))
+                .into_iter()
+                .filter(|text| text.len() >= MIN_SECRET);
+            self.0.extend(inner);
+        }
     }
+}
+
+/// Returns what `secret` looks like within the base64 of a longer text, where it begins `offset`
+/// bytes after a group of three: the characters that only the secret determines.
+fn base64_within(secret: &str, offset: usize, engine: &impl base64::Engine) -> String {
+    let mut bytes = vec![0; offset];
+    bytes.extend(secret.as_bytes());
+    let text = engine.encode(&bytes);
+    // Each character holds six bits.
+    let first = (offset * 8).div_ceil(6);
+    let end = bytes.len() * 8 / 6;
+    text.get(first..end).unwrap_or_default().to_owned()
 }
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986.
@@ -454,6 +477,30 @@ mod tests {
         for form in forms {
             assert_eq!(redactor.clean(&format!("a {form} b")), "a *** b", "{form}");
         }
+    }
+
+    #[test]
+    fn a_key_within_an_encoded_text_is_replaced() {
+        let redactor = redactor(|forms| forms.add_pair("someone", "hunter22-and-more"));
+        let key = redactor_of_key("hunter22-and-more");
+        for before in ["", "k", "ke", "key", "/services/"] {
+            for after in ["", "?", "?a", "?a=1"] {
+                let text = STANDARD.encode(format!("{before}hunter22-and-more{after}"));
+                let clean = key.clean(&text);
+                assert!(clean.contains(MASK), "{text}");
+                assert!(
+                    clean.len() < MASK.len() + before.len() * 2 + after.len() * 2 + 8,
+                    "{clean}"
+                );
+            }
+        }
+        let header = format!("Basic {}", STANDARD.encode("someone:hunter22-and-more"));
+        let twice = redactor.clean(&STANDARD.encode(header));
+        assert!(twice.contains(MASK) && twice.len() < 16, "{twice}");
+    }
+
+    fn redactor_of_key(key: &str) -> Redactor {
+        redactor(|forms| forms.add(key))
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::config::plan::Plan;
 use crate::config::{self, Environment, ExplainError, Settings};
 use crate::daemon::coordinator::differences;
 use crate::notify::Sender;
+use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::postgres::SharedStore;
 
@@ -43,6 +44,10 @@ pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
     };
     let mut plan = Plan::of(&config);
     plan.warnings.extend(Store::exposed(&config.store.path));
+    let redactor = Redactor::new(&config);
+    for page in &mut plan.status_pages {
+        page.url = redactor.clean(&page.url);
+    }
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);
     } else {

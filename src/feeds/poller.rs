@@ -117,7 +117,9 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
                         "cannot read the status page of {}: {}",
                         feed.provider, trouble.message
                     );
-                    let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.message});
+                    let url = redactor.clean(feed.url.as_str());
+                    let fields =
+                        json!({"provider": feed.provider, "url": url, "error": trouble.message});
                     emit(Event::FeedFailed, Level::WARN, &message, &fields);
                 }
                 (failures == LOST_AFTER).then_some(None)

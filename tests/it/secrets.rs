@@ -69,7 +69,7 @@ async fn repeat(mut stream: TcpStream, received: Received) {
             "created_at": "2026-11-23T11:31:00Z", "shortlink": "https://status.test/1",
         });
         let page = serde_json::json!({
-            "page": {"url": "https://status.test"}, "status": {"indicator": "major"},
+            "page": {"url": format!("https://status.test/{said}")}, "status": {"indicator": "major"},
             "components": [], "incidents": [incident],
         });
         ("200 OK", page.to_string())
@@ -116,7 +116,7 @@ async fn mail_parrot(received: Received) -> u16 {
 
 /// The secrets of the configuration, with characters that are encoded differently in different
 /// places.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 14] = [
     "sk-endpoint+key/4f9c2d7ab1e85",
     "header-value/9b3e71",
     "basicpass+word/77",
@@ -130,6 +130,7 @@ const SECRETS: [&str; 13] = [
     "otlp-SENTINEL-token",
     "heartbeat-SENTINEL-uuid",
     "web-SENTINEL-token-0123456789",
+    "feed-SENTINEL-key",
 ];
 
 /// Percent-encodes everything that is not a letter or a digit.
@@ -178,6 +179,7 @@ async fn no_secret_that_the_outside_repeats_is_left_behind() {
         otlp,
         heartbeat,
         token,
+        feed,
     ] = SECRETS;
     let basic = STANDARD.encode(format!("me:{basic}"));
     let at = format!("127.0.0.1:{parrot}");
@@ -200,7 +202,7 @@ interval = "1s"
 [[status_feed]]
 provider = "openai-compatible"
 kind = "statuspage"
-url = "http://{at}/status-page"
+url = "http://{at}/status-page?key={feed}"
 interval = "1s"
 [[webhook]]
 name = "hook"
