@@ -99,6 +99,14 @@ release-check: lint test package deny sbom
 recipes:
     tests/recipes
 
+# Run SCENARIOS of the service on a machine with a real systemd, all of them without a name (needs root)
+systemd *SCENARIOS:
+    cargo build
+    tests/systemd/run {{SCENARIOS}}
+
+# Fill the disk below a hundred probes a second, and kill the daemon meanwhile (needs root)
+disk-full-load: (systemd "disk_full_load")
+
 # Upgrade the package OLD to NEW with an open incident, on a throw-away machine (needs root)
 upgrade OLD NEW:
     tests/systemd/upgrade {{OLD}} {{NEW}}

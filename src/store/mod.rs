@@ -33,7 +33,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Duration;
 
 use flate2::Compression;
@@ -265,6 +265,18 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Reports whether a file has tables but no version: another program created it.
+/// Reports whether the file system lets this process write the file.
+fn is_writable(path: &Path) -> bool {
+    OpenOptions::new().append(true).open(path).is_ok()
+}
+
+fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let c = Connection::open_with_flags(path, flags)?;
+    c.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(c)
+}
+
 fn is_unknown(c: &Connection) -> rusqlite::Result<bool> {
     let version: i64 = c.pragma_query_value(None, "user_version", |r| r.get(0))?;
     let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
@@ -462,6 +474,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     /// Opens the store for writing. Creates the file and its directory, and migrates an older
+    /// The read-only connections of this process.
+    readers: Mutex<Vec<Weak<Mutex<Connection>>>>,
     /// schema.
     ///
     /// # Errors
@@ -498,8 +512,7 @@ impl Store {
                 path: path.to_owned(),
             });
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut store = Self::with(path, Connection::open_with_flags(path, flags))?;
+        let mut store = Self::with(path, connect_read_only(path))?;
         store.foreign = true;
         store.read_only = true;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
@@ -575,6 +588,10 @@ impl Store {
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is shutting down, so nothing waits for the result.
+        let mut readers = locked(&self.shared.readers);
+        readers.retain(|known| known.strong_count() > 0);
+        readers.push(Arc::downgrade(&reader.connection));
+        drop(readers);
                 Err(_) => std::future::pending().await,
             },
         }
@@ -633,13 +650,35 @@ impl Store {
     /// Reopens the file after an `error` that the old connection would return forever: the file
     /// system was read-only when it was opened. Returns whether that succeeded.
     fn reopened(&self, connection: &mut Connection, error: &rusqlite::Error) -> bool {
-        if self.read_only || error.sqlite_error_code() != Some(ErrorCode::ReadOnly) {
+        let is_read_only = error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
+        if self.read_only || !is_read_only || !is_writable(&self.path) {
             return false;
         }
-        match connect(&self.path) {
-            Ok(new) => {
-                *connection = new;
-                true
+        let readers: Vec<_> = locked(&self.shared.readers)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut open = Vec::new();
+        for reader in &readers {
+            // A read in progress delays this until the next commit.
+            let Ok(reader) = reader.try_lock() else {
+                return false;
+            };
+            open.push(reader);
+        }
+        let all = open.iter_mut().map(|reader| &mut **reader);
+        let closed = all
+            .chain([&mut *connection])
+            .try_for_each(|open| Connection::open_in_memory().map(|none| *open = none));
+        let writer = closed.and_then(|()| connect(&self.path));
+        let is_reopened = writer.is_ok();
+        // Otherwise the next commit tries again.
+        if let Ok(writer) = writer.or_else(|_| connect_read_only(&self.path)) {
+            *connection = writer;
+        }
+        for reader in &mut open {
+            if let Ok(new) = connect_read_only(&self.path) {
+                **reader = new;
             }
             Err(_) => false,
         }
@@ -668,6 +707,7 @@ impl Store {
                 seq += 1;
                 let series = writer.series(sample)?;
                 writer.insert(seq, series, sample)?;
+        is_reopened
                 recorded.push((seq, series, Cow::Borrowed(sample)));
             }
             for revision in &commit.revisions {
