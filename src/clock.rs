@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{Timestamp, is_plausible};
 
 /// Reads the wall clock: the system's ([`now`]) or a simulation's.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -103,6 +103,52 @@ impl ClockMonitor {
             suspended,
             set_from: set.then_some(expected),
         }
+    }
+}
+
+/// The clock by which stored times are meant: the wall clock, but set only when the stored times are
+/// shifted as well. Until then it tells how far they are apart.
+pub struct StoredClock {
+    wall: WallClock,
+    uptime: Uptime,
+    /// When both last agreed.
+    last: (Timestamp, Duration),
+}
+
+impl StoredClock {
+    /// Creates a clock that now reads `now`.
+    pub fn starting_at(now: Timestamp, wall: WallClock, uptime: Uptime) -> Self {
+        let last = (now, uptime());
+        Self { wall, uptime, last }
+    }
+
+    /// Reports whether the wall clock was set and the stored times do not follow it yet.
+    pub fn is_behind(&mut self) -> bool {
+        let now = (self.wall)();
+        let uptime = (self.uptime)();
+        let (then, uptime_then) = self.last;
+        let expected = then + uptime.saturating_sub(uptime_then);
+        // Nothing follows a clock that was not set at all yet, or that is set to nonsense.
+        let may_follow = is_plausible(expected) && is_plausible(now);
+        let is_set = now.since_ms(expected).unsigned_abs() > SET.as_millis() as u64;
+        let is_behind = is_set && may_follow;
+        if !is_behind {
+            self.last = (now, uptime);
+        }
+        is_behind
+    }
+
+    /// Follows the wall clock: stored times are shifted by `by_ms`.
+    pub fn shift(&mut self, by_ms: i64) {
+        self.last.0.0 += by_ms;
+    }
+}
+
+impl std::fmt::Debug for StoredClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredClock")
+            .field("last", &self.last)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use super::pipeline::{self, Pipeline};
 use super::scheduler::{Runner, SchedulerCommand};
 use super::subscribers::Subscribers;
 use super::{Built, OpenedStore, PIPELINE, RunningDaemon, Stops, Tasks, listen, probed_endpoints};
-use crate::clock::{self, WallClock};
+use crate::clock::{self, StoredClock, WallClock};
 use crate::command::Commands;
 use crate::config::Settings;
 use crate::feeds::Poller;
@@ -126,6 +126,11 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         stop,
         tasks,
     };
+    // Stored times are those of the clock before it was set back while the daemon was down.
+    let now = (wiring.wall)();
+    let stored = core.set_back(now).map_or(now, |(from, _)| from);
+    let clock = StoredClock::starting_at(stored, wiring.wall.clone(), Arc::new(clock::uptime));
+    wiring.store.follow_clock(clock);
     let quorum = wiring
         .spawn_coordinator(session, &core, &notifications)
         .await?;

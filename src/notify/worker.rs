@@ -33,8 +33,6 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// A worker polls its rows at least this often, even without a wake-up: `llmwatch outbox` changes
 /// them from another process.
 const POLL: Duration = Duration::from_secs(5);
-/// The longest that a worker holds back, in case the clock was set.
-const MAX_HOLD: Duration = Duration::from_hours(1);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// How often a worker polls for rows that other daemons have queued or abandoned.
@@ -164,7 +162,7 @@ struct Outage {
     /// Since when every attempt has failed.
     since: Option<Instant>,
     /// Nothing is sent before this: the receiver asked for it, or nothing listens there.
-    hold_until: Option<Timestamp>,
+    hold_until: Option<Instant>,
 }
 
 struct Worker {
@@ -198,13 +196,13 @@ impl Worker {
     /// Delivers the next notification if one is due; otherwise returns how long to wait.
     async fn step(&mut self) -> Option<Duration> {
         let now = (self.context.wall)();
-        let held = self.outage.hold_until.map(|until| until.since_ms(now));
-        if let Some(held @ 1..) = held {
-            let held = Duration::from_millis(held.unsigned_abs());
-            // A longer hold means that the clock was set back.
-            if held <= MAX_HOLD {
-                return Some(held.min(POLL));
-            }
+        let held = self
+            .outage
+            .hold_until
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .filter(|held| !held.is_zero());
+        if let Some(held) = held {
+            return Some(held.min(POLL));
         }
         self.outage.hold_until = None;
         let result = match self.next().await {
@@ -496,7 +494,8 @@ impl Worker {
         }
         let wait = backoff(number, obstacle, failing_for, retry_after, fastrand::f64());
         let at = now + wait;
-        if at > pending.queued_at + self.channel.filters.give_up_after {
+        let is_too_old = at > pending.queued_at + self.channel.filters.give_up_after;
+        if is_too_old && !self.context.store.is_clock_behind() {
             let message = format!("gave up: {error}");
             self.log(
                 Event::NotificationExpired,
@@ -508,7 +507,7 @@ impl Worker {
             return DeliveryOutcome::Expired;
         }
         if retry_after.is_some() || obstacle == Obstacle::Refused {
-            self.outage.hold_until = Some(at);
+            self.outage.hold_until = Some(Instant::now() + wait);
         }
         if let Some(suppressed) = self.retries.is_due(&self.channel.name, now) {
             let message = format!("{error}; will retry");

@@ -1,5 +1,6 @@
 //! Writes the outbox's rows: queues notifications and records delivery attempts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::{Transaction, params};
@@ -56,21 +57,29 @@ pub(super) struct AttemptRecord {
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Shifts pending times after the clock was set from `from` to `to`. Calendar-based times, for
-/// instance the end of quiet hours, stay, and so does the time of an attempt that was planned by the
-/// new clock already.
+/// instance the end of quiet hours, stay, and so do those of attempts by the new clock, `ahead`.
 pub(super) fn follow_clock(
     tx: &Transaction<'_>,
     from: Timestamp,
     to: Timestamp,
+    ahead: &BTreeSet<Uuid>,
 ) -> rusqlite::Result<()> {
-    let longest_wait_ms = MAX_RETRY_AFTER.as_millis() as i64;
+    let by_ms = to.since_ms(from);
     tx.execute(
         "UPDATE outbox SET queued_at = queued_at + ?2, first_attempt_at = first_attempt_at + ?2,
-            next_attempt_at = next_attempt_at + iif(attempts > 0 AND next_attempt_at > ?1 + ?3, 0, ?2)
+            next_attempt_at = next_attempt_at + ?2
          WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
-        params![from.0, to.since_ms(from), longest_wait_ms],
-    )
-    .map(drop)
+        params![from.0, by_ms],
+    )?;
+    for id in ahead {
+        tx.execute(
+            "UPDATE outbox SET next_attempt_at = next_attempt_at - ?2,
+                first_attempt_at = first_attempt_at - iif(attempts = 1, ?2, 0)
+             WHERE state = 'pending' AND id = ?1",
+            params![id, by_ms],
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Result<()> {

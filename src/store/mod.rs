@@ -50,6 +50,7 @@ use self::blocks::{Recorded, Unsummed, UnsummedSeries};
 use self::migrate::{MIGRATIONS, MigrationStep};
 use self::sample_rows::{KnownSeries, SampleWriter};
 use self::write_behind::WriteBehind;
+use crate::clock::StoredClock;
 pub use delivery::{DeliveryOutcome, Pending};
 pub(crate) use delivery::{MAX_RETRY_AFTER, derived_id};
 pub use history::NotificationRow;
@@ -264,7 +265,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(c)
 }
 
-/// Reports whether a file has tables but no version: another program created it.
 /// Reports whether the file system lets this process write the file.
 fn is_writable(path: &Path) -> bool {
     OpenOptions::new().append(true).open(path).is_ok()
@@ -277,6 +277,7 @@ fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
     Ok(c)
 }
 
+/// Reports whether a file has tables but no version: another program created it.
 fn is_unknown(c: &Connection) -> rusqlite::Result<bool> {
     let version: i64 = c.pragma_query_value(None, "user_version", |r| r.get(0))?;
     let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
@@ -342,9 +343,23 @@ impl Commit {
     }
 }
 
+/// Returns by how much `commits` shift the stored times, in milliseconds; `None` if they do not.
+fn shift_ms(commits: &[Commit]) -> Option<i64> {
+    commits
+        .iter()
+        .filter_map(|commit| commit.clock_set)
+        .map(|(from, to)| to.since_ms(from))
+        .reduce(i64::saturating_add)
+}
+
 impl Commit {
     /// Writes the changes that belong to the sample `seq`, or that came after it.
-    fn write_consequences(&self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
+    fn write_consequences(
+        &self,
+        tx: &Transaction<'_>,
+        seq: i64,
+        ahead: &BTreeSet<Uuid>,
+    ) -> rusqlite::Result<()> {
         for incident in &self.incidents {
             // Two daemons that were alone may have assigned the same number: the incoming incident
             // keeps it.
@@ -373,7 +388,7 @@ impl Commit {
             .execute(params![id, official])?;
         }
         if let Some((from, to)) = self.clock_set {
-            delivery::follow_clock(tx, from, to)?;
+            delivery::follow_clock(tx, from, to, ahead)?;
         }
         for outgoing in &self.outgoing {
             delivery::insert(tx, outgoing)?;
@@ -459,6 +474,8 @@ struct SharedState {
     unsummed: Mutex<Unsummed>,
     /// Lock order: after the connection.
     known: Mutex<KnownSeries>,
+    /// The read-only connections of this process.
+    readers: Mutex<Vec<Weak<Mutex<Connection>>>>,
 }
 
 impl SharedState {
@@ -474,8 +491,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     /// Opens the store for writing. Creates the file and its directory, and migrates an older
-    /// The read-only connections of this process.
-    readers: Mutex<Vec<Weak<Mutex<Connection>>>>,
     /// schema.
     ///
     /// # Errors
@@ -515,7 +530,6 @@ impl Store {
         let mut store = Self::with(path, connect_read_only(path))?;
         store.foreign = true;
         store.read_only = true;
-        store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
         store.refuse_unknown()?;
         let found = store.refuse_newer(MIGRATIONS)?;
         let known = MIGRATIONS.len();
@@ -574,6 +588,10 @@ impl Store {
         let mut reader = Self::open_read_only(&self.path)?;
         reader.shared = self.shared.clone();
         reader.foreign = self.foreign;
+        let mut readers = locked(&self.shared.readers);
+        readers.retain(|known| known.strong_count() > 0);
+        readers.push(Arc::downgrade(&reader.connection));
+        drop(readers);
         Ok(reader)
     }
 
@@ -588,10 +606,6 @@ impl Store {
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is shutting down, so nothing waits for the result.
-        let mut readers = locked(&self.shared.readers);
-        readers.retain(|known| known.strong_count() > 0);
-        readers.push(Arc::downgrade(&reader.connection));
-        drop(readers);
                 Err(_) => std::future::pending().await,
             },
         }
@@ -627,6 +641,9 @@ impl Store {
             Ok(recorded) => {
                 unwritten.written(commits);
                 unwritten.recorded(&recorded);
+                if let Some(by_ms) = shift_ms(commits) {
+                    unwritten.shifted(by_ms);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -636,6 +653,12 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Tells by which clock the stored times are meant. It follows the commits that say that the
+    /// clock was set.
+    pub fn follow_clock(&self, clock: StoredClock) {
+        self.unwritten().follow(clock);
     }
 
     /// Removes from `outgoing` what was delivered or given up while the store could not be written.
@@ -649,6 +672,9 @@ impl Store {
 
     /// Reopens the file after an `error` that the old connection would return forever: the file
     /// system was read-only when it was opened. Returns whether that succeeded.
+    ///
+    /// All connections of a process share the index of the write-ahead log, as the first one opened
+    /// it. So every connection is closed first.
     fn reopened(&self, connection: &mut Connection, error: &rusqlite::Error) -> bool {
         let is_read_only = error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
         if self.read_only || !is_read_only || !is_writable(&self.path) {
@@ -680,8 +706,8 @@ impl Store {
             if let Ok(new) = connect_read_only(&self.path) {
                 **reader = new;
             }
-            Err(_) => false,
         }
+        is_reopened
     }
 
     /// Writes `commits` and the unrecorded delivery attempts. Returns the IDs of the latter.
@@ -707,7 +733,6 @@ impl Store {
                 seq += 1;
                 let series = writer.series(sample)?;
                 writer.insert(seq, series, sample)?;
-        is_reopened
                 recorded.push((seq, series, Cow::Borrowed(sample)));
             }
             for revision in &commit.revisions {
@@ -719,12 +744,12 @@ impl Store {
                     revision,
                 )?);
             }
-            commit.write_consequences(&tx, seq)?;
+            commit.write_consequences(&tx, seq, unwritten.ahead())?;
         }
         let added = writer.finish();
         let block = self.shared.lock().block_with(&recorded);
         block.write(&tx)?;
-        let attempts = unwritten.record(&tx)?;
+        let attempts = unwritten.record(&tx, shift_ms(commits).unwrap_or(0))?;
         tx.commit()?;
         known.extend(added);
         let mut unsummed = self.shared.lock();
@@ -1067,7 +1092,7 @@ mod tests {
             incidents: vec![row.clone()],
             ..Commit::default()
         };
-        let written = store.transaction(|tx| commit.write_consequences(tx, 0));
+        let written = store.transaction(|tx| commit.write_consequences(tx, 0, &BTreeSet::new()));
         written.unwrap();
         row
     }

@@ -262,13 +262,14 @@ impl Store {
             fallback: fallback.map(str::to_owned),
         };
         let mut unwritten = self.unwritten();
+        unwritten.note_clock(&made);
         if unwritten.holds(pending.notice.id) {
             unwritten.keep(made);
             return Ok(());
         }
         let recorded = self.transaction(|tx| {
             // In order, so that an older attempt cannot overwrite a newer one.
-            let before = unwritten.record(tx)?;
+            let before = unwritten.record(tx, 0)?;
             record(tx, &made).map(|_| before)
         });
         match recorded {
@@ -285,15 +286,24 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn release_channel(&self, channel: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.unwritten().release(channel, now);
-        self.transaction(|tx| {
+        let mut unwritten = self.unwritten();
+        unwritten.release(channel, now);
+        let released = self.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt_at = ?2
-                 WHERE state = 'pending' AND channel = ?1 AND attempts > 0 AND next_attempt_at > ?2",
+                 WHERE state = 'pending' AND channel = ?1 AND attempts > 0 AND next_attempt_at > ?2 RETURNING id",
             )?
-            .execute(params![channel, now.0])
-            .map(drop)
-        })
+            .query_map(params![channel, now.0], |r| r.get(0))?
+            .collect::<Result<Vec<Uuid>, _>>()
+        })?;
+        unwritten.note_ahead(released);
+        Ok(())
+    }
+
+    /// Reports whether the wall clock was set and the stored times do not follow it yet: ages of
+    /// notifications are wrong then.
+    pub fn is_clock_behind(&self) -> bool {
+        self.unwritten().is_clock_behind()
     }
 
     /// Gives up everything pending for channels other than these, which were removed from the

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Commit;
 use super::delivery::{self, AttemptRecord, DeliveryOutcome, Pending};
 use super::queue::Queued;
+use crate::clock::StoredClock;
 use llmwatch_core::model::{Outgoing, Timestamp};
 
 /// Notifications and attempts that are not in the file yet.
@@ -22,6 +23,11 @@ pub(super) struct WriteBehind {
     held: Vec<Outgoing>,
     /// Attempts at rows and at held notifications, in order.
     attempts: Vec<AttemptRecord>,
+    /// The clock of the stored times; `None` if nothing follows the wall clock.
+    clock: Option<StoredClock>,
+    /// Notifications whose next attempt was planned by a new clock that the stored times do not
+    /// follow yet.
+    ahead: BTreeSet<Uuid>,
 }
 
 impl WriteBehind {
@@ -50,26 +56,80 @@ impl WriteBehind {
         self.held.iter().any(|o| o.notice.id == id)
     }
 
+    /// Follows the wall clock by `clock` from now on.
+    pub(super) fn follow(&mut self, clock: StoredClock) {
+        self.clock = Some(clock);
+    }
+
+    /// Remembers by which clock the next attempt of `made` was planned.
+    pub(super) fn note_clock(&mut self, made: &AttemptRecord) {
+        let id = made.pending.notice.id;
+        if self.is_clock_behind() && matches!(made.attempted, DeliveryOutcome::RetryAt(_)) {
+            self.ahead.insert(id);
+        } else {
+            self.ahead.remove(&id);
+        }
+    }
+
+    /// Reports whether the wall clock was set and the stored times do not follow it yet.
+    pub(super) fn is_clock_behind(&mut self) -> bool {
+        self.clock.as_mut().is_some_and(StoredClock::is_behind)
+    }
+
+    /// Remembers notifications that were made due by a new clock.
+    pub(super) fn note_ahead(&mut self, ids: impl IntoIterator<Item = Uuid>) {
+        if self.is_clock_behind() {
+            self.ahead.extend(ids);
+        }
+    }
+
+    pub(super) fn ahead(&self) -> &BTreeSet<Uuid> {
+        &self.ahead
+    }
+
+    /// Notes that the stored times were shifted by `by_ms`.
+    pub(super) fn shifted(&mut self, by_ms: i64) {
+        if let Some(clock) = &mut self.clock {
+            clock.shift(by_ms);
+        }
+        self.ahead.clear();
+    }
+
     pub(super) fn keep(&mut self, made: AttemptRecord) {
         self.attempts.push(made);
     }
 
     /// Makes failed notifications of `channel` due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
+        let mut released = Vec::new();
         for made in &mut self.attempts {
             if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
                 && made.pending.channel == channel
+                && *at > now
             {
-                *at = (*at).min(now);
+                *at = now;
+                released.push(made.pending.notice.id);
             }
         }
+        self.note_ahead(released);
     }
 
-    /// Records every attempt whose row exists. Returns the recorded IDs.
-    pub(super) fn record(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Uuid>> {
+    /// Records every attempt whose row exists, after the stored times were shifted by `shift_ms`.
+    /// Returns the recorded IDs.
+    pub(super) fn record(
+        &self,
+        tx: &Transaction<'_>,
+        shift_ms: i64,
+    ) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut recorded = BTreeSet::new();
         for made in &self.attempts {
-            if delivery::record(tx, made)? {
+            let mut made = made.clone();
+            if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
+                && !self.ahead.contains(&made.pending.notice.id)
+            {
+                at.0 += shift_ms;
+            }
+            if delivery::record(tx, &made)? {
                 recorded.insert(made.pending.notice.id);
             }
         }

@@ -1,7 +1,12 @@
 //! The store returns what was written to it: completely or not at all, in order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use llmwatch::clock::StoredClock;
 use llmwatch::store::{
-    Commit, DeliveryOutcome, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
+    Commit, DeliveryOutcome, IncidentRow, Pending, SamplePage, SampleQuery, Store, StoreError,
 };
 use llmwatch_core::model::{
     Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeKind, Official,
@@ -191,11 +196,6 @@ fn unreachable_channel_gets_one_message_when_online() {
     );
 }
 
-/// A report held by quiet hours waits until morning. "Offline" does not wait for the report;
-/// "online" waits for "offline". Tested with the file, and in memory while the file cannot be
-/// written.
-#[test]
-fn message_held_by_quiet_hours_does_not_block_others() {
 #[test]
 fn unsent_report_about_delivery_is_replaced_by_the_next() {
     let store = Store::in_memory().unwrap();
@@ -225,6 +225,11 @@ fn unsent_report_about_delivery_is_replaced_by_the_next() {
     assert_eq!(pending[0].decided_at, Timestamp(99));
 }
 
+/// A report held by quiet hours waits until morning. "Offline" does not wait for the report;
+/// "online" waits for "offline". Tested with the file, and in memory while the file cannot be
+/// written.
+#[test]
+fn message_held_by_quiet_hours_does_not_block_others() {
     for in_memory in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
@@ -714,4 +719,73 @@ fn a_database_of_something_else_is_refused() {
         .unwrap();
     let refused = Store::open(&path).unwrap_err();
     assert!(matches!(refused, StoreError::Unknown { .. }), "{refused}");
+}
+
+/// When attempts are due after the clock was set, in milliseconds from then: one that failed before,
+/// one that failed after, and one that failed before and was released after.
+fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
+    const BEGAN: Timestamp = Timestamp(1_795_521_600_000);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    let store = Store::open(&path).unwrap();
+    let wall = Arc::new(AtomicI64::new(BEGAN.0));
+    let read = wall.clone();
+    store.follow_clock(StoredClock::starting_at(
+        BEGAN,
+        Arc::new(move || Timestamp(read.load(Ordering::Relaxed))),
+        Arc::new(|| Duration::from_hours(1)),
+    ));
+    let channels = ["before", "after", "released"];
+    let outgoing = channels.map(|channel| Outgoing {
+        channel: channel.into(),
+        not_before: None,
+        notice: notice(NoticeKind::Offline, None, BEGAN),
+        supersedes_pending: false,
+    });
+    let commit = Commit {
+        outgoing: outgoing.into(),
+        ..Commit::default()
+    };
+    store.commit(&[commit]).unwrap();
+    let [before, after, released] =
+        channels.map(|channel| store.next_pending(channel, BEGAN).unwrap().unwrap());
+    let fails = |pending: &Pending, at: Timestamp| {
+        let retry = DeliveryOutcome::RetryAt(Timestamp(at.0 + 5_000));
+        store
+            .record_attempt(pending, at, retry, "{}", Some("down"), None)
+            .unwrap();
+    };
+    let other = (!is_written).then(|| held(&path));
+    fails(&before, BEGAN);
+    fails(&released, BEGAN);
+    let now = Timestamp(BEGAN.0 + by_minutes * 60_000);
+    wall.store(now.0, Ordering::Relaxed);
+    fails(&after, now);
+    // Fails while the file cannot be written, but releases what waits in memory.
+    let _ = store.release_channel("released", now);
+    drop(other);
+    let commit = Commit {
+        clock_set: Some((BEGAN, now)),
+        ..Commit::default()
+    };
+    store.commit(&[commit]).unwrap();
+    channels.map(|channel| {
+        let due = store.next_attempt_at(channel, now).unwrap().unwrap();
+        due.since_ms(now)
+    })
+}
+
+#[test]
+fn attempts_are_due_by_the_clock_that_planned_them() {
+    for by_minutes in [-600, -40] {
+        let due = due_after_clock_was_set(by_minutes, true);
+        assert_eq!(due, [5_000, 5_000, 0], "set by {by_minutes} min");
+    }
+    // What failed before a jump forward is due already, so releasing it changes nothing.
+    for by_minutes in [40, 600] {
+        let due = due_after_clock_was_set(by_minutes, true);
+        assert_eq!(due, [5_000, 5_000, 5_000], "set by {by_minutes} min");
+    }
+    let due = due_after_clock_was_set(-40, false);
+    assert_eq!(due, [5_000, 5_000, 0], "while the file cannot be written");
 }
