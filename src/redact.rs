@@ -160,6 +160,22 @@ impl Redactor {
     }
 }
 
+/// A redactor for a task that seldom needs one: it is built when it is first needed, and again
+/// after a reload. The patterns of many channels take a megabyte.
+#[derive(Debug, Default)]
+pub struct LazyRedactor(Option<(Arc<Settings>, Redactor)>);
+
+impl LazyRedactor {
+    /// Replaces every secret of `config` in `text`.
+    pub fn clean(&mut self, config: &Arc<Settings>, text: &str) -> String {
+        let known = self.0.take().filter(|(of, _)| Arc::ptr_eq(of, config));
+        let (_, redactor) = self
+            .0
+            .insert(known.unwrap_or_else(|| (config.clone(), Redactor::new(config))));
+        redactor.clean(text)
+    }
+}
+
 /// The texts to replace.
 #[derive(Default)]
 struct Forms(BTreeSet<String>);

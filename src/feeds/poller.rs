@@ -54,6 +54,7 @@ impl Poller {
         let mut running: BTreeMap<(Provider, Url), (FeedRequest, AbortHandle)> = BTreeMap::new();
         loop {
             let config = self.config.borrow_and_update().clone();
+            let tools = Tools::new(&config);
             let asked = |feed: &StatusFeed| {
                 (
                     feed.clone(),
@@ -72,7 +73,7 @@ impl Poller {
                 running
                     .entry((feed.provider, feed.url.clone()))
                     .or_insert_with(|| {
-                        let task = follow(feed.clone(), config.clone(), self.commands.clone());
+                        let task = follow(feed.clone(), tools.clone(), self.commands.clone());
                         (asked(feed), tasks.spawn(task))
                     });
             }
@@ -89,11 +90,26 @@ impl Poller {
     }
 }
 
+/// What all feeds share: certificates and patterns take a megabyte or more.
+#[derive(Clone)]
+struct Tools {
+    client: Result<Client, Trouble>,
+    redactor: Redactor,
+}
+
+impl Tools {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            client: fetch::client(settings),
+            redactor: Redactor::new(settings),
+        }
+    }
+}
+
 /// Polls one feed forever.
-async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
+async fn follow(feed: StatusFeed, tools: Tools, commands: Commands) {
     let mut source = FeedDocuments::new(&feed);
-    let client = fetch::client(&settings);
-    let redactor = Redactor::new(&settings);
+    let Tools { client, redactor } = tools;
     let mut failures = 0_u32;
     tokio::time::sleep(FIRST_WITHIN.mul_f64(fastrand::f64())).await;
     loop {

@@ -20,7 +20,7 @@ use crate::clock::WallClock;
 use crate::config::{Otlp, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
-use crate::redact::Redactor;
+use crate::redact::LazyRedactor;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
 
@@ -53,6 +53,7 @@ pub struct Export {
 /// Exports as configured in `[otlp]`, until `stop` is cancelled.
 pub async fn run(mut export: Export) {
     let mut ready: Option<(Arc<Settings>, Client)> = None;
+    let mut redactor = LazyRedactor::default();
     let mut failing = false;
     let mut next = Instant::now();
     loop {
@@ -93,7 +94,7 @@ pub async fn run(mut export: Export) {
                 sent.unwrap_or_else(|_| Err("the collector did not answer in time".to_owned()))
             }
         };
-        let sent = sent.map_err(|error| Redactor::new(&config).clean(&error));
+        let sent = sent.map_err(|error| redactor.clean(&config, &error));
         match &sent {
             Ok(()) if failing => {
                 emit(

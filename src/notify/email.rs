@@ -1,7 +1,7 @@
 //! Email, composed and signed by lettre. Each recipient gets its own envelope, so that one rejected
 //! address does not affect the others.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use lettre::message::dkim::{
 };
 use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
+use rustls::ClientConfig;
 use uuid::Uuid;
 
 use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
@@ -44,14 +45,14 @@ impl std::fmt::Debug for Mailer {
 }
 
 impl Mailer {
-    /// Sets up the channel; `ca_file` holds extra trusted roots.
+    /// Sets up the channel.
     pub(super) fn new(
         email: &Email,
-        ca_file: Option<&Path>,
+        tls: Arc<ClientConfig>,
         redactor: Redactor,
     ) -> Result<Self, String> {
         Ok(Self {
-            server: SmtpServer::new(email, ca_file)?,
+            server: SmtpServer::new(email, tls),
             email: email.clone(),
             redactor,
             dkim: email.dkim.as_ref().map(signing).transpose()?,

@@ -14,7 +14,7 @@ use crate::clock::WallClock;
 use crate::config::{Heartbeat, Settings};
 use crate::http_client;
 use crate::log::{self, Event};
-use crate::redact::Redactor;
+use crate::redact::LazyRedactor;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Endpoint, Timestamp};
 use llmwatch_core::schedule::budget;
@@ -97,6 +97,7 @@ pub async fn run(
     };
     // The last failure, so that the same one is logged only once.
     let mut failure = None;
+    let mut redactor = LazyRedactor::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -121,7 +122,7 @@ pub async fn run(
                 heartbeat.interval
             }
             Err(error) => {
-                let error = Redactor::new(&current).clean(&error);
+                let error = redactor.clean(&current, &error);
                 if failure.as_ref() != Some(&error) {
                     let message = format!("cannot send the heartbeat: {error}");
                     // A response with a time or an ID in it differs each time, so the log is

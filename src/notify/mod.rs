@@ -14,8 +14,11 @@ mod webhook;
 pub mod worker;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Client;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
 pub use self::context::WorkerContext;
@@ -24,6 +27,7 @@ use self::exec::Program;
 pub use self::retry::{Obstacle, backoff};
 use self::webhook::WebhookClient;
 use crate::config::{Channel, ChannelKind, Settings, WebhookKind};
+use crate::http_client;
 use crate::links::{Action, Links};
 use crate::redact::Redactor;
 use llmwatch_core::message::receivers;
@@ -135,16 +139,19 @@ impl Sender {
     /// # Errors
     /// When a channel cannot be set up.
     pub fn new(config: &Settings) -> Result<Self, SenderSetupError> {
-        let redactor = Redactor::new(config);
+        let mut shared = SharedParts {
+            redactor: Redactor::new(config),
+            tls: None,
+            clients: BTreeMap::new(),
+        };
         let mut transports = BTreeMap::new();
         for channel in &config.channels {
-            transports.insert(
-                channel.name.clone(),
-                Transport::new(channel, config, &redactor).map_err(|why| SenderSetupError {
-                    channel: channel.name.clone(),
-                    why,
-                })?,
-            );
+            let transport = Transport::new(channel, config, &mut shared);
+            let transport = transport.map_err(|why| SenderSetupError {
+                channel: channel.name.clone(),
+                why,
+            })?;
+            transports.insert(channel.name.clone(), transport);
         }
         Ok(Self {
             transports,
@@ -271,19 +278,53 @@ impl Sender {
     }
 }
 
+/// What channels share: patterns and root certificates take a megabyte or more.
+struct SharedParts {
+    redactor: Redactor,
+    tls: Option<Arc<ClientConfig>>,
+    /// By timeout.
+    clients: BTreeMap<Duration, Client>,
+}
+
+impl SharedParts {
+    fn tls(&mut self, settings: &Settings) -> Result<Arc<ClientConfig>, String> {
+        if let Some(tls) = &self.tls {
+            return Ok(tls.clone());
+        }
+        let ca_file = settings.process.ca_file.as_deref();
+        let tls = Arc::new(http_client::tls_config(ca_file)?);
+        self.tls = Some(tls.clone());
+        Ok(tls)
+    }
+
+    fn client(&mut self, timeout: Duration, settings: &Settings) -> Result<Client, String> {
+        if let Some(client) = self.clients.get(&timeout) {
+            return Ok(client.clone());
+        }
+        let client = http_client::without_redirects(timeout, settings)?;
+        self.clients.insert(timeout, client.clone());
+        Ok(client)
+    }
+}
+
 impl Transport {
-    fn new(channel: &Channel, settings: &Settings, redactor: &Redactor) -> Result<Self, String> {
-        let redactor = redactor.clone();
+    fn new(
+        channel: &Channel,
+        settings: &Settings,
+        shared: &mut SharedParts,
+    ) -> Result<Self, String> {
+        let redactor = shared.redactor.clone();
         Ok(match &channel.kind {
             ChannelKind::Email(email) => {
-                let ca_file = settings.process.ca_file.as_deref();
-                Self::Smtp(Box::new(Mailer::new(email, ca_file, redactor)?))
+                let tls = shared.tls(settings)?;
+                Self::Smtp(Box::new(Mailer::new(email, tls, redactor)?))
             }
             ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Exec => {
                 Self::Exec(Program::new(webhook, redactor))
             }
             ChannelKind::Webhook(webhook) => {
-                Self::Http(Box::new(WebhookClient::new(webhook, settings, redactor)?))
+                let client = shared.client(webhook.timeout, settings)?;
+                Self::Http(Box::new(WebhookClient::new(webhook, client, redactor)))
             }
         })
     }

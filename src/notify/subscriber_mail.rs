@@ -1,5 +1,6 @@
 //! Emails to subscribers: one recipient each, with headers for one-click unsubscription (RFC 8058).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lettre::Address;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::email::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, signing};
 use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
 use crate::config::{ChannelKind, Email, Settings};
+use crate::http_client;
 use crate::redact::Redactor;
 use crate::store::SubscriberMail;
 
@@ -54,8 +56,9 @@ impl SubscriberMailer {
                 _ => None,
             }
         })?;
+        let tls = http_client::tls_config(settings.process.ca_file.as_deref()).ok()?;
         Some(Self {
-            server: SmtpServer::new(email, settings.process.ca_file.as_deref()).ok()?,
+            server: SmtpServer::new(email, Arc::new(tls)),
             dkim: email.dkim.as_ref().and_then(|dkim| signing(dkim).ok()),
             email: email.clone(),
             redactor: Redactor::new(settings),

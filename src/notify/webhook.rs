@@ -12,7 +12,7 @@ use ring::hmac;
 use serde_json::Value;
 
 use super::{Attempt, Obstacle, Progress};
-use crate::config::{Settings, Webhook, WebhookKind, signing_key};
+use crate::config::{Webhook, WebhookKind, signing_key};
 use crate::http_client;
 use crate::redact::Redactor;
 use llmwatch_core::message::receivers::{self, Call};
@@ -36,23 +36,18 @@ pub(super) struct WebhookClient {
 
 impl WebhookClient {
     /// Sets up the channel.
-    pub(super) fn new(
-        webhook: &Webhook,
-        settings: &Settings,
-        redactor: Redactor,
-    ) -> Result<Self, String> {
-        let client = http_client::without_redirects(webhook.timeout, settings)?;
+    pub(super) fn new(webhook: &Webhook, client: Client, redactor: Redactor) -> Self {
         let key = webhook
             .secret
             .as_ref()
             .and_then(signing_key)
             .map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
-        Ok(Self {
+        Self {
             client,
             webhook: webhook.clone(),
             key,
             redactor,
-        })
+        }
     }
 
     /// Makes one attempt.

@@ -292,9 +292,7 @@ async fn a_clock_that_jumps_delays_nothing_and_changes_no_duration() {
     // Ahead of the machine's clock by this: it jumps by 6 h, -9 h, -20 min and 40 min.
     for jump in ["+6h", "-3h", "-200m", "-160m"] {
         let wait = vec![("retry-after".to_owned(), "2".to_owned())];
-        world
-            .hook
-            .set_behavior(WebhookBehavior::Status(503, wait));
+        world.hook.set_behavior(WebhookBehavior::Status(503, wait));
         world.openai.set_scenario(outage());
         daemon.event("notification.retry").await;
         clock.set(jump);

@@ -8,7 +8,6 @@ mod reply;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ use tokio_rustls::TlsConnector;
 use self::hello::Hello;
 use self::reply::{ReplyReader, SmtpReply};
 use crate::config::{Email, Smtp, SmtpTls};
-use crate::http_client;
 
 /// Time limit for connecting, including TLS.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -107,13 +105,13 @@ pub(super) struct SmtpServer {
 }
 
 impl SmtpServer {
-    /// Sets up the server without connecting. `ca_file` holds extra trusted roots.
-    pub(super) fn new(email: &Email, ca_file: Option<&Path>) -> Result<Self, String> {
-        Ok(Self {
+    /// Sets up the server without connecting.
+    pub(super) fn new(email: &Email, tls: Arc<ClientConfig>) -> Self {
+        Self {
             smtp: email.smtp.clone(),
             hello: Hello::new(email),
-            tls: Arc::new(http_client::tls_config(ca_file)?),
-        })
+            tls,
+        }
     }
 
     /// Connects, encrypts as configured and logs in.
