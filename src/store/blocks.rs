@@ -534,6 +534,38 @@ pub(super) fn each_of_series(
 
 /// Rebuilds all blocks from the samples, all of which are in the rollups.
 pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    build(tx, |_, _| true)?;
+    let last = last_seq(tx)?;
+    tx.execute("INSERT OR REPLACE INTO summed VALUES (1, ?1)", [last])
+        .map(drop)
+}
+
+/// Rebuilds the blocks from the samples that were rescued from a damaged file. Those that the rescued
+/// rollups do not include yet are summed after the next start. If no rollup was rescued, that is all.
+pub(super) fn rebuild_rescued(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let is_empty: bool =
+        tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM rollup)", [], |r| r.get(0))?;
+    if is_empty {
+        tx.execute_batch("INSERT OR REPLACE INTO summed VALUES (1, 0); DELETE FROM series_block")?;
+    } else {
+        // Without the mark, count no sample twice rather than all of them.
+        tx.execute(
+            "INSERT OR IGNORE INTO summed VALUES (1, ?1)",
+            [last_seq(tx)?],
+        )?;
+    }
+    let summed = summed(tx)?;
+    let marks: BTreeMap<i64, i64> = tx
+        .prepare("SELECT series, max(last_seq) FROM series_block GROUP BY series")?
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    build(tx, |series, seq| {
+        seq <= summed || marks.get(&series).is_some_and(|mark| seq <= *mark)
+    })
+}
+
+/// Builds all blocks anew from the samples; those of a series from the samples that are `summed`.
+fn build(tx: &Transaction<'_>, summed: impl Fn(i64, i64) -> bool) -> rusqlite::Result<()> {
     tx.execute_batch("DELETE FROM block; DELETE FROM series_block")?;
     let mut block: Option<Span> = None;
     let mut series: BTreeMap<i64, (Span, Vec<i64>)> = BTreeMap::new();
@@ -551,6 +583,9 @@ pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         if let Some(complete) = block.take_if(|block| block.is_complete()) {
             write_block(tx, complete)?;
         }
+        if !summed(of, seq) {
+            continue;
+        }
         let (span, seqs) = series
             .entry(of)
             .or_insert((Span { samples: 0, ..one }, Vec::new()));
@@ -567,9 +602,7 @@ pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     for (of, (span, seqs)) in series {
         write_series_block(tx, of, span, &seqs)?;
     }
-    let last = last_seq(tx)?;
-    tx.execute("INSERT OR REPLACE INTO summed VALUES (1, ?1)", [last])
-        .map(drop)
+    Ok(())
 }
 
 #[cfg(test)]

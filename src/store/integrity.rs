@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
 use serde::Serialize;
 
-use super::{MIGRATIONS, Store, StoreError, blocks, is_unknown};
+use super::{MIGRATIONS, Store, StoreError, blocks, is_unknown, link_key, subscribers};
 
 /// The maximum number of problems that a check lists.
 const PROBLEMS: usize = 20;
 /// A larger file is not checked at the start, because that delays probing; the daemon checks it
 /// while running.
 const CHECKED_AT_START: u64 = 64 << 20;
+
+/// The tables that are not part of the schema's versions: each is created when it is first needed.
+const CREATED_ON_FIRST_USE: [&str; 2] = [link_key::TABLE, subscribers::TABLES];
 
 /// The condition of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -267,6 +270,9 @@ fn rescue(
     for step in &MIGRATIONS[..version] {
         step.run(&tx)?;
     }
+    for tables in CREATED_ON_FIRST_USE {
+        tx.execute_batch(tables)?;
+    }
     tx.pragma_update(None, "user_version", version as i64)?;
     let tables: Vec<String> = tx
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid")?
@@ -274,54 +280,7 @@ fn rescue(
         .collect::<rusqlite::Result<_>>()?;
     let mut rescued = Vec::new();
     for table in tables {
-        let columns: Vec<String> = tx
-            .prepare("SELECT name FROM pragma_table_info(?1)")?
-            .query_map([&table], |r| r.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        let marks = vec!["?"; columns.len()].join(", ");
-        let columns = columns.join(", ");
-        let mut insert = tx.prepare(&format!(
-            "INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
-        ))?;
-        let mut rows = 0;
-        // A damaged page ends a scan; rows behind it are reached from the other end.
-        for order in ["ASC", "DESC"] {
-            let select =
-                format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}");
-            let Ok(mut select) = damaged.prepare(&select) else {
-                continue;
-            };
-            let width = select.column_count();
-            let Ok(mut scan) = select.query([]) else {
-                continue;
-            };
-            let is_complete = loop {
-                match scan.next() {
-                    Ok(Some(row)) => {
-                        let values = (0..width)
-                            .map(|i| row.get::<_, Value>(i))
-                            .collect::<rusqlite::Result<Vec<_>>>();
-                        let Ok(values) = values else { continue };
-                        match insert.execute(params_from_iter(values)) {
-                            Ok(n) => {
-                                rows += n as u64;
-                                on_row(&table);
-                            }
-                            // A corrupted row that violates the schema.
-                            Err(e)
-                                if e.sqlite_error_code()
-                                    == Some(ErrorCode::ConstraintViolation) => {}
-                            Err(e) => return Err(e),
-                        }
-                    }
-                    Ok(None) => break true,
-                    Err(_) => break false,
-                }
-            };
-            if is_complete {
-                break;
-            }
-        }
+        let rows = rescue_table(damaged, &tx, &table, on_row)?;
         rescued.push((table, rows));
     }
     tx.execute(
@@ -329,11 +288,86 @@ fn rescue(
         [],
     )?;
     if version > 1 {
-        // Rebuild the blocks from the rescued samples.
-        blocks::rebuild(&tx)?;
+        blocks::rebuild_rescued(&tx)?;
     }
     tx.commit()?;
     Ok(rescued)
+}
+
+/// Copies every readable row of a table. Returns their number.
+fn rescue_table(
+    damaged: &Connection,
+    new: &Transaction<'_>,
+    table: &str,
+    on_row: &mut dyn FnMut(&str),
+) -> rusqlite::Result<u64> {
+    // What the migrations put there stands for an empty store.
+    new.execute(&format!("DELETE FROM {table}"), [])?;
+    let columns: Vec<String> = new
+        .prepare("SELECT name FROM pragma_table_info(?1)")?
+        .query_map([table], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let marks = vec!["?"; columns.len()].join(", ");
+    let columns = columns.join(", ");
+    let mut insert = new.prepare(&format!(
+        "INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
+    ))?;
+    let mut rows = 0;
+    // A damaged page ends a scan; rows behind it are reached from the other end.
+    for direction in ["ASC", "DESC"] {
+        let order = order_of(new, table, direction)?;
+        let select = format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY {order}");
+        let Ok(mut select) = damaged.prepare(&select) else {
+            // The damaged file has no such table.
+            break;
+        };
+        let Ok(mut scan) = select.query([]) else {
+            continue;
+        };
+        let is_complete = loop {
+            let row = match scan.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => break true,
+                Err(_) => break false,
+            };
+            let values = (0..row.as_ref().column_count())
+                .map(|i| row.get::<_, Value>(i))
+                .collect::<rusqlite::Result<Vec<_>>>();
+            let Ok(values) = values else { continue };
+            match insert.execute(params_from_iter(values)) {
+                Ok(n) => {
+                    rows += n as u64;
+                    on_row(table);
+                }
+                // A corrupted row that violates the schema.
+                Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
+                Err(e) => return Err(e),
+            }
+        };
+        if is_complete {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+/// Returns the `ORDER BY` terms that walk the pages of a table in their order.
+fn order_of(c: &Connection, table: &str, direction: &str) -> rusqlite::Result<String> {
+    let has_rowid: bool = c.query_row(
+        "SELECT NOT wr FROM pragma_table_list WHERE name = ?1",
+        [table],
+        |r| r.get(0),
+    )?;
+    if has_rowid {
+        return Ok(format!("rowid {direction}"));
+    }
+    let key: Vec<String> = c
+        .prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")?
+        .query_map([table], |r| {
+            Ok(format!("{} {direction}", r.get::<_, String>(0)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(key.join(", "))
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> IntegrityError {

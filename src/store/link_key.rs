@@ -9,6 +9,10 @@ use super::{Store, StoreError};
 /// The length of the key, in bytes.
 pub const LINK_KEY_BYTES: usize = 32;
 
+/// The table of the key.
+pub(super) const TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT";
+
 const NO_RANDOMNESS: &str =
     "the system's random number generator failed: no key for signed links was created";
 
@@ -19,11 +23,11 @@ impl Store {
     /// When the store cannot be written, or a new key is due and the system has no random numbers.
     pub fn link_key(&self) -> Result<[u8; LINK_KEY_BYTES], StoreError> {
         self.transaction(|tx| {
-            tx.execute_batch(
-                "CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
-            )?;
+            tx.execute_batch(TABLE)?;
             let known: Option<Vec<u8>> = tx
-                .query_row("SELECT value FROM secret WHERE name = 'links'", [], |r| r.get(0))
+                .query_row("SELECT value FROM secret WHERE name = 'links'", [], |r| {
+                    r.get(0)
+                })
                 .optional()?;
             if let Some(known) = known.and_then(|k| <[u8; LINK_KEY_BYTES]>::try_from(k).ok()) {
                 return Ok(known);

@@ -21,7 +21,8 @@ pub(super) const MAX_SUBSCRIBERS: u32 = 20_000;
 /// How long the announcements of an incident are remembered.
 pub(super) const ANNOUNCED_FOR: Duration = Duration::from_hours(90 * 24);
 
-const TABLES: &str = "
+/// The tables of the subscribers and their mails.
+pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS subscriber (
     id BLOB PRIMARY KEY,
     address TEXT NOT NULL UNIQUE,

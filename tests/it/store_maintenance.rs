@@ -3,7 +3,9 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use llmwatch::store::{Commit, IntegrityError, SampleQuery, Store, StoreError, repair};
+use llmwatch::store::{
+    Commit, IntegrityError, SampleQuery, SignUp, Store, StoreError, repair,
+};
 use llmwatch_core::model::{Sample, Timestamp};
 
 use crate::support::{World, good};
@@ -80,6 +82,37 @@ fn a_damaged_store_is_refused_left_alone_and_rescued_from() {
         (Timestamp(0), Timestamp(SAMPLES - 1)),
         "from before and after the damage"
     );
+}
+
+#[test]
+fn a_repair_keeps_what_reports_links_and_subscribers_need() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    filled(&path);
+    let store = Store::open(&path).unwrap();
+    store.checkpoint_wal();
+    // The sums of these samples are not in the file when the process ends.
+    let late = (SAMPLES..SAMPLES + 50).map(|i| Commit {
+        sample: Some(good("openai-chat", Timestamp(i))),
+        ..Commit::default()
+    });
+    store.commit(&late.collect::<Vec<_>>()).unwrap();
+    let ask = store
+        .sign_up("ann@example.com", "subject", "body", Timestamp(0))
+        .unwrap();
+    assert_eq!(ask, SignUp::Accepted);
+    let kept = |store: &Store| {
+        let sums = store.sums(Timestamp(0), Timestamp(3_600_000), None).unwrap();
+        let subscribers = store.subscribers().unwrap();
+        let addresses: Vec<_> = subscribers.into_iter().map(|s| s.address).collect();
+        (sums, store.link_key().unwrap(), addresses)
+    };
+    let before = kept(&store);
+    assert_eq!(before.0["openai-chat"].ok as i64, SAMPLES + 50);
+    drop(store);
+
+    repair(&path, ".damaged", &mut |_| {}).unwrap();
+    assert_eq!(kept(&Store::open(&path).unwrap()), before);
 }
 
 #[test]
