@@ -10,7 +10,10 @@ use crate::config::Settings;
 use crate::probe::{ConnectivityChecks, Due, Prober};
 use crate::redact::Redactor;
 use llmwatch_core::incident::attribution::{Context, attribute};
-use llmwatch_core::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status, Trigger};
+use llmwatch_core::model::{
+    Attribution, Endpoint, Fault, Outcome, Sample, Status, Timestamp, Trigger,
+};
+use llmwatch_core::protocol::dialect::{Adaptations, Credential, Dialect, ProbeRequest};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch probe openai-chat --count 3")]
@@ -95,7 +98,9 @@ async fn probe(globals: &Globals, args: &ProbeArgs) -> Exit {
     } else if args.nagios {
         print(&plugin_line(status, &all));
     } else {
-        print(&render(&all));
+        let redactor = Redactor::new(&config);
+        let asked: Vec<_> = chosen.iter().map(|e| asked(e, &redactor)).collect();
+        print(&render(&all, &asked));
     }
     Ok(plugin_code(status))
 }
@@ -182,7 +187,35 @@ fn severity(status: Status) -> u8 {
     }
 }
 
-fn render(all: &[Vec<Sample>]) -> String {
+/// Returns the method and the URL of the endpoint's request.
+fn asked(endpoint: &Endpoint, redactor: &Redactor) -> String {
+    let request = Dialect::of(endpoint).request(&ProbeRequest {
+        endpoint,
+        id: "",
+        adaptations: &Adaptations::default(),
+        credential: Credential::Configured,
+        now: Timestamp::default(),
+    });
+    let mut url = request.url;
+    // That fails only without a host, and then there is no login to remove.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    redactor.clean(&format!("{} {url}", request.method))
+}
+
+/// Reports whether the URL may be wrong: the server does not know it, or something else answers there.
+fn may_have_asked_elsewhere(sample: &Sample) -> bool {
+    let is_unknown = matches!(sample.http_status, Some(404 | 405));
+    let is_another = sample.http_status.is_some()
+        && matches!(
+            sample.fault,
+            Some(Fault::BodyMalformed | Fault::HttpUnexpected | Fault::HttpRedirect)
+        );
+    is_unknown || is_another
+}
+
+/// Formats the samples of each endpoint; `asked` is what was asked of each.
+fn render(all: &[Vec<Sample>], asked: &[String]) -> String {
     let head = [
         "endpoint",
         "outcome",
@@ -223,11 +256,9 @@ fn render(all: &[Vec<Sample>]) -> String {
         ]);
     }
     let mut text = table(&rows);
-    for s in all
-        .iter()
-        .flatten()
-        .filter(|s| s.outcome == Outcome::Failed)
-    {
+    let each = all.iter().zip(asked);
+    let each = each.flat_map(|(samples, asked)| samples.iter().map(move |s| (s, asked)));
+    for (s, asked) in each.filter(|(s, _)| s.outcome == Outcome::Failed) {
         let fault = s.fault.map_or("", |f| f.describe());
         text += &format!(
             "\n{}",
@@ -241,6 +272,9 @@ fn render(all: &[Vec<Sample>]) -> String {
             if let Some(value) = value {
                 text += &format!("\n  {name}: {value}");
             }
+        }
+        if may_have_asked_elsewhere(s) {
+            text += &format!("\n  asked: {asked}");
         }
         let is_unknown_path = matches!(s.http_status, Some(404 | 405));
         if is_unknown_path && s.fault == Some(Fault::RequestRejected) {

@@ -110,9 +110,10 @@ impl WrittenEndpoint<'_> {
             interval: self.interval.unwrap_or(Duration::from_mins(1)),
             stream: self.stream.unwrap_or(true),
             prompt: self.prompt.unwrap_or(default_prompt),
-            max_tokens: self
-                .max_tokens
-                .unwrap_or_else(|| catalog::default_max_tokens(model.as_deref())),
+            max_tokens: self.max_tokens.unwrap_or_else(|| {
+                let effort = self.reasoning_effort.as_deref();
+                catalog::default_max_tokens(model.as_deref(), effort)
+            }),
             reasoning_effort: self
                 .reasoning_effort
                 .or_else(|| default_effort.map(str::to_owned))
@@ -245,7 +246,7 @@ fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, 
         missing_key(own, provider, "deployment", why);
     }
     if matches!(provider, Provider::OpenAiCompatible | Provider::Vertex)
-        && endpoint.api != Api::Http
+        && !matches!(endpoint.api, Api::Http | Api::Models)
         && endpoint.model.is_none()
     {
         missing_key(own, provider, "model", "the server cannot guess it");

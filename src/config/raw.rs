@@ -539,9 +539,13 @@ impl<'a> Value<'a> {
 
     pub(super) fn duration(&self) -> Option<Duration> {
         if self.written.is_integer() || self.written.is_float() {
+            let number = match self.written {
+                DeValue::Integer(i) if i.radix() == 10 => i.as_str(),
+                _ => "30",
+            };
             return self.error(
                 format!("`{}` has no unit", self.key),
-                "write it as a string: `\"30s\"`",
+                format!("write it as a string: `\"{number}s\"`"),
             );
         }
         let text = self.string()?;

@@ -928,6 +928,12 @@ fn errors_in_forms_of_their_own() {
             r#"{"error":{"message":"a guardrail failed"}}"#.to_owned(),
             AnswerFiltered,
         ),
+        (
+            200,
+            r#"{"header":{"code":10163,"message":"AppIdNoAuthError: no licence","sid":"s"}}"#
+                .to_owned(),
+            AccountPermission,
+        ),
     ] {
         let keys = format!("{COMPATIBLE}\nstream = false");
         assert_fault(&keys, status, &[], body.as_bytes(), Some(fault));
@@ -949,6 +955,29 @@ fn errors_in_forms_of_their_own() {
     // A code that means success is not an error.
     let good = r#"{"code":0,"message":"ok"}"#;
     assert_fault(COMPATIBLE, 200, &[], &stream(&[good, PONG, "[DONE]"]), None);
+}
+
+#[test]
+fn a_region_that_is_not_served_is_recognized_in_many_languages() {
+    for words in [
+        "Este modelo no está disponible en su país o región",
+        "Ce service n'est pas disponible dans votre pays",
+        "O serviço não está disponível no seu país",
+        "Il modello non è disponibile nel tuo paese",
+        "Dieser Dienst ist in Ihrem Land nicht verfügbar",
+        "Сервис недоступен в вашей стране",
+        "お住まいの地域ではご利用いただけません",
+        "해당 국가에서는 사용할 수 없습니다",
+    ] {
+        let body = serde_json::json!({"error": {"message": words}}).to_string();
+        assert_fault(
+            COMPATIBLE,
+            403,
+            &[],
+            body.as_bytes(),
+            Some(Fault::AccountRegion),
+        );
+    }
 }
 
 /// Vendor-specific codes for billing, limits, capacity, keys and models, with any status.

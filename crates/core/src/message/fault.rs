@@ -57,9 +57,15 @@ pub fn remedy(fault: Fault) -> &'static str {
 }
 
 /// Reports whether the error text of such a failure came from the API. Otherwise it came from this
-/// machine's resolver, TLS or sockets.
+/// machine's resolver, TLS or sockets, or it is the monitor's own: what it expected of an answer.
 pub fn is_providers_message(fault: Fault) -> bool {
-    !fault.is_network()
-        && fault.attribution() != Attribution::Local
-        && fault != Fault::TlsCertificate
+    let is_own = matches!(
+        fault,
+        Fault::TlsCertificate
+            | Fault::AnswerWrong
+            | Fault::AnswerEmpty
+            | Fault::RequestTooFewTokens
+            | Fault::StreamTruncated
+    );
+    !fault.is_network() && fault.attribution() != Attribution::Local && !is_own
 }

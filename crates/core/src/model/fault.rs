@@ -23,6 +23,9 @@ pub enum Attribution {
 }
 
 impl Attribution {
+    /// Every attribution.
+    pub const ALL: [Self; 3] = [Self::Provider, Self::Account, Self::Local];
+
     /// Returns the stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -178,6 +178,11 @@ pub fn default_effort(model: &str) -> Option<&'static str> {
     }
 }
 
+/// Reports whether a model spends tokens on reasoning with this effort.
+pub fn is_thinking(effort: &str) -> bool {
+    !matches!(effort, "none" | "minimal")
+}
+
 /// Returns the kind of `thinking` that keeps an Anthropic model from thinking before it answers;
 /// `None` if it does not think by default, or always does.
 pub fn thinking_off(model: &str) -> Option<&'static str> {
@@ -238,8 +243,8 @@ pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
         .then_some(None)
 }
 
-/// Returns the token budget of a probe of this model.
-pub fn default_max_tokens(model: Option<&str>) -> u32 {
+/// Returns the token budget of a probe of this model, with the configured `effort` if there is one.
+pub fn default_max_tokens(model: Option<&str>, effort: Option<&str>) -> u32 {
     const THINKING: [&str; 10] = [
         "opus",
         "fable",
@@ -252,9 +257,9 @@ pub fn default_max_tokens(model: Option<&str>) -> u32 {
         "glm-",
         "deepseek-v4",
     ];
-    let thinks =
-        model.is_some_and(|m| is_o_series(m) || THINKING.iter().any(|part| m.contains(part)));
-    if thinks {
+    let effort = effort.or_else(|| model.and_then(default_effort));
+    let always_thinks = model.is_some_and(|m| THINKING.iter().any(|part| m.contains(part)));
+    if always_thinks || effort.is_some_and(is_thinking) {
         MAX_TOKENS_THINKING
     } else {
         MAX_TOKENS
@@ -430,13 +435,23 @@ mod tests {
             ("gpt-5.1", Some("none")),
             ("gpt-5-pro", Some("high")),
             ("gpt-5-codex", Some("low")),
+            ("gpt-5.2-pro", Some("medium")),
+            ("gpt-5.3-codex", Some("low")),
             ("gpt-5-chat-latest", None),
             ("gpt-5.1-chat-latest", None),
             ("o4-mini", Some("low")),
             ("gpt-4o-mini", None),
         ] {
             assert_eq!(default_effort(model), effort, "{model}");
+            let tokens = if effort.is_some_and(is_thinking) {
+                MAX_TOKENS_THINKING
+            } else {
+                MAX_TOKENS
+            };
+            assert_eq!(default_max_tokens(Some(model), None), tokens, "{model}");
         }
+        let tokens = default_max_tokens(Some("gpt-5-mini"), Some("medium"));
+        assert_eq!(tokens, MAX_TOKENS_THINKING, "what the user asked for");
         assert_eq!(thinking_off("claude-haiku-5-5"), Some("disabled"));
         assert_eq!(
             thinking_off("claude-sonnet-5-5-20261007"),

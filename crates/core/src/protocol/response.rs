@@ -487,9 +487,9 @@ impl<'e> ResponseReader<'e> {
         ]
         .iter()
         .any(|key| !value[*key].is_null())
-            || value["base_resp"]["status_code"]
-                .as_i64()
-                .is_some_and(|c| c != 0)
+            || [("base_resp", "status_code"), ("header", "code")]
+                .iter()
+                .any(|(key, code)| value[*key][*code].as_i64().is_some_and(|c| c != 0))
             || !value["Response"]["Error"].is_null()
             || value["success"] == false;
         speaks_of_error

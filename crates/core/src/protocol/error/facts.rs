@@ -67,7 +67,7 @@ const CODE_KEYS: [&str; 14] = [
     "type",
 ];
 /// Keys that hold another error, from the outside to the inside.
-const NESTED_KEYS: [&str; 13] = [
+const NESTED_KEYS: [&str; 14] = [
     "error",
     "Error",
     "errors",
@@ -80,6 +80,7 @@ const NESTED_KEYS: [&str; 13] = [
     "innererror",
     "response",
     "cause",
+    "header",
     "metadata",
 ];
 /// Keys that hold a text, the most informative first. An `error` that is an object or a list takes
