@@ -23,7 +23,7 @@ ci:
 
 # Test several daemons with a real PostgreSQL
 locations:
-    cargo test -p llmwatch --test it -- --include-ignored locations:: locations_failures:: locations_sharing:: store_backends::
+    cargo test -p llmwatch --test it -- --include-ignored locations:: locations_failures:: locations_revision:: locations_sharing:: store_backends::
 
 # Accept changed snapshots after reading them
 snapshots:

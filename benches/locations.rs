@@ -183,6 +183,7 @@ async fn location(
         let push = Push {
             daemon: &daemon,
             samples: &samples,
+            revised: &[],
             zone: Tz::UTC,
             verdicts: &verdicts,
             report: lengths.is_empty().then_some(&report),

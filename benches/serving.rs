@@ -312,7 +312,7 @@ async fn serve(
         history: web::pages::HistoryCache::default(),
         replays: web::pages::ReplayCache::default(),
         traffic: web::traffic::Traffic::default(),
-        links: llmwatch::links::Links::new(&[7; 32]),
+        links: llmwatch::links::Links::new(&[7; 32].into()),
         reload: web::Reload::default(),
     };
     tokio::spawn(async move {

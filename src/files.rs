@@ -11,14 +11,23 @@ use std::path::Path;
 /// The file system's error, and [`ErrorKind::InvalidInput`] for a directory, a pipe or a device.
 pub fn open(path: &Path) -> Result<File> {
     // Opening a pipe blocks, so the file type is checked first.
-    if !std::fs::metadata(path)?.is_file() && path != Path::new("/dev/stdin") {
+    let found = std::fs::metadata(path).map_err(without_number)?;
+    if !found.is_file() && path != Path::new("/dev/stdin") {
         return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
     }
-    File::open(path)
+    File::open(path).map_err(without_number)
 }
 
-/// The content of the file at `path`, which has at most `limit` bytes.
+/// Returns the error without the number of the system's error, which means nothing to people.
+fn without_number(error: Error) -> Error {
+    match error.to_string().split_once(" (os error ") {
+        Some((text, _)) => Error::new(error.kind(), text),
+        None => error,
+    }
+}
+
 /// Reads the file at `path`, of at most `limit` bytes.
+///
 /// # Errors
 /// Those of [`open`], and [`ErrorKind::FileTooLarge`].
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {

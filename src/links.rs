@@ -3,7 +3,7 @@
 //! The token is `base64url(version ‖ action ‖ id ‖ end ‖ first 16 bytes of HMAC-SHA256)`. It is a
 //! secret: anyone who has it can act, so it is never logged.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use uuid::Uuid;
 
-use crate::store::LINK_KEY_BYTES;
+use crate::store::{LINK_KEY_BYTES, LinkKeys};
 use llmwatch_core::model::Timestamp;
 
 /// How long a link is valid.
@@ -66,9 +66,28 @@ pub enum LinkError {
     Expired,
 }
 
-/// Signs and verifies tokens.
+/// Signs and verifies tokens. Clones share their keys.
 #[derive(Clone)]
-pub struct Links(Arc<hmac::Key>);
+pub struct Links(Arc<RwLock<Keys>>);
+
+struct Keys {
+    signing: hmac::Key,
+    /// Keys of daemons that signed links before they reached the shared store.
+    accepted: Vec<hmac::Key>,
+}
+
+impl Keys {
+    fn of(keys: &LinkKeys) -> Self {
+        Self {
+            signing: key(&keys.signing),
+            accepted: keys.accepted.iter().map(key).collect(),
+        }
+    }
+}
+
+fn key(bytes: &[u8; LINK_KEY_BYTES]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
+}
 
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,9 +96,31 @@ impl std::fmt::Debug for Links {
 }
 
 impl Links {
-    /// Creates a signer with the store's key.
-    pub fn new(key: &[u8; LINK_KEY_BYTES]) -> Self {
-        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
+    /// Creates a signer with the store's keys.
+    pub fn new(keys: &LinkKeys) -> Self {
+        Self(Arc::new(RwLock::new(Keys::of(keys))))
+    }
+
+    /// Replaces the keys, here and in every clone.
+    pub fn replace_keys(&self, keys: &LinkKeys) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Keys::of(keys);
+    }
+
+    fn sign(&self, body: &[u8]) -> hmac::Tag {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        hmac::sign(&keys.signing, body)
+    }
+
+    /// Reports whether `mac` is the signature of `body` by one of the keys.
+    fn is_signed(&self, body: &[u8], mac: &[u8]) -> bool {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = std::iter::once(&keys.signing).chain(&keys.accepted);
+        all.any(|key| {
+            let signed = hmac::sign(key, body);
+            let pairs = signed.as_ref()[..MAC_BYTES].iter().zip(mac);
+            // Every byte is compared, so that the time says nothing about them.
+            pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        })
     }
 
     /// Signs a token for `action` on `id`, valid until `end`.
@@ -88,7 +129,7 @@ impl Links {
         bytes.extend([VERSION, action.code()]);
         bytes.extend(id.as_bytes());
         bytes.extend(end.0.to_be_bytes());
-        let mac = hmac::sign(&self.0, &bytes);
+        let mac = self.sign(&bytes);
         bytes.extend(&mac.as_ref()[..MAC_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -117,12 +158,7 @@ impl Links {
             .filter(|b| b.len() == BODY_BYTES + MAC_BYTES)
             .ok_or(LinkError::Invalid)?;
         let (body, mac) = bytes.split_at(BODY_BYTES);
-        let signed = hmac::sign(&self.0, body);
-        let differs = signed.as_ref()[..MAC_BYTES]
-            .iter()
-            .zip(mac)
-            .fold(0, |differs, (a, b)| differs | (a ^ b));
-        if differs != 0 || body[0] != VERSION {
+        if !self.is_signed(body, mac) || body[0] != VERSION {
             return Err(LinkError::Invalid);
         }
         let action = Action::ALL.into_iter().find(|a| a.code() == body[1]);
@@ -143,19 +179,39 @@ mod tests {
 
     #[test]
     fn a_token_is_for_one_thing_until_its_end() {
-        let links = Links::new(&[7; LINK_KEY_BYTES]);
+        let links = Links::new(&[7; LINK_KEY_BYTES].into());
         let id = Uuid::from_u128(42);
         let token = links.token(Action::Acknowledge, id, NOW + VALID);
         assert_eq!(links.read(&token, NOW), Ok((Action::Acknowledge, id)));
         let late = NOW + VALID + Duration::from_millis(1);
         assert_eq!(links.read(&token, late), Err(LinkError::Expired));
-        let others = Links::new(&[8; LINK_KEY_BYTES]);
+        let others = Links::new(&[8; LINK_KEY_BYTES].into());
         assert_eq!(others.read(&token, NOW), Err(LinkError::Invalid));
     }
 
     #[test]
+    fn links_signed_before_the_keys_were_shared_stay_valid() {
+        let links = Links::new(&[7; LINK_KEY_BYTES].into());
+        let page = links.clone();
+        let id = Uuid::from_u128(42);
+        let before = links.token(Action::Acknowledge, id, NOW + VALID);
+        links.replace_keys(&LinkKeys {
+            signing: [8; LINK_KEY_BYTES],
+            accepted: vec![[6; LINK_KEY_BYTES], [7; LINK_KEY_BYTES]],
+        });
+        let after = links.token(Action::Acknowledge, id, NOW + VALID);
+        assert_ne!(before, after);
+        for token in [&before, &after] {
+            assert_eq!(page.read(token, NOW), Ok((Action::Acknowledge, id)));
+        }
+        let foreign = Links::new(&[9; LINK_KEY_BYTES].into());
+        let foreign = foreign.token(Action::Acknowledge, id, NOW + VALID);
+        assert_eq!(page.read(&foreign, NOW), Err(LinkError::Invalid));
+    }
+
+    #[test]
     fn every_changed_byte_is_noticed() {
-        let links = Links::new(&[7; LINK_KEY_BYTES]);
+        let links = Links::new(&[7; LINK_KEY_BYTES].into());
         let token = links.token(Action::Acknowledge, Uuid::from_u128(42), NOW + VALID);
         let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
         for place in 0..bytes.len() {

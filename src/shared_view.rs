@@ -58,4 +58,6 @@ pub struct Update {
     pub incidents: Vec<SharedIncident>,
     /// Samples of other daemons.
     pub samples: Vec<Sample>,
+    /// Samples whose attribution was revised where they were recorded.
+    pub revised: Vec<Sample>,
 }

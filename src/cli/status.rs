@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use uuid::Uuid;
 
 use super::{
     Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, color, paint, plugin_code, print, table,
@@ -16,7 +17,8 @@ use super::{
 use crate::clock;
 use crate::config::Settings;
 use crate::daemon::pipeline;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+use crate::web::STORE_HEADER;
 use llmwatch_core::locations::view_from;
 use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::incident as narrator;
@@ -133,8 +135,14 @@ pub(super) async fn current(
         Ok(snapshot) => return Ok((snapshot, None)),
         Err(StatusError::Silent) => "the daemon does not answer",
         Err(StatusError::Refused) => "the daemon requires a token that is not configured here",
+        Err(StatusError::Foreign) => {
+            "the daemon that answers at `listen` is not the one of this configuration"
+        }
     };
-    let store = Store::open_read_only(&config.store.path)?;
+    let store = Store::open_read_only(&config.store.path).map_err(|error| super::Failure {
+        code: UNKNOWN,
+        text: format!("llmwatch: {why}, and {error}"),
+    })?;
     let config = config.config.clone();
     let interval_multiplier = budget::interval_multiplier(&config);
     let now = clock::now();
@@ -153,6 +161,8 @@ pub(super) enum StatusError {
     Silent,
     /// It rejected our token.
     Refused,
+    /// It uses another store.
+    Foreign,
 }
 
 pub(super) async fn ask(config: &Settings) -> Result<Snapshot, StatusError> {
@@ -166,12 +176,25 @@ pub(super) async fn ask(config: &Settings) -> Result<Snapshot, StatusError> {
         ) {
             return Err(StatusError::Refused);
         }
+        let theirs = answer.headers().get(STORE_HEADER);
+        let theirs = theirs.and_then(|id| id.to_str().ok()?.parse().ok());
+        if theirs.is_some_and(|theirs| is_foreign(config, theirs)) {
+            return Err(StatusError::Foreign);
+        }
         answer.bytes().await.map_err(|_| StatusError::Silent)
     };
     let body = tokio::time::timeout(PATIENCE, body)
         .await
         .map_err(|_| StatusError::Silent)??;
     serde_json::from_slice(&body).map_err(|_| StatusError::Silent)
+}
+
+/// Reports whether the store `theirs` is certainly not that of `config`.
+fn is_foreign(config: &Settings, theirs: Uuid) -> bool {
+    match Store::open_read_only(&config.store.path) {
+        Ok(store) => store.identity().is_ok_and(|own| own != theirs),
+        Err(error) => matches!(error, StoreError::Missing { .. }),
+    }
 }
 
 async fn get(config: &Settings, path: &str) -> Option<reqwest::Response> {

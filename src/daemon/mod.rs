@@ -38,7 +38,7 @@ use crate::log::{self, Event, emit};
 use crate::metrics::Counters;
 use crate::notify::worker;
 use crate::store::postgres::{Session, SharedError, SharedStore};
-use crate::store::{Commit, Reserve, Store, StoreError, StoreLock};
+use crate::store::{Commit, Reserve, Store, StoreLock};
 use crate::systemd::Service;
 use crate::web;
 use llmwatch_core::model::{Endpoint, Timestamp};
@@ -101,14 +101,16 @@ async fn build(config: Settings, service: Service, wall: WallClock) -> anyhow::R
     let opened = service
         .patiently("opening the store", tokio::task::spawn_blocking(open))
         .await??;
-    if let Some(session) = &session {
-        share_link_key(session, &opened.store).await?;
-    }
     let listener = listen::page(config.process.listen).await?;
     let agent_listener = listen::agent(config.route.agent_listen).await?;
     let prober = Arc::new(ReloadableProber::new(&config, shared.as_ref())?);
     let read_only = opened.store.run_blocking(Store::reader).await?;
-    let links = Links::new(&opened.store.run_blocking(Store::link_key).await?);
+    let links = Links::new(&opened.store.run_blocking(Store::link_keys).await?);
+    if let Some(session) = &session {
+        // Links of this daemon work at the others before its first message is sent. The coordinator
+        // tries again.
+        let _ = coordinator::share_link_keys(session, &opened.store, &links).await;
+    }
     Ok(Built {
         service,
         wall,
@@ -196,21 +198,6 @@ async fn open_shared(
         // The coordinator logs it and keeps trying.
         Err(_) => Ok((Some(shared), None)),
     }
-}
-
-/// Adopts the shared store's link-signing key, so that every daemon accepts the links that the
-/// others send. A daemon that starts while that store is unreachable keeps its own key.
-async fn share_link_key(session: &Session, store: &Store) -> Result<(), StoreError> {
-    let own = store.run_blocking(Store::link_key).await?;
-    let Ok(key) = session.link_key(&own).await else {
-        return Ok(());
-    };
-    if key == own {
-        return Ok(());
-    }
-    store
-        .run_blocking(move |store| store.set_link_key(&key))
-        .await
 }
 
 /// The endpoints that this daemon probes.

@@ -39,7 +39,8 @@ use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    ChannelName, ChannelStats, DrillMessage, Outcome, Sample, Snapshot, Timestamp, is_plausible,
+    ChannelName, ChannelStats, DrillMessage, Incident, Outcome, Sample, Snapshot, Timestamp,
+    is_plausible,
 };
 use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record, rehearse};
 use llmwatch_core::report::routing;
@@ -469,16 +470,30 @@ impl Pipeline {
             }
             Command::Acknowledge(number, acknowledgement, reply) => {
                 let incident = self.notifications.acknowledge(number, acknowledgement);
+                let incident = incident.map(|i| self.up_to_date(i, now));
                 step.update(incident.as_ref());
                 Box::new(move || reply.send(incident))
             }
             Command::AddNote(number, note, reply) => {
                 let incident = self.notifications.note(number, note);
+                let incident = incident.map(|i| self.up_to_date(i, now));
                 step.update(incident.as_ref());
                 Box::new(move || reply.send(incident))
             }
         };
         (step, Some(reply))
+    }
+
+    /// Returns `changed` by a user with the figures and texts as of `now`.
+    fn up_to_date(&self, changed: Incident, now: Timestamp) -> Incident {
+        let locale = self.core.locale();
+        let open = self.core.snapshot(now).incidents.into_iter();
+        let mut known = open.map(|incident| match &self.quorum {
+            Some(quorum) => quorum.as_known(&incident, &locale),
+            None => incident,
+        });
+        let current = known.find(|incident| incident.id == changed.id);
+        changed.as_of(current, now)
     }
 
     /// Sends rechecks and pauses to the scheduler, before the disk write.
@@ -611,11 +626,10 @@ impl Pipeline {
 
     /// Publishes the snapshot and feeds the watchdog.
     fn show(&mut self, mut snapshot: Snapshot) {
-        match &self.quorum {
-            Some(quorum) if !quorum.is_alone() => {
-                quorum.view().notifications.annotate(&mut snapshot);
-            }
-            _ => self.notifications.annotate(&mut snapshot),
+        self.notifications.annotate(&mut snapshot);
+        if let Some(quorum) = self.quorum.as_ref().filter(|q| !q.is_alone()) {
+            let shared = &quorum.view().notifications;
+            shared.annotate_shared(&mut snapshot);
         }
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
         snapshot.leaders = routing::leaders(&snapshot);

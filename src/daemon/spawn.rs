@@ -132,7 +132,7 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
     let clock = StoredClock::starting_at(stored, wiring.wall.clone(), Arc::new(clock::uptime));
     wiring.store.follow_clock(clock);
     let quorum = wiring
-        .spawn_coordinator(session, &core, &notifications)
+        .spawn_coordinator(session, &links, &core, &notifications)
         .await?;
     let pipeline = Pipeline {
         quorum,
@@ -156,7 +156,7 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         alive: alive(service.clone(), wiring.wall.clone()),
     };
     wiring.tasks.spawn(PIPELINE, pipeline.run());
-    wiring.spawn_clients();
+    wiring.spawn_clients(&links);
     let (view, reload_requests) = wiring.spawn_subscribers(read_only, links);
     wiring.spawn_web(view, listener, agent_listener)?;
     Ok(RunningDaemon {
@@ -259,6 +259,7 @@ impl Wiring {
     async fn spawn_coordinator(
         &mut self,
         session: Option<Session>,
+        links: &Links,
         core: &MonitorState,
         notifications: &NotificationScheduler,
     ) -> anyhow::Result<Option<QuorumState>> {
@@ -288,6 +289,7 @@ impl Wiring {
             shared,
             session,
             local: self.store.clone(),
+            links: links.clone(),
             config: self.config.clone(),
             own,
             commands: self.commands.clone(),
@@ -302,7 +304,7 @@ impl Wiring {
 
     /// Spawns the tasks that make outgoing requests: status feeds, heartbeat, outbox, metrics
     /// export.
-    fn spawn_clients(&mut self) {
+    fn spawn_clients(&mut self, links: &Links) {
         let poller = Poller {
             config: self.config.clone(),
             commands: self.commands.clone(),
@@ -321,6 +323,7 @@ impl Wiring {
             wall: self.wall.clone(),
             wake: self.outbox.clone(),
             stop: self.stop.notifying.clone(),
+            links: links.clone(),
             shared: self.shared.clone(),
         };
         let config = self.config.clone();

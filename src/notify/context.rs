@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
+use crate::links::Links;
 use crate::store::Store;
 use crate::store::postgres::SharedStore;
 
@@ -20,6 +21,8 @@ pub struct WorkerContext {
     pub wake: Arc<Notify>,
     /// When to stop.
     pub stop: CancellationToken,
+    /// Signs the links in emails.
+    pub links: Links,
     /// The shared store, if one is configured: each notification there is delivered by one daemon.
     pub shared: Option<SharedStore>,
 }

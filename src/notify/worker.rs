@@ -19,9 +19,8 @@ use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
 use crate::config::{Channel, Settings};
 use crate::failover;
-use crate::links::Links;
 use crate::log::{self, Event, emit};
-use crate::store::postgres::RENEW;
+use crate::store::postgres::{RENEW, day_of};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::requires_explicit_resolve;
 use llmwatch_core::message::values::Locale;
@@ -59,13 +58,9 @@ pub async fn run(
     mut config: watch::Receiver<Arc<Settings>>,
 ) -> Result<(), super::SenderSetupError> {
     let retries = RetryLog::default();
-    let links = links(&context).await;
     loop {
         let current = config.borrow_and_update().clone();
-        let mut sender = Sender::new(&current)?;
-        if let Some(links) = links.clone() {
-            sender = sender.with_links(links);
-        }
+        let sender = Sender::new(&current)?.with_links(context.links.clone());
         let sender = Arc::new(sender);
         expire_removed_channels(&context, &current).await;
         let round = context.stop.child_token();
@@ -105,17 +100,6 @@ pub async fn run(
         }
         if stopped {
             return Ok(());
-        }
-    }
-}
-
-/// Returns the signer of the links in emails. Without it, emails only name the commands.
-async fn links(context: &WorkerContext) -> Option<Links> {
-    match context.store.run_blocking(Store::link_key).await {
-        Ok(key) => Some(Links::new(&key)),
-        Err(error) => {
-            store_failed(&error, "every channel");
-            None
         }
     }
 }
@@ -245,14 +229,17 @@ impl Worker {
             .await
     }
 
-    /// Hands a periodic report or advice over to the shared outbox, which accepts it once,
-    /// whichever daemon made it. If that is unreachable, it is sent from here.
+    /// Hands a periodic report, advice or a message about the budget over to the shared outbox, which
+    /// accepts it once, whichever daemon made it. If that is unreachable, it is sent from here.
     async fn hand_over(&self, pending: &Pending) -> bool {
         let Some(shared) = &self.context.shared else {
             return false;
         };
         let kind = pending.notice.kind;
-        if !matches!(kind, NoticeKind::Report | NoticeKind::Advice) {
+        if !matches!(
+            kind,
+            NoticeKind::Report | NoticeKind::Advice | NoticeKind::Budget
+        ) {
             return false;
         }
         let outgoing = Outgoing {
@@ -266,6 +253,11 @@ impl Worker {
                 let locale = Locale::of(&self.settings.config);
                 shared.queue_advice(&outgoing, &locale).await
             }
+            NoticeKind::Budget => {
+                let key = self.budget_key(pending.notice.decided_at);
+                let is_shared = self.settings.config.budget.shared;
+                shared.queue_budget(&outgoing, &key, is_shared).await
+            }
             _ => shared.queue_once(&outgoing).await,
         };
         if queued.is_err() {
@@ -278,6 +270,19 @@ impl Worker {
             .run_blocking(move |store| store.handed_over(id, now))
             .await
             .is_ok()
+    }
+
+    /// Identifies the budget of the day of `at`: one for all daemons if it is shared, otherwise one for
+    /// each location. A budget that was changed is another one.
+    fn budget_key(&self, at: Timestamp) -> String {
+        let config = &self.settings.config;
+        let day = day_of(at, config.monitor.timezone);
+        let location = if config.budget.shared {
+            ""
+        } else {
+            config.monitor.location.as_str()
+        };
+        format!("{day} {location:?} {:?}", config.budget)
     }
 
     /// Claims the next row of the shared outbox.

@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
 use serde::Serialize;
 
-use super::{MIGRATIONS, Store, StoreError, blocks, is_unknown, link_key, subscribers};
+use super::{MIGRATIONS, Store, StoreError, blocks, is_unknown, link_key, migrate, subscribers};
 
 /// The maximum number of problems that a check lists.
 const PROBLEMS: usize = 20;
@@ -289,6 +289,9 @@ fn rescue(
     )?;
     if version > 1 {
         blocks::rebuild_rescued(&tx)?;
+    }
+    if version > 2 {
+        migrate::identify(&tx)?;
     }
     tx.commit()?;
     Ok(rescued)

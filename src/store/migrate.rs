@@ -1,6 +1,7 @@
 //! Migration of a store from an earlier release.
 
 use rusqlite::Transaction;
+use uuid::Uuid;
 
 use super::blocks;
 use super::sample_rows::{KnownSeries, SampleWriter, read_version_1};
@@ -15,6 +16,10 @@ pub(super) const MIGRATIONS: &[MigrationStep] = &[
     MigrationStep {
         sql: include_str!("schema_2.sql"),
         then: Some(compact_samples),
+    },
+    MigrationStep {
+        sql: include_str!("schema_3.sql"),
+        then: Some(identify),
     },
 ];
 
@@ -31,6 +36,15 @@ impl MigrationStep {
         tx.execute_batch(self.sql)?;
         self.then.map_or(Ok(()), |then| then(tx))
     }
+}
+
+/// Gives the store an identity of its own, unless it has one.
+pub(super) fn identify(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT OR IGNORE INTO identity VALUES (1, ?1)",
+        [Uuid::now_v7()],
+    )
+    .map(drop)
 }
 
 /// Converts the samples of release 0.1 to the new format.

@@ -29,8 +29,8 @@ mod write_behind;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
@@ -55,11 +55,12 @@ pub use delivery::{DeliveryOutcome, Pending};
 pub(crate) use delivery::{MAX_RETRY_AFTER, derived_id};
 pub use history::NotificationRow;
 pub use integrity::{Condition, IntegrityError, Repair, repair};
-pub use link_key::LINK_KEY_BYTES;
+pub use link_key::{LINK_KEY_BYTES, LinkKeys};
 pub use lock::StoreLock;
 pub use outbox::OutboxRow;
 pub use reserve::{Reserve, Unrecorded};
 pub use retention::Horizon;
+pub use revision::RevisedSamples;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
 pub use subscriber_store::{SubscriberError, SubscriberStore};
@@ -153,6 +154,17 @@ pub enum StoreError {
     Missing {
         /// Where it would be.
         path: PathBuf,
+    },
+    /// The file exists, but may not be read.
+    #[error(
+        "the store `{path}` cannot be read: {why}. Run this as root or as the user of the daemon (`sudo -u llmwatch …`)",
+        path = path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        why: ErrorKind,
     },
     /// Another daemon uses it.
     #[error(
@@ -522,9 +534,11 @@ impl Store {
     /// # Errors
     /// When there is no such file or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing {
-                path: path.to_owned(),
+        if let Err(why) = File::open(path) {
+            let path = path.to_owned();
+            return Err(match why.kind() {
+                ErrorKind::NotFound => StoreError::Missing { path },
+                why => StoreError::Unreadable { path, why },
             });
         }
         let mut store = Self::with(path, connect_read_only(path))?;
@@ -541,6 +555,14 @@ impl Store {
             });
         }
         Ok(store)
+    }
+
+    /// Returns the identity of this store, which no other store has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn identity(&self) -> Result<Uuid, StoreError> {
+        self.run(|c| c.query_row("SELECT uuid FROM identity", [], |r| r.get(0)))
     }
 
     /// Returns warnings about files of the store at `path` that other users may open, each with a

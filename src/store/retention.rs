@@ -70,6 +70,11 @@ impl Store {
                         ON b.series = series.id AND b.last_seq < (SELECT min(seq) FROM sample) LIMIT ?1)",
             )?
             .execute([limit])?;
+            tx.prepare_cached(
+                "DELETE FROM revised_sample WHERE id IN (
+                    SELECT id FROM revised_sample WHERE seq < (SELECT min(seq) FROM sample) LIMIT ?1)",
+            )?
+            .execute([limit])?;
             spend(
                 tx.prepare_cached(
                     "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox

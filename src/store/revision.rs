@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction};
 use super::blocks::{self, Recorded};
 use super::rollups::Revised;
 use super::sample_rows::{SampleReader, SampleWriter};
-use super::{SharedState, rollups};
+use super::{SharedState, Store, StoreError, rollups};
 use llmwatch_core::model::{AttributionRevision, Sample};
 use llmwatch_core::report::rollup::Resolution;
 
@@ -28,12 +28,14 @@ pub(super) fn apply(
         if revision.covers(sample) {
             let after = revision.revise(sample);
             writer.replace(*seq, &after)?;
+            note(tx, *seq)?;
             *sample = Cow::Owned(after);
         }
     }
     let mut in_memory = Vec::new();
     for (seq, series, before) in stored(tx, shared, revision)? {
         writer.replace(seq, &revision.revise(&before))?;
+        note(tx, seq)?;
         let revised = Revised {
             series,
             started_at: before.started_at,
@@ -50,6 +52,58 @@ pub(super) fn apply(
         }
     }
     Ok(in_memory)
+}
+
+/// Notes that the sample with the number `seq` was revised, for the shared store.
+fn note(tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO revised_sample (seq) VALUES (?1)")?
+        .execute([seq])
+        .map(drop)
+}
+
+/// Revised samples that the shared store may still have as they were.
+#[derive(Debug, Default)]
+pub struct RevisedSamples {
+    /// The samples as they are now.
+    pub samples: Vec<Sample>,
+    /// The number of the last note that was read.
+    last: i64,
+}
+
+impl Store {
+    /// Returns at most `limit` revised samples, in the order of their revision.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn revised_samples(&self, limit: u32) -> Result<RevisedSamples, StoreError> {
+        self.run(|c| {
+            let mut revised = RevisedSamples::default();
+            let mut reader = SampleReader::default();
+            let mut notes =
+                c.prepare_cached("SELECT id, seq FROM revised_sample ORDER BY id LIMIT ?1")?;
+            let mut notes = notes.query([limit])?;
+            while let Some(note) = notes.next()? {
+                revised.last = note.get(0)?;
+                revised.samples.extend(reader.at(c, note.get(1)?)?);
+            }
+            Ok(revised)
+        })
+    }
+
+    /// Forgets that these samples were revised, since the shared store has them.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_revised(&self, revised: &RevisedSamples) -> Result<(), StoreError> {
+        if revised.last == 0 {
+            return Ok(());
+        }
+        self.transaction(|tx| {
+            tx.prepare_cached("DELETE FROM revised_sample WHERE id <= ?1")?
+                .execute([revised.last])
+                .map(drop)
+        })
+    }
 }
 
 /// Returns the samples of earlier transactions that `revision` covers: number, series and sample.

@@ -33,6 +33,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::api::STORE_HEADER;
 use self::middleware::Middleware;
 use crate::clock::WallClock;
 use crate::command::Commands;

@@ -53,7 +53,7 @@ async fn main() {
     let (_keep, config) = watch::channel(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
-    let links = Links::new(&[7; 32]);
+    let links = Links::new(&[7; 32].into());
     let open = snapshot
         .borrow()
         .incidents

@@ -1,13 +1,15 @@
 //! The first minutes of a new user: `llmwatch init`, and the help texts.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
+use llmwatch::store::Store;
 use llmwatch_simulator::{Scenario, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::KEY;
+use crate::support::{KEY, World, free_port};
 
 async fn simulator(name: &str) -> Simulator {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -248,4 +250,67 @@ fn every_help_has_an_example_and_its_own_options_first() {
         let global = text.find("\nGlobal options:\n").unwrap();
         assert!(own < global, "llmwatch {verb}:\n{text}");
     }
+}
+
+/// Answers every request with 404.
+async fn unknown_everywhere() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request).await;
+            let answer =
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot found";
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probe_names_the_url_that_a_server_does_not_know() {
+    let world = World::new().await;
+    let address = unknown_everywhere().await;
+    let own = format!("http://{}/v1", world.openai.addr());
+    let elsewhere = format!("http://me:s3cret-words@{address}/api");
+    world.write(&world.endpoints().replace(&own, &elsewhere));
+    let output = world.llmwatch(&["probe", "openai-chat"]).output().await;
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let asked = format!("asked: POST http://{address}/api/chat/completions");
+    assert!(text.contains(&asked), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_of_models_needs_no_model() {
+    let world = World::new().await;
+    world.write("[[endpoint]]\nprovider = \"openai-compatible\"\napi = \"models\"\nbase_url = \"http://127.0.0.1:1/v1\"\n");
+    let output = world.llmwatch(&["check"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_of_another_daemon_is_not_shown() {
+    let [here, there] = [World::new().await, World::new().await];
+    let listen = format!("listen = \"127.0.0.1:{}\"", free_port());
+    for world in [&here, &there] {
+        world.write(&world.endpoints().replace("listen = \"off\"", &listen));
+    }
+    let mut daemon = there.run();
+    daemon.well().await;
+    let status = async |world: &World| {
+        let output = world.llmwatch(&["status"]).output().await.unwrap();
+        (output.status.code(), format!("{output:?}"))
+    };
+    let (code, text) = status(&there).await;
+    assert_eq!(code, Some(0), "{text}");
+    // There is no store here yet, and then one without a daemon.
+    let (code, text) = status(&here).await;
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("not the one of this configuration"), "{text}");
+    drop(Store::open(&here.store()).unwrap());
+    let (_, text) = status(&here).await;
+    assert!(text.contains("not the one of this configuration"), "{text}");
+    assert_eq!(daemon.stop().await, Some(0));
 }

@@ -19,7 +19,7 @@ use crate::support::good;
 
 const START: Timestamp = Timestamp(1_795_510_800_000);
 /// The first three share a provider.
-const ENDPOINTS: [(&str, &str); 4] = [
+pub(crate) const ENDPOINTS: [(&str, &str); 4] = [
     ("e0", "openai"),
     ("e1", "openai"),
     ("e2", "openai"),

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use llmwatch_simulator::Scenario;
 
 use crate::links::ask;
 use crate::locations::{body, break_at, config};
 use crate::subscriptions::{FORM, link, mail};
+use crate::support::link::{Link, Path};
 use crate::support::postgres::Postgres;
-use crate::support::{Daemon, World, eventually};
+use crate::support::{Daemon, PATIENCE, World, eventually};
 
 const SITE: &str =
     "\n[web]\ntoken = \"a token of the operator\"\npublic = \"summary\"\nsubscribe = true\n";
@@ -208,13 +210,18 @@ async fn a_pair_that_has_spent_its_budget_stops_together() {
     for daemon in &mut daemons {
         daemon.event("budget.spent").await;
     }
-    let sent = "SELECT count(*) FROM outbox WHERE state = 'sent'";
+    let handed_over = "SELECT count(*) FROM outbox WHERE state = 'merged'";
     for world in &worlds {
-        eventually("it is notified", || {
-            (world.query::<i64>(sent) == 1).then_some(())
+        eventually("it is handed over", || {
+            (world.query::<i64>(handed_over) == 1).then_some(())
         })
         .await;
     }
+    eventually("it is notified", || {
+        let sent = "SELECT count(*) FROM llmwatch_outbox WHERE state = 'sent'";
+        (server.query("monitor", sent) == "1").then_some(())
+    })
+    .await;
     // Nothing is sent from then on.
     let asked = |worlds: &[World; 2]| -> usize {
         worlds
@@ -251,8 +258,74 @@ async fn a_pair_that_has_spent_its_budget_stops_together() {
         "t",
         "nothing is counted twice"
     );
-    // Each of the two says so.
+    // One message for both.
     let messages = worlds[0].hook.requests();
     let kinds: Vec<_> = messages.iter().map(|r| body(r)["type"].clone()).collect();
-    assert_eq!(kinds, ["monitor.budget", "monitor.budget"]);
+    assert_eq!(kinds, ["monitor.budget"]);
+}
+
+/// A daemon that has never reached the database signs its links with a key of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_a_daemon_signed_alone_work_everywhere_later() {
+    let Some(server) = Postgres::start("links of a daemon alone") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let link_to_store = Link::to(server.port).await;
+    link_to_store.set(Path::Cut);
+    let behind = format!(
+        "postgres://llmwatch@127.0.0.1:{}/monitor",
+        link_to_store.port
+    );
+    let mut worlds = [World::new().await, World::new().await];
+    let page = "listen = \"127.0.0.1:0\"\npublic_url = \"https://status.example.com\"";
+    let mut daemons = Vec::new();
+    let mut at = Vec::new();
+    // The one that reaches the database is the first to put a key there.
+    for (world, place, store) in [(&worlds[1], "nyc1", &store), (&worlds[0], "fra1", &behind)] {
+        let more = world.email()
+            + "[quorum]\nalone_after = \"2s\"\n[web]\ntoken = \"a token of the operator\"\n";
+        let text = config(world, world, place, store, &more);
+        world.write(&text.replace("listen = \"off\"", page));
+        let mut daemon = world.run();
+        at.push(address_of(&mut daemon).await);
+        daemon.well().await;
+        daemons.push(daemon);
+    }
+    break_at(&worlds[0]);
+    let (_, text) = mail(&mut worlds[0]).await;
+    assert!(text.contains("Alone:"), "{text}");
+    let acknowledge = link(&text, "/a/");
+    let (status, answer) = ask(at[1], "GET", &acknowledge, "", "").await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = ask(at[0], "GET", &acknowledge, "", "").await;
+    assert_eq!(status, 404, "nyc1 cannot know the key yet: {answer}");
+    link_to_store.set(Path::Open);
+    daemons[1].event("store.reachable").await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (status, answer) = ask(at[0], "POST", &acknowledge, "", "").await;
+        if status == 200 && answer.contains("is acknowledged") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{status} {answer}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // After a restart the daemon still accepts the old link, and signs with the common key.
+    assert_eq!(daemons[1].stop().await, Some(0), "{}", daemons[1].log);
+    let mut restarted = worlds[0].run();
+    let there = address_of(&mut restarted).await;
+    restarted.event("monitor.ready").await;
+    let (status, answer) = ask(there, "GET", &acknowledge, "", "").await;
+    assert_eq!(status, 200, "{answer}");
+    let keys = "SELECT count(*) || ' ' || count(DISTINCT value) FROM llmwatch_secret";
+    assert_eq!(server.query("monitor", keys), "2 2");
+    let signing = "SELECT encode(value, 'hex') FROM llmwatch_secret WHERE name = 'links'";
+    let signing = server.query("monitor", signing);
+    for world in &worlds {
+        let own = "SELECT lower(hex(value)) FROM secret WHERE name = 'links'";
+        assert_eq!(world.query::<String>(own), signing);
+    }
+    assert_eq!(restarted.stop().await, Some(0), "{}", restarted.log);
+    assert_eq!(daemons[0].stop().await, Some(0), "{}", daemons[0].log);
 }

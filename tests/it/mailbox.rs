@@ -225,7 +225,7 @@ async fn a_drill_reaches_a_real_mailbox_and_only_a_person_confirms_it() {
 
     let token = links.iter().find_map(|l| l.split("/a/").nth(1)).unwrap();
     let key: Vec<u8> = world.query("SELECT value FROM secret WHERE name = 'links'");
-    let signer = Links::new(&<[u8; LINK_KEY_BYTES]>::try_from(key).unwrap());
+    let signer = Links::new(&<[u8; LINK_KEY_BYTES]>::try_from(key).unwrap().into());
     let now = clock::now();
     let (action, id) = signer.read(token, now).unwrap();
     assert_eq!(action, Action::ConfirmDrill);

@@ -30,6 +30,7 @@ mod hostile_servers;
 mod links;
 mod locations;
 mod locations_failures;
+mod locations_revision;
 mod locations_sharing;
 mod mailbox;
 mod memory;

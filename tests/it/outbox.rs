@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use llmwatch::clock::{self, WallClock};
 use llmwatch::config::{self, Environment, Settings};
+use llmwatch::links::Links;
 use llmwatch::notify::Progress;
 use llmwatch::notify::{WorkerContext, worker};
 use llmwatch::store::{Commit, DeliveryOutcome, IncidentRow, Store};
@@ -168,6 +169,7 @@ impl Scene {
             wall,
             wake: self.wake.clone(),
             stop,
+            links: Links::new(&[7; 32].into()),
         };
         let (config, configs) = watch::channel(self.config.clone());
         self.worker = Some(tokio::spawn(async move {
@@ -627,6 +629,7 @@ async fn recipient_with_the_opening_gets_the_end() {
         wall: Arc::new(clock::now),
         wake,
         stop: stop.clone(),
+        links: Links::new(&[7; 32].into()),
     };
     let (_config, configs) = watch::channel(config);
     let worker = tokio::spawn(worker::run(post, configs));

@@ -11,12 +11,15 @@ use llmwatch_core::locations::{
     Decided, LocationEvidence, LocationReport, LocationVerdict, SharedIncident, decide, overlay,
 };
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{EndpointName, Incident, Sample, Timestamp};
+use llmwatch_core::model::{
+    Attribution, EndpointName, Fault, Incident, Outcome, Sample, Scope, Timestamp,
+};
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::fold::{configuration, history};
+use crate::fold::{ENDPOINTS, configuration, history};
+use crate::support::good;
 
 const PLACES: [&str; 3] = ["fra1", "nyc1", "sin1"];
 /// How far the store's clock is ahead of each location's, in milliseconds.
@@ -220,4 +223,72 @@ proptest! {
             prop_assert!(opened == 1 && resolved <= 1, "{id}: {opened} {resolved}");
         }
     }
+}
+
+/// A location whose probes have begun to fail is one of those that have to agree: it is not left
+/// out until it is sure.
+#[test]
+fn one_location_is_not_all_while_the_others_are_checking() {
+    let name = ENDPOINTS[0].0;
+    let mut locations: Vec<_> = PLACES
+        .iter()
+        .map(|name| Location {
+            name,
+            offset_ms: 0,
+            state: MonitorState::new(configuration("alert_after = \"60s\""), 1.0),
+            resolved: Vec::new(),
+            cut_off: 0,
+            is_joined: true,
+        })
+        .collect();
+    let mut shared = Shared::default();
+    let mut opened = None;
+    for second in (0..900).step_by(20) {
+        let now = Timestamp(1_700_000_000_000 + second * 1000);
+        for (place, location) in locations.iter_mut().enumerate() {
+            // fra1 fails first; the others begin to when it has an incident.
+            let fails = second >= 600 && (place == 0 || opened.is_some());
+            let at = Timestamp(now.0 + place as i64);
+            let sample = Sample {
+                location: location.name.to_owned(),
+                ..good(name, at)
+            };
+            let failed = Sample {
+                outcome: Outcome::Failed,
+                fault: Some(Fault::Http5xx),
+                attribution: Some(Attribution::Provider),
+                http_status: Some(503),
+                ..sample.clone()
+            };
+            location.state.step(if fails { failed } else { sample });
+            shared.push(location, at);
+        }
+        let decided = shared.decide(&locations[0], now);
+        shared.record(&decided);
+        let Some(open) = shared.open.first() else {
+            continue;
+        };
+        let since = *opened.get_or_insert(second);
+        let sure = shared
+            .verdicts
+            .values()
+            .filter(|v| v.endpoint == name && v.incident.is_some())
+            .count();
+        let scope = if sure >= 2 {
+            Scope::All
+        } else {
+            Scope::Location
+        };
+        assert_eq!(
+            open.incident.scope, scope,
+            "{second} since {since}: {sure} are sure"
+        );
+        let shown = locations[0].shown(&shared, now).join("\n");
+        let is_down = shown.contains(&format!("{name} Outage"));
+        assert_eq!(is_down, sure >= 2, "{second}: {shown}");
+        if sure == 3 {
+            return;
+        }
+    }
+    panic!("the others never became sure");
 }

@@ -192,6 +192,7 @@ async fn watch_from(
         wall,
         wake,
         stop: stop.clone(),
+        links: llmwatch::links::Links::new(&[7; 32].into()),
     };
     let parts = tokio::spawn(async move {
         let (reported, ran, ()) =

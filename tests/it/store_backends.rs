@@ -319,6 +319,7 @@ impl Backend {
                 let push = Push {
                     daemon: &daemon(shared),
                     samples,
+                    revised: &[],
                     zone: Tz::UTC,
                     verdicts: &[],
                     report: None,
@@ -894,6 +895,7 @@ impl OneOfOne {
         let push = Push {
             daemon: &self.daemon,
             samples: &[],
+            revised: &[],
             zone: Tz::UTC,
             verdicts: &verdicts,
             report: Some(&report),

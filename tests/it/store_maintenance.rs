@@ -3,9 +3,7 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use llmwatch::store::{
-    Commit, IntegrityError, SampleQuery, SignUp, Store, StoreError, repair,
-};
+use llmwatch::store::{Commit, IntegrityError, SampleQuery, SignUp, Store, StoreError, repair};
 use llmwatch_core::model::{Sample, Timestamp};
 
 use crate::support::{World, good};
@@ -102,13 +100,16 @@ fn a_repair_keeps_what_reports_links_and_subscribers_need() {
         .unwrap();
     assert_eq!(ask, SignUp::Accepted);
     let kept = |store: &Store| {
-        let sums = store.sums(Timestamp(0), Timestamp(3_600_000), None).unwrap();
+        let sums = store
+            .sums(Timestamp(0), Timestamp(3_600_000), None)
+            .unwrap();
+        let sums = i64::from(sums["openai-chat"].ok);
         let subscribers = store.subscribers().unwrap();
         let addresses: Vec<_> = subscribers.into_iter().map(|s| s.address).collect();
-        (sums, store.link_key().unwrap(), addresses)
+        (sums, store.link_keys().unwrap(), addresses)
     };
     let before = kept(&store);
-    assert_eq!(before.0["openai-chat"].ok as i64, SAMPLES + 50);
+    assert_eq!(before.0, SAMPLES + 50);
     drop(store);
 
     repair(&path, ".damaged", &mut |_| {}).unwrap();

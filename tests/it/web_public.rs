@@ -132,9 +132,9 @@ async fn the_summary_shows_states_and_nothing_internal() {
 #[tokio::test]
 async fn a_link_is_refused_unless_it_is_signed_and_young() {
     let site = site("", &format!("token = \"{TOKEN}\"")).await;
-    let links = Links::new(&[7; 32]);
+    let links = Links::new(&[7; 32].into());
     let id = Uuid::from_u128(1);
-    let foreign = Links::new(&[8; 32]).token(Action::Acknowledge, id, NOW + VALID);
+    let foreign = Links::new(&[8; 32].into()).token(Action::Acknowledge, id, NOW + VALID);
     let expired = links.token(Action::Acknowledge, id, Timestamp(NOW.0 - 1));
     for (token, status) in [(foreign.as_str(), 404), (expired.as_str(), 410), ("x", 404)] {
         for method in ["GET", "POST"] {

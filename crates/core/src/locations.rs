@@ -18,8 +18,9 @@ use crate::incident::Change;
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Attribution, Cause, Endpoint, EndpointName, EndpointView, Incident, IncidentLocation,
-    IncidentState, LocationView, ProviderName, Scope, Snapshot, Status, Timestamp,
+    AlertState, Attribution, Cause, Endpoint, EndpointName, EndpointView, Incident,
+    IncidentLocation, IncidentState, LocationView, ProviderName, Scope, Snapshot, Status,
+    Timestamp,
 };
 
 /// The longest that a location with pending evidence delays the first message about another
@@ -37,7 +38,8 @@ pub struct LocationVerdict {
     pub status: Status,
     /// The location's incident that the endpoint is in.
     pub incident: Option<Uuid>,
-    /// Whether it counts toward the quorum: it was measured, and is not in maintenance.
+    /// Whether it counts toward the quorum: it was measured, perhaps without enough evidence yet, and
+    /// is not in maintenance.
     pub counts: bool,
     /// Whether its last probes failed without enough evidence for an incident.
     pub pending: bool,
@@ -75,12 +77,15 @@ impl LocationVerdict {
             e.status,
             Status::Operational | Status::Degraded | Status::Outage
         );
+        // Its status is not known yet, but it is one of those that have to agree.
+        let is_pending = e.status == Status::Unknown && e.alert.state == AlertState::Pending;
+        let is_known = is_measured || is_pending || is_account;
         Self {
             endpoint: e.name.clone(),
             location: snapshot.location.clone(),
             status: e.status,
             incident: incident.map(|i| i.id),
-            counts: snapshot.offline_since.is_none() && (is_measured || is_account),
+            counts: snapshot.offline_since.is_none() && is_known,
             pending: incident.is_none() && e.failed_in_a_row > 0,
             probed_at: e.last_probe_at.map(|at| Timestamp(at.0 + offset_ms)),
             patience_ms,

@@ -27,6 +27,7 @@ use super::pipeline::quorum::OwnView;
 use crate::clock::WallClock;
 use crate::command::{Command, Commands};
 use crate::config::Settings;
+use crate::links::Links;
 use crate::log::{self, Event, emit};
 use crate::shared_view::{Mode, SharedView, Update};
 use crate::store::postgres::{
@@ -67,6 +68,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
 /// Samples pushed at a time.
 const BATCH: usize = 1000;
+/// Revised samples pushed at a time.
+const REVISED_BATCH: u32 = 1000;
 /// Samples pulled at a time.
 const PULL: i64 = 2000;
 /// How often everything is reread instead of only the changes, with few verdicts.
@@ -83,6 +86,9 @@ const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_AT_ONCE: i64 = 2000;
 /// How often the sync position is saved to disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// Revisions are now and then read again for this long: one with an earlier time may be committed
+/// later.
+const REVISED_OVERLAP_MS: i64 = 12_000;
 /// Samples of other daemons are pulled from at most this far back.
 const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
 
@@ -94,6 +100,8 @@ pub struct Coordinator {
     pub session: Option<Session>,
     /// The daemon's own store.
     pub local: Store,
+    /// Signs and verifies the links in messages.
+    pub links: Links,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Settings>>,
     /// The pipeline's conclusions from its own samples.
@@ -133,6 +141,10 @@ struct SyncState {
     /// Delivery statistics of the shared outbox.
     deliveries: Polled<Vec<ChannelStats>>,
     taken: TakenSamples,
+    /// The last revised samples that were taken, with the time of their revision.
+    revised: BTreeSet<(Timestamp, Uuid)>,
+    /// When revisions that were committed late were last read.
+    late_revised: Polled<()>,
     /// When a transaction was last committed.
     joined_at: Instant,
     since: Timestamp,
@@ -222,6 +234,27 @@ pub async fn note_beginning(local: &Store, state_dir: &Path) {
     local.run_blocking(note).await;
 }
 
+/// Exchanges the keys of the links in messages, so that every daemon accepts the links that the
+/// others send, those included that a daemon signed before it first reached the shared store.
+pub async fn share_link_keys(
+    session: &Session,
+    local: &Store,
+    links: &Links,
+) -> Result<(), SharedError> {
+    let Ok(own) = local.run_blocking(Store::link_keys).await else {
+        // The pipeline reports a file that cannot be used.
+        return Ok(());
+    };
+    let keys = session.link_keys(&own).await?;
+    if keys != own {
+        links.replace_keys(&keys);
+        let save = move |store: &Store| store.set_link_keys(&keys);
+        // If that fails, links of the others are refused after a restart until the store is reached.
+        let _ = local.run_blocking(save).await;
+    }
+    Ok(())
+}
+
 impl Coordinator {
     /// Syncs until the shutdown, then pushes what is left.
     pub async fn run(mut self) {
@@ -259,7 +292,8 @@ impl Coordinator {
                 Err(error) => {
                     self.session = None;
                     note_unreachable(&mut state, &error);
-                    self.publish(&mut state, Vec::new(), Vec::new()).await;
+                    self.publish(&mut state, Vec::new(), Default::default())
+                        .await;
                     next = Instant::now() + retry;
                     retry = (retry * 2).min(LAST_RETRY);
                 }
@@ -318,6 +352,8 @@ impl Coordinator {
             forget_at: now,
             deliveries: Polled::default(),
             taken: TakenSamples::new(taken),
+            revised: BTreeSet::new(),
+            late_revised: Polled::default(),
             joined_at: now,
             since: (self.wall)(),
             unreachable: None,
@@ -354,7 +390,9 @@ impl Coordinator {
     async fn sync(&mut self, state: &mut SyncState) -> Result<bool, SharedError> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
-            self.session = Some(self.shared.open().await?);
+            let session = self.shared.open().await?;
+            share_link_keys(&session, &self.local, &self.links).await?;
+            self.session = Some(session);
         }
         let Some(mut session) = self.session.take() else {
             return Ok(false);
@@ -392,6 +430,7 @@ impl Coordinator {
         let (pulled, is_full) = self
             .samples_of_others(session, state, &here.settings, updates.now)
             .await?;
+        let revised = revised_of_others(session, state, &here.settings).await?;
         if state.forget_at.elapsed() >= FORGET_EVERY {
             state.forget_at = Instant::now();
             let before = updates.now - here.settings.store.keep_samples;
@@ -403,8 +442,9 @@ impl Coordinator {
             self.note_reachable(state);
         }
         let samples = take_new(state, pulled);
+        let revised = take_revised(state, revised);
         let incidents = self.take_updates(state, updates, &here);
-        self.publish(state, incidents, samples).await;
+        self.publish(state, incidents, (samples, revised)).await;
         self.save(state, false).await;
         Ok(is_behind || is_full)
     }
@@ -417,6 +457,7 @@ impl Coordinator {
         if state.place.store.is_some() {
             state.place.pushed = self.local.run_blocking(Store::last_seq).await.unwrap_or(0);
             state.place.pulled = Timestamp::default();
+            state.place.revised = Timestamp::default();
         }
         state.place.store = Some(store);
         state.pushed_verdicts.clear();
@@ -443,6 +484,12 @@ impl Coordinator {
     ) -> Result<bool, SharedError> {
         let settings = &here.settings;
         let (samples, last) = self.waiting_samples(state, settings).await;
+        // Read later than the samples: a revision in between then reaches the store after them.
+        let revised = self
+            .local
+            .run_blocking(|store| store.revised_samples(REVISED_BATCH))
+            .await
+            .unwrap_or_default();
         let (verdicts, report) = conclusions(&here.own, settings, here.offset_ms);
         let new = new_verdicts(state, verdicts);
         let report_text = serde_json::to_string(&report.incidents).unwrap_or_default();
@@ -458,12 +505,16 @@ impl Coordinator {
             .push(&Push {
                 daemon: &daemon,
                 samples: &samples,
+                revised: &revised.samples,
                 zone: settings.monitor.timezone,
                 verdicts: &new,
                 report: is_changed.then_some(&report),
             })
             .await?;
         state.place.pushed = last;
+        // What is not forgotten is pushed again, which changes nothing.
+        let forget = move |store: &Store| store.forget_revised(&revised);
+        let _ = self.local.run_blocking(forget).await;
         for (verdict, _) in &new {
             note_pushed(state, verdict);
         }
@@ -498,6 +549,11 @@ impl Coordinator {
             )
             .await?;
         if let Some(daemons) = &updates.daemons {
+            let known: BTreeSet<_> = state.daemons.value.iter().map(|d| d.id).collect();
+            if daemons.iter().any(|d| !known.contains(&d.id)) {
+                // A daemon that was alone until now brings the key of its links.
+                share_link_keys(session, &self.local, &self.links).await?;
+            }
             state.daemons.set(daemons.clone());
         }
         Ok(updates)
@@ -542,11 +598,7 @@ impl Coordinator {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<(Vec<(Timestamp, Sample)>, bool), SharedError> {
-        let here = &settings.monitor.location;
-        let others = state.daemons.value.iter().filter(|d| d.location != *here);
-        let all: u64 = others.map(|d| d.samples_per_hour).sum();
-        let is_own_only = settings.monitor.probe && all > COPIED_PER_HOUR;
-        let location = is_own_only.then_some(here.as_str());
+        let location = copied_location(state, settings);
         let since = state
             .place
             .pulled
@@ -652,7 +704,7 @@ impl Coordinator {
         &self,
         state: &mut SyncState,
         incidents: Vec<locations::SharedIncident>,
-        samples: Vec<Sample>,
+        (samples, revised): (Vec<Sample>, Vec<Sample>),
     ) {
         let settings = self.config.borrow().clone();
         if state.unreachable.is_some() {
@@ -675,6 +727,7 @@ impl Coordinator {
             view: Arc::new(state.view.clone()),
             incidents,
             samples,
+            revised,
         };
         let _ = self.commands.send(Command::Shared(Box::new(update))).await;
     }
@@ -876,6 +929,46 @@ fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict) {
     state
         .pushed_verdicts
         .insert(verdict.endpoint.clone(), pushed);
+}
+
+/// The only location whose samples this daemon copies; `None` for all.
+fn copied_location<'a>(state: &SyncState, settings: &'a Settings) -> Option<&'a str> {
+    let here = &settings.monitor.location;
+    let others = state.daemons.value.iter().filter(|d| d.location != *here);
+    let all: u64 = others.map(|d| d.samples_per_hour).sum();
+    let is_own_only = settings.monitor.probe && all > COPIED_PER_HOUR;
+    is_own_only.then_some(here.as_str())
+}
+
+/// Returns the samples whose attribution was revised since the last sync, with the time of that.
+async fn revised_of_others(
+    session: &Session,
+    state: &mut SyncState,
+    settings: &Settings,
+) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
+    let mut since = state.place.revised;
+    let mut limit = PULL;
+    if state.late_revised.is_due(LATE_EVERY) {
+        state.late_revised.set(());
+        since = Timestamp(since.0 - REVISED_OVERLAP_MS);
+        limit *= 10;
+    }
+    let location = copied_location(state, settings);
+    session.revised_since(since, location, limit).await
+}
+
+/// Returns the revised samples that were not taken yet, and advances the position.
+fn take_revised(state: &mut SyncState, revised: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
+    let mut new = Vec::new();
+    for (revised_at, sample) in revised {
+        state.place.revised = state.place.revised.max(revised_at);
+        if state.revised.insert((revised_at, sample.id)) {
+            new.push(sample);
+        }
+    }
+    let oldest = Timestamp(state.place.revised.0 - REVISED_OVERLAP_MS);
+    state.revised.retain(|(at, _)| *at >= oldest);
+    new
 }
 
 /// Returns the pulled samples that are not in the file yet, and advances the position.

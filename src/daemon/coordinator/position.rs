@@ -21,6 +21,9 @@ pub(super) struct SyncPosition {
     pub(super) pushed: i64,
     /// Samples of other daemons were pulled up to this time of the store's clock.
     pub(super) pulled: Timestamp,
+    /// The same of revised attributions.
+    #[serde(default)]
+    pub(super) revised: Timestamp,
 }
 
 impl SyncPosition {

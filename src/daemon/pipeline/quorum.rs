@@ -16,13 +16,15 @@ use crate::command::Command;
 use crate::daemon::backlog::PipelineStep;
 use crate::log::record::LogRecord;
 use crate::shared_view::{Mode, SharedView, Update};
-use crate::store::{Commit, IncidentRow};
+use crate::store::IncidentRow;
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::incident::Change;
 use llmwatch_core::locations;
 use llmwatch_core::message::incident::narrate;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{EndpointName, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{
+    AttributionRevision, EndpointName, Incident, Snapshot, Status, Timestamp,
+};
 use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
 
 /// How long this daemon's resolved incidents are kept, so that the others learn of their end.
@@ -98,7 +100,7 @@ impl QuorumState {
 
     /// Returns an incident of this daemon under the ID and number of the shared incident that
     /// contains it.
-    fn as_known(&self, own: &Incident, locale: &Locale) -> Incident {
+    pub(super) fn as_known(&self, own: &Incident, locale: &Locale) -> Incident {
         let shared = self
             .view
             .open
@@ -156,13 +158,13 @@ impl Pipeline {
                     }
                 }
             } else {
-                let revisions = self.core.revise_elsewhere(&sample);
-                step.alerting = Commit {
-                    sample: Some(sample),
-                    revisions,
-                    ..Commit::default()
-                };
+                step.alerting.sample = Some(sample);
             }
+            steps.push(step);
+        }
+        for sample in &update.revised {
+            let mut step = PipelineStep::default();
+            step.alerting.revisions = AttributionRevision::to_match(sample);
             steps.push(step);
         }
         let locale = self.core.locale();

@@ -84,6 +84,7 @@ async fn firing_alert_is_refreshed_while_its_incident_is_open() {
         wall: Arc::new(clock::now),
         wake: Arc::new(Notify::new()),
         stop: CancellationToken::new(),
+        links: crate::links::Links::new(&[7; 32].into()),
     };
     let channel = &config.channels[0];
     assert!(is_needed(channel));

@@ -27,7 +27,7 @@ const MIGRATION_ATTEMPTS: u32 = 20;
 
 /// The schema migrations. A store of version `n` has run the first `n`. A released step is never
 /// edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Connects to the store.
 #[derive(Clone)]

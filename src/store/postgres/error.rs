@@ -151,16 +151,24 @@ fn presentable(url: &PostgresUrl, words: &str) -> String {
 
 /// Explains why the server's certificate is rejected, and what to do.
 fn certificate_refused(causes: &str) -> String {
-    let advice = if causes.contains("UnknownIssuer") || causes.contains("CaUsedAsEndEntity") {
+    // The library's words for the first two are names of its types.
+    let why = if causes.contains("UnknownIssuer") {
         "no authority that this machine trusts has signed it: give the authority's certificate in `[monitor] ca_file`"
-    } else if causes.contains("not valid for name") {
-        "name the host in the URL as the certificate does"
+    } else if causes.contains("CaUsedAsEndEntity") {
+        "it is an authority's own certificate, made by hand and not signed: sign one for the server with an authority of \
+         your own, and give that authority's certificate in `[monitor] ca_file`"
+    } else if let Some(at) = causes.find("certificate not valid for name") {
+        let names = causes[at..].replace("DnsName(\"", "`").replace("\")", "`");
+        return format!("its {names}: name the host in the URL as the certificate does");
     } else if causes.contains("expired") {
-        "renew it on the server"
+        "it has expired: renew it on the server"
     } else {
-        "name the host as the certificate does, and give the authority's certificate in `[monitor] ca_file`"
+        return format!(
+            "its certificate is not accepted ({causes}): name the host as the certificate does, and give the authority's \
+             certificate in `[monitor] ca_file`"
+        );
     };
-    format!("its certificate is not accepted ({causes}): {advice}")
+    format!("its certificate is not accepted: {why}")
 }
 
 /// Reports whether the same transaction may succeed if repeated at once.
@@ -191,7 +199,8 @@ fn causes(error: &tokio_postgres::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
-        if !text.contains(&message) {
+        let message = message.split(" (os error ").next().unwrap_or_default();
+        if !text.contains(message) {
             text += &format!(": {message}");
         }
         cause = error.source();

@@ -28,7 +28,7 @@ pub use self::copy::{Checksum, source_of};
 pub use self::error::SharedError;
 pub use self::outbox::{LEASE, RENEW};
 use crate::config::PostgresUrl;
-use crate::store::{LINK_KEY_BYTES, derived_id};
+use crate::store::{LinkKeys, derived_id, link_key};
 use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
 use llmwatch_core::model::{EndpointName, Outgoing, Sample, Timestamp};
 
@@ -41,6 +41,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Readers of changes since a time look back this much further: a transaction with an earlier
 /// timestamp may have committed later.
 const OVERLAP_MS: i64 = 12_000;
+
+/// The most keys of links that are accepted; each daemon that was set up while the store was away
+/// adds one.
+const MAX_LINK_KEYS: i64 = 64;
 
 /// How many samples may wait on a daemon's machine; older ones are not pushed.
 pub const SPOOL_LIMIT: i64 = 500_000;
@@ -96,6 +100,8 @@ pub struct Push<'a> {
     pub daemon: &'a DaemonRow,
     /// New samples of its location.
     pub samples: &'a [Sample],
+    /// Samples that may have been pushed before, with their revised attribution.
+    pub revised: &'a [Sample],
     /// The time zone of the budget's days.
     pub zone: Tz,
     /// Its verdicts on endpoints probed since the last push, and whether the others should read each
@@ -294,32 +300,55 @@ impl Session {
             .map_err(|e| self.error(&e))
     }
 
-    /// Returns the key that signs the links in messages, storing `own` if there is none yet.
-    pub async fn link_key(
-        &self,
-        own: &[u8; LINK_KEY_BYTES],
-    ) -> Result<[u8; LINK_KEY_BYTES], SharedError> {
-        let own = own.as_slice();
-        let read = async {
+    /// Returns the keys of the links in messages. The first daemon's key becomes the one that signs.
+    /// Other keys of `own` are added to those that are accepted: a daemon signs with its own key
+    /// until it has reached the store for the first time.
+    pub async fn link_keys(&self, own: &LinkKeys) -> Result<LinkKeys, SharedError> {
+        let signing = own.signing.as_slice();
+        let exchange = async {
             self.client
                 .execute_typed(
-                    "INSERT INTO llmwatch_secret VALUES ('links', $1) ON CONFLICT (name) DO NOTHING",
-                    &[(&own, Type::BYTEA)],
+                    "INSERT INTO llmwatch_secret VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+                    &[(&link_key::SIGNING, Type::TEXT), (&signing, Type::BYTEA)],
                 )
                 .await?;
-            let row = self
-                .client
-                .query_typed_one(
-                    "SELECT value FROM llmwatch_secret WHERE name = 'links'",
-                    &[],
-                )
-                .await?;
-            row.try_get::<_, Vec<u8>>(0)
+            let keys = self.read_link_keys().await?;
+            let mut missing = own.all().filter(|key| keys.iter().all(|(_, k)| k != key));
+            let Some(first) = missing.next() else {
+                return Ok(keys);
+            };
+            for key in std::iter::once(first).chain(missing) {
+                // The names sort by time.
+                let name = format!("{}/{}", link_key::SIGNING, Uuid::now_v7());
+                self.client
+                    .execute_typed(
+                        "INSERT INTO llmwatch_secret VALUES ($1, $2)",
+                        &[(&name, Type::TEXT), (&key.as_slice(), Type::BYTEA)],
+                    )
+                    .await?;
+            }
+            self.read_link_keys().await
         };
-        let key = read.await.map_err(|e| self.error(&e))?;
-        key.try_into().map_err(|_| {
+        let named = exchange
+            .await
+            .map_err(|e: tokio_postgres::Error| self.error(&e))?;
+        LinkKeys::of(named).ok_or_else(|| {
             SharedError::unreachable(&self.connector.url, "its key for links is broken")
         })
+    }
+
+    async fn read_link_keys(&self) -> Result<Vec<(String, Vec<u8>)>, tokio_postgres::Error> {
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT name, value FROM llmwatch_secret WHERE name LIKE 'links%' ORDER BY name = 'links' DESC, name DESC
+                 LIMIT $1",
+                &[(&MAX_LINK_KEYS, Type::INT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect()
     }
 
     /// Pushes a daemon's data. Returns how many of its samples were new.
@@ -524,6 +553,32 @@ impl Session {
             .query_typed(
                 "SELECT recorded_at, data FROM llmwatch_sample WHERE id = ANY($1) ORDER BY recorded_at",
                 &[(&late, Type::UUID_ARRAY)],
+            )
+            .await
+            .map_err(|e| self.error(&e))?;
+        self.read_samples(&rows)
+    }
+
+    /// Returns at most `limit` samples of other daemons whose attribution was revised since `since`
+    /// (the store's time), in the order of their revision, with its time. `location` limits them to one location.
+    pub async fn revised_since(
+        &self,
+        since: Timestamp,
+        location: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT revised_at, data FROM llmwatch_sample
+                 WHERE revised_at >= $1 AND daemon <> $2 AND ($3 IS NULL OR location = $3)
+                 ORDER BY revised_at LIMIT $4",
+                &[
+                    (&since.0, Type::INT8),
+                    (&self.me, Type::UUID),
+                    (&location, Type::TEXT),
+                    (&limit, Type::INT8),
+                ],
             )
             .await
             .map_err(|e| self.error(&e))?;
@@ -791,6 +846,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
         zone: Some(push.zone),
     };
     let inserted = insert_samples(&tx, &rows).await?;
+    revise_samples(&tx, push.revised).await?;
     if !push.verdicts.is_empty() {
         let verdicts = push.verdicts.iter();
         let endpoints: Vec<&str> = verdicts.clone().map(|(v, _)| v.endpoint.as_str()).collect();
@@ -844,6 +900,30 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     }
     tx.commit().await?;
     Ok(inserted)
+}
+
+/// Replaces samples whose attribution was revised.
+async fn revise_samples(
+    tx: &Transaction<'_>,
+    revised: &[Sample],
+) -> Result<(), tokio_postgres::Error> {
+    if revised.is_empty() {
+        return Ok(());
+    }
+    // A sample may have been revised more than once, and is then the same each time.
+    let rows: std::collections::BTreeMap<Uuid, String> =
+        revised.iter().map(|s| (s.id, compact(s))).collect();
+    let ids: Vec<_> = rows.keys().copied().collect();
+    let data: Vec<_> = rows.into_values().collect();
+    tx.execute_typed(
+        &format!(
+            "UPDATE llmwatch_sample SET data = n.d, revised_at = {NOW}
+             FROM unnest($1, $2) AS n(i, d) WHERE id = n.i AND data <> n.d"
+        ),
+        &[(&ids, Type::UUID_ARRAY), (&data, Type::TEXT_ARRAY)],
+    )
+    .await
+    .map(drop)
 }
 
 /// Samples to insert.

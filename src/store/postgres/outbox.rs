@@ -270,6 +270,54 @@ impl SharedStore {
         self.within(LIMIT, queue).await
     }
 
+    /// Queues the message that the daily budget is exhausted, or that probing resumed, unless another
+    /// daemon has done so. `key` is the same at all daemons with the same budget: those of one
+    /// location, or of all if it `is_shared`.
+    ///
+    /// # Errors
+    /// When the store does not respond.
+    pub async fn queue_budget(
+        &self,
+        outgoing: &Outgoing,
+        key: &str,
+        is_shared: bool,
+    ) -> Result<(), SharedError> {
+        let mut outgoing = outgoing.clone();
+        let is_end = outgoing.notice.condition.as_ref().is_some_and(|c| c.over);
+        let mut began = if is_end {
+            self.budget_messages(&outgoing.channel).await?
+        } else {
+            Vec::new()
+        };
+        began.retain(|n| is_shared || n.location == outgoing.notice.location);
+        if let Some(began) = began.into_iter().next() {
+            // Receivers match the end to its beginning by the location.
+            outgoing.notice.location = began.location;
+            outgoing.notice.id = derived_id(began.id, "end");
+        } else {
+            let label = format!("budget {} {is_end} {key}", outgoing.channel);
+            outgoing.notice.id = derived_id(Uuid::nil(), &label);
+        }
+        self.queue_once(&outgoing).await
+    }
+
+    /// Returns the last messages to `channel` that a daily budget is exhausted, newest first.
+    async fn budget_messages(&self, channel: &str) -> Result<Vec<Notice>, SharedError> {
+        let kind = NoticeKind::Budget.as_str();
+        let params: [Param<'_>; 2] = [(&channel, Type::TEXT), (&kind, Type::TEXT)];
+        let rows = self.rows(
+            "SELECT notice FROM llmwatch_outbox WHERE channel = $1 AND kind = $2 ORDER BY seq DESC LIMIT 100",
+            &params,
+        );
+        let rows = rows.await?;
+        let notices = rows
+            .iter()
+            .filter_map(|row| serde_json::from_str::<Notice>(row.try_get(0).ok()?).ok());
+        Ok(notices
+            .filter(|n| n.condition.as_ref().is_some_and(|c| !c.over))
+            .collect())
+    }
+
     /// Queues advice, without that which another daemon has given the channel in the last day.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod statuspage;
 
 use crate::web::place::LocationQuery;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -19,6 +20,7 @@ use axum::{Json, Router};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::{View, events, summary};
+use crate::store::Store;
 use llmwatch_core::model::Snapshot;
 
 /// The most items per page, and the default.
@@ -67,6 +69,10 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v2/incidents.json", get(statuspage::incidents))
 }
 
+/// The response header with the identity of the daemon's own store, which shows a command whether
+/// it has reached the daemon of its configuration.
+pub(crate) const STORE_HEADER: &str = "llmwatch-store";
+
 /// The current status of everything that is monitored.
 #[utoipa::path(get, path = "/api/v1/status", operation_id = "status", params(LocationQuery),
     responses((status = 200, body = Snapshot)))]
@@ -79,7 +85,15 @@ async fn status(
     if !reader.sees_all() {
         return Ok(Json(summary::status_json(&snapshot)).into_response());
     }
-    Ok(Json(&*snapshot).into_response())
+    let mut response = Json(&*snapshot).into_response();
+    let identity = view.store.run_blocking(Store::identity).await;
+    if let Some(value) = identity
+        .ok()
+        .and_then(|id| HeaderValue::from_str(&id.to_string()).ok())
+    {
+        response.headers_mut().insert(STORE_HEADER, value);
+    }
+    Ok(response)
 }
 
 /// Checks the requested number of items.

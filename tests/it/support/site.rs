@@ -90,7 +90,7 @@ impl Site {
             history: web::pages::HistoryCache::default(),
             replays: web::pages::ReplayCache::default(),
             traffic: web::traffic::Traffic::default(),
-            links: llmwatch::links::Links::new(&[7; 32]),
+            links: llmwatch::links::Links::new(&[7; 32].into()),
             reload: web::Reload::default(),
             broadcast: llmwatch::log::broadcast::Broadcast::new(now),
             counters: counters.clone(),

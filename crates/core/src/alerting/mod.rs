@@ -287,8 +287,24 @@ impl NotificationScheduler {
     /// Adds silences, drills, acknowledgments, notes and annotations to `snapshot`.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
         snapshot.annotations.clone_from(&self.annotations);
-        snapshot.silences.clone_from(&self.silences);
         snapshot.drills.clone_from(&self.drills);
+        self.annotate_incidents(snapshot);
+    }
+
+    /// Adds to `snapshot` what all daemons of a store have in common: silences, acknowledgments and
+    /// notes, and the annotations that it does not have yet. Each daemon has drills of its own.
+    pub fn annotate_shared(&self, snapshot: &mut Snapshot) {
+        for annotation in &self.annotations {
+            if !snapshot.annotations.contains(annotation) {
+                snapshot.annotations.push(annotation.clone());
+            }
+        }
+        snapshot.annotations.sort_by_key(|a| a.at);
+        self.annotate_incidents(snapshot);
+    }
+
+    fn annotate_incidents(&self, snapshot: &mut Snapshot) {
+        snapshot.silences.clone_from(&self.silences);
         for incident in &mut snapshot.incidents {
             if let Some(record) = self.records.get(&incident.id) {
                 incident

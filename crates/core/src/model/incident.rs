@@ -230,7 +230,7 @@ pub struct Incident {
     /// When it was opened: the decision.
     pub opened_at: Timestamp,
     /// When the first good probe of the recovery began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub ended_at: Option<Timestamp>,
     /// When it was resolved: the decision.
     pub resolved_at: Option<Timestamp>,
@@ -252,7 +252,7 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
     /// Who acknowledged it; no reminders are sent from then on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub acknowledged: Option<Acknowledgement>,
     /// Notes that people have written, oldest first.
     #[serde(default)]
@@ -409,6 +409,23 @@ impl Incident {
             return location == here;
         }
         self.locations.iter().any(|l| l.location == location)
+    }
+
+    /// Returns it with the figures and texts of `current`, the same incident as the monitor has it at
+    /// `now`, and with what people have added. Without `current` only its duration is brought up to
+    /// date.
+    #[must_use]
+    pub fn as_of(self, current: Option<Self>, now: Timestamp) -> Self {
+        let Some(current) = current else {
+            let until = self.ended_at.unwrap_or(now);
+            let duration_s = until.since_ms(self.started_at).max(0) as f64 / 1000.0;
+            return Self { duration_s, ..self };
+        };
+        Self {
+            acknowledged: self.acknowledged,
+            notes: self.notes,
+            ..current
+        }
     }
 
     /// Reports whether it ended with a recovery, rather than as part of another incident, by a new

@@ -334,6 +334,27 @@ pub struct AttributionRevision {
 }
 
 impl AttributionRevision {
+    /// Returns the revisions that give the stored copy of the failed `sample` the attribution that
+    /// the sample has, whatever the copy's is.
+    pub fn to_match(sample: &Sample) -> Vec<Self> {
+        let Some((fault, now)) = sample.fault.zip(sample.attribution) else {
+            return Vec::new();
+        };
+        let others = Attribution::ALL.into_iter().filter(|was| *was != now);
+        others
+            .map(|was| Self {
+                endpoint: sample.endpoint.clone(),
+                location: sample.location.clone(),
+                from: sample.started_at,
+                until: sample.started_at,
+                fault,
+                was,
+                now,
+                count: 1,
+            })
+            .collect()
+    }
+
     /// Whether it concerns `sample`.
     pub fn covers(&self, sample: &Sample) -> bool {
         sample.endpoint == self.endpoint

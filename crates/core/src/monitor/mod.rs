@@ -72,8 +72,6 @@ pub struct MonitorState {
     state: State,
     recents: BTreeMap<EndpointName, Recent>,
     checkpoint_at: Timestamp,
-    /// Recent network failures at other locations.
-    elsewhere: BTreeMap<String, NetworkHistory>,
     /// The end of the last sample in `recents`.
     remembered: Option<Timestamp>,
     /// Usage today by other daemons that share the budget, in US dollars and tokens.
@@ -165,7 +163,6 @@ impl MonitorState {
             state,
             recents,
             checkpoint_at: Timestamp(0),
-            elsewhere: BTreeMap::new(),
             remembered: None,
             spent_elsewhere: (0.0, 0),
         }
@@ -266,9 +263,6 @@ impl MonitorState {
         self.state
             .network
             .retain(|name| policies.contains_key(name));
-        for network in self.elsewhere.values_mut() {
-            network.retain(|name| policies.contains_key(name));
-        }
         self.recents.retain(|name, _| policies.contains_key(name));
         self.state
             .advisor

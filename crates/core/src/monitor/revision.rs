@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Effects, Fact, MonitorState, Record};
 use crate::config::Config;
-use crate::incident::network::{NetworkProbe, Peer};
-use crate::model::{AttributionRevision, EndpointName, Sample};
+use crate::incident::network::Peer;
+use crate::model::{AttributionRevision, EndpointName};
 
 /// The endpoints whose failures a network problem of this machine can explain.
 pub(super) fn peers(config: &Config) -> BTreeMap<EndpointName, Peer> {
@@ -22,15 +22,6 @@ pub(super) fn peers(config: &Config) -> BTreeMap<EndpointName, Peer> {
 }
 
 impl MonitorState {
-    /// Returns the revisions that follow from a sample of another location. Each daemon derives
-    /// them from the samples alone, as the daemon that recorded them does.
-    pub fn revise_elsewhere(&mut self, sample: &Sample) -> Vec<AttributionRevision> {
-        let recorded = sample.clone().as_recorded();
-        let network = self.elsewhere.entry(sample.location.clone()).or_default();
-        let probe = NetworkProbe::of(&recorded);
-        network.record(&self.peers, &sample.endpoint, &sample.location, &probe)
-    }
-
     /// Applies revisions to the recent history.
     pub(super) fn revise_recents(&mut self, revisions: &[AttributionRevision]) {
         for revision in revisions {
