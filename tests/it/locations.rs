@@ -586,7 +586,7 @@ async fn ten_daemons_make_the_schema_at_once() {
     }
     assert_eq!(
         server.query("monitor", "SELECT version FROM llmwatch_schema"),
-        "1"
+        "2"
     );
 }
 

@@ -140,7 +140,7 @@ async fn a_revised_attribution_is_the_same_at_every_daemon() {
     daemons[1].well().await;
 
     // Other names resolve, and this one still does not: it is the provider's.
-    write_unresolved(&worlds[0], &store, "localhost");
+    write_unresolved(&worlds[0], &store, "127.0.0.1");
     daemons[0].signal("HUP");
     let revised = daemons[0].event("attribution.revised").await;
     assert_eq!(revised["endpoint"], "openai-chat", "{revised}");

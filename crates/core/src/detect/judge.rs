@@ -12,14 +12,14 @@ use super::{
 };
 
 /// How an alert opens.
-struct Opening {
+struct OpeningPlan {
     event: DetectorEventKind,
     /// Whether it is part of an incident of the failure domain.
     is_grouped: bool,
     shared: Option<Shared>,
 }
 
-impl Opening {
+impl OpeningPlan {
     const ALONE: Self = Self {
         event: DetectorEventKind::Open,
         is_grouped: false,
@@ -305,10 +305,10 @@ impl Detector {
                     .entry(judged.policy.domain.clone())
                     .or_default();
                 domain.open += 1;
-                Opening::grouped(DetectorEventKind::Join)
+                OpeningPlan::grouped(DetectorEventKind::Join)
             }
             _ if judged.policy.siblings => self.open_beside_others(judged),
-            _ => Opening::ALONE,
+            _ => OpeningPlan::ALONE,
         };
         own.open(judged.policy, judged.end(), why, opening.is_grouped);
         let figures = NoteFigures {
@@ -327,7 +327,7 @@ impl Detector {
         cause: DetectedCause,
         figures: &NoteFigures,
         verdict: &mut Verdict,
-    ) -> Opening {
+    ) -> OpeningPlan {
         let why = cause.alert_kind();
         let end = judged.end();
         let siblings: Vec<_> = self
@@ -372,21 +372,21 @@ impl Detector {
             };
             note.push(DetectorEventKind::Join, cause, figures);
         }
-        Opening {
+        OpeningPlan {
             shared: Some(all),
-            ..Opening::grouped(DetectorEventKind::Open)
+            ..OpeningPlan::grouped(DetectorEventKind::Open)
         }
     }
 
     /// Joins the alert with open ones of the failure domain into an incident of the domain.
-    fn open_beside_others(&mut self, judged: Judged<'_>) -> Opening {
+    fn open_beside_others(&mut self, judged: Judged<'_>) -> OpeningPlan {
         let open: Vec<_> = self
             .siblings(judged.policies, &judged.policy.domain)
             .filter(|(_, m)| m.alert.is_some())
             .map(|(name, _)| name.clone())
             .collect();
         if open.is_empty() {
-            return Opening::ALONE;
+            return OpeningPlan::ALONE;
         }
         let domain = self
             .domains
@@ -406,7 +406,7 @@ impl Detector {
                 domain.open += 1;
             }
         }
-        Opening::grouped(event)
+        OpeningPlan::grouped(event)
     }
 }
 
