@@ -1,10 +1,10 @@
-//! What a probe costs beside a bare client that does only the same requests (the floor), at the same time on the same
-//! machine: processor time, memory, bytes written, bytes kept.
+//! What a probe costs beside a bare client that does only the same requests (the floor), at the
+//! same time on the same machine: processor time, memory, bytes written, bytes kept.
 //!
-//! `cargo bench --bench cost [-- [ENDPOINTS [SECONDS]] [WORK…] [all]]`. WORK is `kept`, `fresh`, `https` or `streamed`; all
-//! four by default. `all` logs every sample, otherwise only failures are logged. The server is in this process and not
-//! counted; daemon and floor are processes of their own that run side by side, so other work on the machine slows both
-//! alike.
+//! `cargo bench --bench cost [-- [ENDPOINTS [SECONDS]] [WORK…] [all]]`. WORK is `kept`, `fresh`,
+//! `https` or `streamed`; all four by default. `all` logs every sample, otherwise only failures are
+//! logged. The server is in this process and not counted; daemon and floor are processes of their
+//! own that run side by side, so other work on the machine slows both alike.
 
 mod support;
 

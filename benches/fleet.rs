@@ -1,8 +1,8 @@
-//! A large fleet in the real daemon against the simulator: processor time per probe, memory, and how true the schedule stays,
-//! first left alone, then while people look and clients stall.
+//! A large fleet in the real daemon against the simulator: processor time per probe, memory, and
+//! how true the schedule stays, first left alone, then while people look and clients stall.
 //!
-//! `cargo bench --bench fleet [-- ENDPOINTS]`. The simulator runs in this process and takes its share of the machine; the
-//! daemon's processor time is its own.
+//! `cargo bench --bench fleet [-- ENDPOINTS]`. The simulator runs in this process and takes its
+//! share of the machine; the daemon's processor time is its own.
 
 mod support;
 

@@ -1,7 +1,9 @@
-//! Whether a provider that floods its connections delays the probes of others: how late 50 ordinary endpoints begin and
-//! how long their headers take, first alone, then beside four endpoints whose provider sends as fast as it can.
+//! Whether a provider that floods its connections delays the probes of others: how late 50 ordinary
+//! endpoints begin and how long their headers take, first alone, then beside four endpoints whose
+//! provider sends as fast as it can.
 //!
-//! `cargo bench --bench flood [-- SECONDS]`. Both servers run in this process and share the machine with the daemon.
+//! `cargo bench --bench flood [-- SECONDS]`. Both servers run in this process and share the machine
+//! with the daemon.
 
 mod support;
 

@@ -1,8 +1,10 @@
-//! What a long history costs: the commands that read it, and the pages of a daemon that has just started on it.
+//! What a long history costs: the commands that read it, and the pages of a daemon that has just
+//! started on it.
 //!
-//! `cargo bench --bench history [-- [ENDPOINTS [DAYS]]]`: 200 endpoints with samples of 30 days and rollups of 90 unless it
-//! says otherwise. Making the store takes a minute or two. The floor is one pass over all samples with the same library,
-//! in processor time; the times of the pages are from the request to the last byte.
+//! `cargo bench --bench history [-- [ENDPOINTS [DAYS]]]`: 200 endpoints with samples of 30 days and
+//! rollups of 90 unless it says otherwise. Making the store takes a minute or two. The floor is one
+//! pass over all samples with the same library, in processor time; the times of the pages are from
+//! the request to the last byte.
 
 mod support;
 
@@ -18,7 +20,8 @@ use self::support::{Process, history, quantile};
 
 /// Rollups are kept for so long.
 const ROLLUP_DAYS: i64 = 90;
-/// More endpoints than this have rollups of hours for one day only, so that the store is made in time.
+/// More endpoints than this have rollups of hours for one day only, so that the store is made in
+/// time.
 const FEW: usize = 1000;
 /// No probe disturbs the measurement.
 const INTERVAL: Duration = Duration::from_hours(1);

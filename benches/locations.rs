@@ -1,8 +1,9 @@
-//! How much one database has to do for many locations: 50 of them with 200 endpoints each exchange with a real PostgreSQL as
-//! daemons do, without the probes. Then what the history of all of them weighs on a daemon that only serves.
+//! How much one database has to do for many locations: 50 of them with 200 endpoints each exchange
+//! with a real PostgreSQL as daemons do, without the probes. Then what the history of all of them
+//! weighs on a daemon that only serves.
 //!
-//! `cargo bench --bench locations [-- LOCATIONS [ENDPOINTS [SECONDS]]]`. The server is an installed one that the benchmark starts, with
-//! `fsync` off; both sides share the machine.
+//! `cargo bench --bench locations [-- LOCATIONS [ENDPOINTS [SECONDS]]]`. The server is an installed
+//! one that the benchmark starts, with `fsync` off; both sides share the machine.
 
 mod support;
 
@@ -230,7 +231,8 @@ fn stat(pid: &str) -> Option<Vec<u64>> {
 /// The processor time of the server's processes so far, in seconds; `parent` is the first of them.
 fn server_cpu_s(parent: &str) -> f64 {
     let number = parent.parse::<u64>().unwrap_or(0);
-    // User and system time, of the first also those of processes that have ended, in hundredths of a second.
+    // User and system time, of the first also those of processes that have ended, in hundredths of
+    // a second.
     let mut ticks: u64 = stat(parent).map_or(0, |fields| fields[11..15].iter().sum());
     for entry in std::fs::read_dir("/proc")
         .into_iter()
@@ -332,7 +334,8 @@ async fn exchanges(locations: usize, endpoints: usize, length: Duration) {
     );
 }
 
-/// Gives each endpoint of each location a rollup for each of the last days, and for each of the last hours.
+/// Gives each endpoint of each location a rollup for each of the last days, and for each of the
+/// last hours.
 fn history(path: &Path, locations: usize, endpoints: usize) {
     drop(Store::open(path).expect("a store"));
     let mut connection = rusqlite::Connection::open(path).expect("a store");

@@ -1,5 +1,6 @@
-//! What happens to a sample after its probe: steps of the detector a second, microseconds to store a sample with an empty
-//! history and after ten million samples, and how soon a message arrives after it was decided.
+//! What happens to a sample after its probe: steps of the detector a second, microseconds to store
+//! a sample with an empty history and after ten million samples, and how soon a message arrives
+//! after it was decided.
 //!
 //! `cargo bench --bench record [-- SAMPLES]`. The first two have no network and run on one thread.
 
@@ -157,7 +158,8 @@ fn fleet(directory: &Path) -> Settings {
     config::load(&path, &Environment::default()).expect("a configuration")
 }
 
-/// The sample number `n` of a fleet that is probed round and round, a sample every two milliseconds from `from` on.
+/// The sample number `n` of a fleet that is probed round and round, a sample every two milliseconds
+/// from `from` on.
 fn sample(n: usize, from: i64, rng: &mut fastrand::Rng) -> Sample {
     let at = Timestamp(from + n as i64 * 2);
     let endpoint = format!("e{}", n % ENDPOINTS);

@@ -1,9 +1,10 @@
-//! How soon a killed daemon probes again: when the first probe begins, when its result is recorded, and when every endpoint
-//! was probed, after `kill -9`, with the checkpoint and without it, on a store with history. Good results are recorded
-//! before the history is read.
+//! How soon a killed daemon probes again: when the first probe begins, when its result is recorded,
+//! and when every endpoint was probed, after `kill -9`, with the checkpoint and without it, on a
+//! store with history. Good results are recorded before the history is read.
 //!
-//! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of a probe every two
-//! minutes unless it says otherwise; 0 days for a store that the daemon has just made. Making the history takes a minute.
+//! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of
+//! a probe every two minutes unless it says otherwise; 0 days for a store that the daemon has just
+//! made. Making the history takes a minute.
 
 mod support;
 
@@ -83,8 +84,8 @@ async fn run(count: usize, days: usize, interval: Duration) {
     }
 }
 
-/// Starts on what the killed daemon left, and kills it: seconds until the first probe began, until one was recorded, and
-/// until every endpoint was probed.
+/// Starts on what the killed daemon left, and kills it: seconds until the first probe began, until
+/// one was recorded, and until every endpoint was probed.
 fn restart(config: &Path, count: usize) -> [f64; 3] {
     let (began, launched_at) = (Instant::now(), clock::now());
     let mut daemon = Process::daemon(config, Stdio::piped());

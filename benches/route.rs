@@ -1,8 +1,9 @@
-//! What the daemon spends on `/api/v1/route` while applications ask before each of their calls: 5,000 requests a second over
-//! kept connections, against the real daemon.
+//! What the daemon spends on `/api/v1/route` while applications ask before each of their calls:
+//! 5,000 requests a second over kept connections, against the real daemon.
 //!
-//! `cargo bench --bench route [-- REQUESTS_PER_SECOND]`. The clients run in this process; the daemon's processor time is its
-//! own, less what it spends when nobody asks. The promise is 50 µs a request.
+//! `cargo bench --bench route [-- REQUESTS_PER_SECOND]`. The clients run in this process; the
+//! daemon's processor time is its own, less what it spends when nobody asks. The promise is 50 µs a
+//! request.
 
 mod support;
 

@@ -1,9 +1,9 @@
-//! What it costs to be looked at: 200 endpoints with 90 days of history, asked over HTTP; then what a sample weighs on the
-//! disk, and whether forgetting holds up the writer.
+//! What it costs to be looked at: 200 endpoints with 90 days of history, asked over HTTP; then what
+//! a sample weighs on the disk, and whether forgetting holds up the writer.
 //!
-//! `cargo bench --bench serving [-- ENDPOINTS]`. Times are from the sent request to the last byte, on a kept connection to
-//! a server in the same process, so they include a client's share. Each line ends in its promise and how much of it is
-//! used.
+//! `cargo bench --bench serving [-- ENDPOINTS]`. Times are from the sent request to the last byte,
+//! on a kept connection to a server in the same process, so they include a client's share. Each
+//! line ends in its promise and how much of it is used.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -225,7 +225,8 @@ fn configured(directory: &Path, count: usize) -> Settings {
     config::load(&path, &Environment::default()).expect("a configuration")
 }
 
-/// A probe each hour for 90 days, each minute of the last day: every rollup that a page reads is there.
+/// A probe each hour for 90 days, each minute of the last day: every rollup that a page reads is
+/// there.
 fn history(store: &Store, config: &Settings, now: Timestamp) {
     let mut rng = fastrand::Rng::with_seed(7);
     for endpoint in &config.endpoints {

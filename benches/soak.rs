@@ -1,8 +1,8 @@
-//! Whether the daemon stays as it is: 500 probes a second for half an hour, memory, processor time, files and lateness
-//! minute by minute.
+//! Whether the daemon stays as it is: 500 probes a second for half an hour, memory, processor time,
+//! files and lateness minute by minute.
 //!
-//! `just soak`, or `cargo bench --bench soak [-- MINUTES]`. Memory after the first minutes must stay flat. The server runs
-//! in this process.
+//! `just soak`, or `cargo bench --bench soak [-- MINUTES]`. Memory after the first minutes must
+//! stay flat. The server runs in this process.
 
 mod support;
 

@@ -106,8 +106,8 @@ impl ClockMonitor {
     }
 }
 
-/// The clock by which stored times are meant: the wall clock, but set only when the stored times are
-/// shifted as well. Until then it tells how far they are apart.
+/// The clock by which stored times are meant: the wall clock, but set only when the stored times
+/// are shifted as well. Until then it tells how far they are apart.
 pub struct StoredClock {
     wall: WallClock,
     uptime: Uptime,

@@ -1,11 +1,14 @@
-//! How true our timings are: probes and curl against a server that notes when it really wrote each byte, in one run.
+//! How true our timings are: probes and curl against a server that notes when it really wrote each
+//! byte, in one run.
 //!
-//! `cargo bench --bench accuracy [-- REQUESTS]`. Figures on a shared machine are noisy; the ratios within one run are not.
+//! `cargo bench --bench accuracy [-- REQUESTS]`. Figures on a shared machine are noisy; the ratios
+//! within one run are not.
 //!
-//! The server is a process of its own. What it promises counts from the moment at which the kernel received the request, and it
-//! notes each write just before it makes it: that is the truth. Probes and curl take turns, each round all at once. What they
-//! report for the first token and the end is counted from the moment at which they say that they were connected; so whatever
-//! either needs from then until its request is out is its error, and what it sees late as well.
+//! The server is a process of its own. What it promises counts from the moment at which the kernel
+//! received the request, and it notes each write just before it makes it: that is the truth. Probes
+//! and curl take turns, each round all at once. What they report for the first token and the end is
+//! counted from the moment at which they say that they were connected; so whatever either needs
+//! from then until its request is out is its error, and what it sees late as well.
 
 mod truth;
 
@@ -135,8 +138,9 @@ async fn compare(server: &Server, concurrency: usize, count: usize) {
     }
 }
 
-/// DNS, TCP and TLS beside curl's for the same target, `concurrency` at once. What can be known of the truth is known from
-/// elsewhere: a lookup that nobody else has a hand in, and when the server's kernel received each side of the handshake.
+/// DNS, TCP and TLS beside curl's for the same target, `concurrency` at once. What can be known of
+/// the truth is known from elsewhere: a lookup that nobody else has a hand in, and when the
+/// server's kernel received each side of the handshake.
 async fn compare_stages(server: &Server, concurrency: usize, count: usize) {
     let url = format!("https://{}/v1", server.secure);
     let root = server.root.display().to_string();
@@ -168,7 +172,8 @@ async fn compare_stages(server: &Server, concurrency: usize, count: usize) {
             .await
             .into_iter()
             .for_each(|ms| wire.add("tls", Some(ms)));
-        // The first of two requests in one process looks the name up, the second has curl's TLS library set up already.
+        // The first of two requests in one process looks the name up, the second has curl's TLS
+        // library set up already.
         let twice = [
             "--cacert",
             &root,

@@ -104,8 +104,9 @@ impl Server {
         }
     }
 
-    /// How long each TLS handshake since the last call took, from the arrival of the client's first bytes to that of its last,
-    /// both by the kernel's clock, in milliseconds: so much of it neither side's reporting can change.
+    /// How long each TLS handshake since the last call took, from the arrival of the client's first
+    /// bytes to that of its last, both by the kernel's clock, in milliseconds: so much of it
+    /// neither side's reporting can change.
     pub(crate) async fn spans(&self) -> Vec<f64> {
         let mut stream = TcpStream::connect(&self.spans).await.expect("the server");
         let mut answer = String::new();
@@ -181,7 +182,8 @@ pub(crate) fn serve() {
         tokio::spawn(async move {
             while let Ok((stream, _)) = secure.accept().await {
                 let (acceptor, handshakes) = (acceptor.clone(), handshakes.clone());
-                // Or the second part of its greeting waits for a client that is slow to acknowledge the first.
+                // Or the second part of its greeting waits for a client that is slow to acknowledge
+                // the first.
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(Stamped::new(stream)).await else {

@@ -1,8 +1,10 @@
-//! How early, how rarely: llmwatch's detector beside the rules that other monitors use, in simulated worlds.
+//! How early, how rarely: llmwatch's detector beside the rules that other monitors use, in
+//! simulated worlds.
 //!
-//! `cargo bench --bench detection -- [--months N] [--interval S] [--only]`: N endpoint-months without any incident (200
-//! by default) for the false alerts, and about as many with an incident every seven hours for the delays. `--only` leaves
-//! the other rules out; `--alert-after S`, `--sensitivity W` and `--slow-factor F` change the detector's settings.
+//! `cargo bench --bench detection -- [--months N] [--interval S] [--only]`: N endpoint-months
+//! without any incident (200 by default) for the false alerts, and about as many with an incident
+//! every seven hours for the delays. `--only` leaves the other rules out; `--alert-after S`,
+//! `--sensitivity W` and `--slow-factor F` change the detector's settings.
 
 mod rules;
 mod weeks;
@@ -210,9 +212,9 @@ fn usage<T>(word: &str) -> T {
     std::process::exit(64)
 }
 
-/// The defaults of Gatus, with and without a condition on the response time (three times what is usual), and of Uptime
-/// Kuma; Kuma with three retries every 20 s; two quick retries after 5 s; and two confirmations at twice the rate with
-/// three good ones to recover, as updown.io does.
+/// The defaults of Gatus, with and without a condition on the response time (three times what is
+/// usual), and of Uptime Kuma; Kuma with three retries every 20 s; two quick retries after 5 s; and
+/// two confirmations at twice the rate with three good ones to recover, as updown.io does.
 fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
     let plain = Consecutive {
         failures: 3,

@@ -1,5 +1,5 @@
-//! The rules that are compared: llmwatch's detector, and what other monitors do, re-made from their documentation and fed
-//! with the same probes.
+//! The rules that are compared: llmwatch's detector, and what other monitors do, re-made from their
+//! documentation and fed with the same probes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Worlds that the detector was not tuned in: rush hours, wandering load, heavy tails, level shifts,
-//! cold starts, deploys, rate limits at the top of the hour, missing data, long intervals.
+//! Worlds that the detector was not tuned in: rush hours, wandering load, heavy tails, level
+//! shifts, cold starts, deploys, rate limits at the top of the hour, missing data, long intervals.
 //!
-//! Like [`world`](crate::world) a pure function of (seed, endpoint, time), of nine endpoints at three
-//! providers. Monday is day 0.
+//! Like [`world`](crate::world) a pure function of (seed, endpoint, time), of nine endpoints at
+//! three providers. Monday is day 0.
 
 use crate::rules::Scene;
 use crate::world::{DAY, Dice, Fixed, HOUR, MINUTE, Outcome, Probe};

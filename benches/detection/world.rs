@@ -1,9 +1,10 @@
 //! A world to be watched: what any probe of any endpoint returns at any millisecond.
 //!
-//! A pure function of (seed, endpoint, time): nothing is drawn while a rule runs, so every rule meets the same world,
-//! however often and whenever it probes. First tokens are log-normal with rare spikes, a day and a week, and random swings
-//! of load; failures have a background rate. On top lie nuisances that must not alert (error bursts of up to a minute and
-//! a half, congestion of a few minutes) and, in a world with incidents, what a user would want to be notified of.
+//! A pure function of (seed, endpoint, time): nothing is drawn while a rule runs, so every rule
+//! meets the same world, however often and whenever it probes. First tokens are log-normal with
+//! rare spikes, a day and a week, and random swings of load; failures have a background rate. On
+//! top lie nuisances that must not alert (error bursts of up to a minute and a half, congestion of
+//! a few minutes) and, in a world with incidents, what a user would want to be notified of.
 
 use std::f64::consts::PI;
 
@@ -220,8 +221,8 @@ impl World {
         }
     }
 
-    /// The same with an incident every seven hours or so after the first `warm` days: every kind in turn, half of them on
-    /// one endpoint and half on all of a provider.
+    /// The same with an incident every seven hours or so after the first `warm` days: every kind in
+    /// turn, half of them on one endpoint and half on all of a provider.
     pub(crate) fn troubled(seed: u64, background: f64, days: i64, warm: i64) -> Self {
         let mut world = Self::healthy(seed, background, days);
         let mut dice = Dice::new(seed ^ 0x5eed);
@@ -400,7 +401,8 @@ impl World {
         }
     }
 
-    /// The logarithm of how much slower than usual it is at `t`: day, week, and a slow random swing.
+    /// The logarithm of how much slower than usual it is at `t`: day, week, and a slow random
+    /// swing.
     fn load(&self, endpoint: usize, t: i64) -> f64 {
         let habit = &self.habits[endpoint];
         let mut load = habit.day * (2.0 * PI * (t as f64 / DAY as f64 - habit.day_phase)).sin();
@@ -440,8 +442,9 @@ impl Habit {
     }
 }
 
-/// Per endpoint and month: four short bursts of errors, one of 61 to 95 s (two failed probes in a row), eight congestions
-/// of one to four minutes; per provider and month one short burst on all of its endpoints.
+/// Per endpoint and month: four short bursts of errors, one of 61 to 95 s (two failed probes in a
+/// row), eight congestions of one to four minutes; per provider and month one short burst on all of
+/// its endpoints.
 fn nuisances(dice: &mut Dice, length: i64) -> Vec<Vec<Nuisance>> {
     let months = length as f64 / (30 * DAY) as f64;
     let mut all: Vec<Vec<Nuisance>> = vec![Vec::new(); ENDPOINTS];
@@ -575,7 +578,8 @@ impl Dice {
     }
 }
 
-/// Random numbers of one probe: they depend on nothing but the seed, the endpoint and the time (splitmix64).
+/// Random numbers of one probe: they depend on nothing but the seed, the endpoint and the time
+/// (splitmix64).
 #[derive(Clone, Copy)]
 pub(crate) struct Fixed(u64);
 

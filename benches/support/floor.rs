@@ -1,4 +1,5 @@
-//! Servers that answer with as little work as possible, and the floor: a bare client that does only the same requests.
+//! Servers that answer with as little work as possible, and the floor: a bare client that does only
+//! the same requests.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Process;
 
-/// Makes a benchmark the floor: then come the address, the kind of work, how many endpoints, their interval in
-/// milliseconds, and the file with the server's certificate.
+/// Makes a benchmark the floor: then come the address, the kind of work, how many endpoints, their
+/// interval in milliseconds, and the file with the server's certificate.
 pub(crate) const FLOOR: &str = "--floor";
 /// The tokens of a streamed answer, and how long each takes.
 const TOKENS: usize = 10;

@@ -14,8 +14,8 @@ const DAY_MS: i64 = 86_400_000;
 /// The interval of the samples.
 const EVERY_MS: i64 = 120_000;
 
-/// Records a sample of each of `count` endpoints every two minutes for `days` days until now; one in `failing` failed, at
-/// random, none if it is 0.
+/// Records a sample of each of `count` endpoints every two minutes for `days` days until now; one
+/// in `failing` failed, at random, none if it is 0.
 pub(crate) fn samples(file: &Path, count: usize, days: i64, failing: u32) {
     let store = Store::open(file).expect("a store");
     let now = clock::now().0;
@@ -61,8 +61,8 @@ fn sample(endpoint: &str, at: i64, failed: bool, rng: &mut fastrand::Rng) -> Sam
     }
 }
 
-/// Adds what is left of earlier samples: for each of `count` endpoints the rollups of `days` days before the last
-/// `before`, and those of the hours in the last `hours` of these days.
+/// Adds what is left of earlier samples: for each of `count` endpoints the rollups of `days` days
+/// before the last `before`, and those of the hours in the last `hours` of these days.
 pub(crate) fn rollups(file: &Path, count: usize, days: i64, before: i64, hours: i64) {
     drop(Store::open(file).expect("a store"));
     let mut connection = Connection::open(file).expect("a store");

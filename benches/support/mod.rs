@@ -1,4 +1,5 @@
-//! What the benchmarks of the real daemon share: starting a process, and what the kernel counts of it.
+//! What the benchmarks of the real daemon share: starting a process, and what the kernel counts of
+//! it.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub(crate) mod floor;
@@ -43,7 +44,8 @@ impl Process {
             .split_whitespace()
             .filter_map(|f| f.parse().ok())
             .collect();
-        // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
+        // The state, a letter, was left out: user and system time are the eleventh and twelfth of
+        // the numbers.
         (fields[10] + fields[11]) / 100.0
     }
 

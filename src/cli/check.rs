@@ -25,7 +25,8 @@ pub(super) struct CheckArgs {
     /// Skip secrets that cannot be read (systemd gives `ExecReload=` no credentials)
     #[arg(long, conflicts_with = "online")]
     without_secrets: bool,
-    /// Print the value of one key and the file and line that set it, such as `endpoint.NAME.interval`
+    /// Print the value of one key and the file and line that set it, such as
+    /// `endpoint.NAME.interval`
     #[arg(long, value_name = "KEY", conflicts_with_all = ["online", "without_secrets"])]
     explain: Option<String>,
     /// Print JSON

@@ -18,8 +18,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 /// Where a daemon on another machine is.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Remote {
-    /// Ask the daemon at this address, such as `https://status.example.com`, instead of the one on this machine; its web token
-    /// is taken from $LLMWATCH_TOKEN
+    /// Ask the daemon at this address, such as `https://status.example.com`, instead of the one on
+    /// this machine; its web token is taken from $LLMWATCH_TOKEN
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -126,8 +126,8 @@ impl Daemon {
 }
 
 /// Asks the daemon of this configuration to commit its buffer, so that the database contains every
-/// finished probe. If there is no daemon, at most the last second of samples is missing. That is not
-/// an error; a daemon that does not answer in time draws a note.
+/// finished probe. If there is no daemon, at most the last second of samples is missing. That is
+/// not an error; a daemon that does not answer in time draws a note.
 pub(super) async fn flush(config: &Settings) {
     let socket = config.process.state_dir.join("control.sock");
     if !socket.exists() {

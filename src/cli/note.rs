@@ -15,7 +15,8 @@ use llmwatch_core::model::EndpointName;
                   llmwatch note \"deployed the gateway 2.3\" --group chat"
 )]
 pub(super) struct NoteArgs {
-    /// The number of the incident; without it, the note belongs to no incident: a deploy, for instance
+    /// The number of the incident; without it, the note belongs to no incident: a deploy, for
+    /// instance
     number: Option<u64>,
     /// The note: one line
     text: String,

@@ -203,7 +203,8 @@ fn asked(endpoint: &Endpoint, redactor: &Redactor) -> String {
     redactor.clean(&format!("{} {url}", request.method))
 }
 
-/// Reports whether the URL may be wrong: the server does not know it, or something else answers there.
+/// Reports whether the URL may be wrong: the server does not know it, or something else answers
+/// there.
 fn may_have_asked_elsewhere(sample: &Sample) -> bool {
     let is_unknown = matches!(sample.http_status, Some(404 | 405));
     let is_another = sample.http_status.is_some()

@@ -36,8 +36,8 @@ pub(super) struct RouteArgs {
     /// Write the choice to this file, by rename
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Run this program after each change, without a shell; it finds the choice in $LLMWATCH_ENDPOINT and the group in
-    /// $LLMWATCH_GROUP
+    /// Run this program after each change, without a shell; it finds the choice in
+    /// $LLMWATCH_ENDPOINT and the group in $LLMWATCH_GROUP
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
     /// Print JSON

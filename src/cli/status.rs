@@ -37,7 +37,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch status --watch")]
 pub(super) struct StatusArgs {
-    /// Follow the status: on a terminal a view that is quit with q, else a new table after each change
+    /// Follow the status: on a terminal a view that is quit with q, else a new table after each
+    /// change
     #[arg(long)]
     watch: bool,
     /// Show how this location sees the endpoints
@@ -46,7 +47,8 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Exit with 0 if the daemon lives, whatever the endpoints' status: the health check of a container
+    /// Exit with 0 if the daemon lives, whatever the endpoints' status: the health check of a
+    /// container
     #[arg(long, conflicts_with_all = ["watch", "location", "json"])]
     alive: bool,
 }

@@ -29,15 +29,17 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Recover what is readable into a new database and keep the damaged file; stop the daemon first
+    /// Recover what is readable into a new database and keep the damaged file; stop the daemon
+    /// first
     #[command(after_help = "Example: llmwatch store repair")]
     Repair {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Move the history of an SQLite file into a PostgreSQL database; the daemon may be running. Run it again to continue
-    /// after an interruption. A password is taken from the URL or from $PGPASSWORD
+    /// Move the history of an SQLite file into a PostgreSQL database; the daemon may be running.
+    /// Run it again to continue after an interruption. A password is taken from the URL or from
+    /// $PGPASSWORD
     #[command(
         after_help = "Example: llmwatch store copy --from sqlite:llmwatch.db --to postgres://llmwatch@db.example.com/llmwatch"
     )]

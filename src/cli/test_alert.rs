@@ -18,8 +18,8 @@ use llmwatch_core::model::{Notice, NoticeKind};
 pub(super) struct TestAlertArgs {
     /// Channels to test [default: all]
     channels: Vec<String>,
-    /// Kind of notification to imitate: test, opened, updated, escalated, resolved, reminder, offline, …;
-    /// `all` for one of each. May be repeated
+    /// Kind of notification to imitate: test, opened, updated, escalated, resolved, reminder,
+    /// offline, …; `all` for one of each. May be repeated
     #[arg(long = "reason", value_name = "REASON", default_value = "test", value_parser = reasons)]
     reasons: Vec<Reasons>,
     /// Send nothing; write the messages to files in this directory

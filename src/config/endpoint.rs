@@ -1,6 +1,7 @@
 //! `[[endpoint]]`, `[defaults]` and `[detection]`: converts the raw tables to a complete
-//! [`Endpoint`], in three steps. [`written`] reads each key by itself, [`WrittenEndpoint::complete`]
-//! fills in the missing ones, and [`check_combinations`] checks them together.
+//! [`Endpoint`], in three steps. [`written`] reads each key by itself,
+//! [`WrittenEndpoint::complete`] fills in the missing ones, and [`check_combinations`] checks them
+//! together.
 
 mod written;
 

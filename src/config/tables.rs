@@ -1,5 +1,5 @@
-//! Converts the tables that configure the daemon to settings: `[monitor]`, `[log]`, `[store]` and the
-//! others that have no file of their own.
+//! Converts the tables that configure the daemon to settings: `[monitor]`, `[log]`, `[store]` and
+//! the others that have no file of their own.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -327,7 +327,8 @@ impl RunningDaemon {
                 _ = signals.hangup.recv() => None,
                 Some(reply) = self.reload_requests.recv() => Some(reply),
             };
-            // A reload waits for the pipeline, which a slow disk may hold up: the end must not wait for it.
+            // A reload waits for the pipeline, which a slow disk may hold up: the end must not wait
+            // for it.
             if let Some(signal) = signals.cut_short(self.reload(reload, reply)).await {
                 return Ok(Ok(signal));
             }

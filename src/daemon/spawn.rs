@@ -86,8 +86,8 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         stop: stop.probing.clone(),
     };
     tasks.spawn("the runner", runner.run());
-    // Probing has started; the first results are recorded while the samples after the checkpoint are
-    // folded, unless records of the last process come before them.
+    // Probing has started; the first results are recorded while the samples after the checkpoint
+    // are folded, unless records of the last process come before them.
     let recorder = unrecorded.is_none().then(|| {
         let location = config.monitor.location.clone();
         EarlyRecorder::new(store.clone(), location, config.log.all_samples)

@@ -54,7 +54,8 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// `09:20:11.088 WARN  probe.completed     openai-chat failed after 812 ms: server error  fault=http.5xx`
+/// `09:20:11.088 WARN  probe.completed     openai-chat failed after 812 ms: server error
+/// fault=http.5xx`
 pub(super) fn pretty(
     now: Timestamp,
     level: Level,

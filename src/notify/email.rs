@@ -313,7 +313,8 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
     let der = STANDARD
         .decode(body.split_whitespace().collect::<String>())
         .ok()?;
-    // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … }, key OCTET STRING, … }
+    // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … },
+    // key OCTET STRING, … }
     let (inside, _) = der_value(&der, 0x30)?;
     let (_, rest) = der_value(inside, 0x02)?;
     let (algorithm, rest) = der_value(rest, 0x30)?;

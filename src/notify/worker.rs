@@ -229,8 +229,9 @@ impl Worker {
             .await
     }
 
-    /// Hands a periodic report, advice or a message about the budget over to the shared outbox, which
-    /// accepts it once, whichever daemon made it. If that is unreachable, it is sent from here.
+    /// Hands a periodic report, advice or a message about the budget over to the shared outbox,
+    /// which accepts it once, whichever daemon made it. If that is unreachable, it is sent from
+    /// here.
     async fn hand_over(&self, pending: &Pending) -> bool {
         let Some(shared) = &self.context.shared else {
             return false;
@@ -272,8 +273,8 @@ impl Worker {
             .is_ok()
     }
 
-    /// Identifies the budget of the day of `at`: one for all daemons if it is shared, otherwise one for
-    /// each location. A budget that was changed is another one.
+    /// Identifies the budget of the day of `at`: one for all daemons if it is shared, otherwise one
+    /// for each location. A budget that was changed is another one.
     fn budget_key(&self, at: Timestamp) -> String {
         let config = &self.settings.config;
         let day = day_of(at, config.monitor.timezone);

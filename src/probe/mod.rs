@@ -41,7 +41,8 @@ use llmwatch_core::model::{
 use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
 
-/// How long a provider may take to say which of its models it is about to shut down, or how much credit is left.
+/// How long a provider may take to say which of its models it is about to shut down, or how much
+/// credit is left.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a prober cannot be set up.

@@ -540,8 +540,9 @@ pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Rebuilds the blocks from the samples that were rescued from a damaged file. Those that the rescued
-/// rollups do not include yet are summed after the next start. If no rollup was rescued, that is all.
+/// Rebuilds the blocks from the samples that were rescued from a damaged file. Those that the
+/// rescued rollups do not include yet are summed after the next start. If no rollup was rescued,
+/// that is all.
 pub(super) fn rebuild_rescued(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let is_empty: bool =
         tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM rollup)", [], |r| r.get(0))?;

@@ -160,7 +160,8 @@ impl Store {
 }
 
 /// Rescues all readable rows of the store at `path` into a new file in its place. The damaged file
-/// is kept beside it, with `suffix` appended to its name. `on_row` gets the table of each rescued row.
+/// is kept beside it, with `suffix` appended to its name. `on_row` gets the table of each rescued
+/// row.
 ///
 /// # Errors
 /// When a daemon uses the store, or the new file cannot be written.
@@ -232,8 +233,8 @@ pub fn repair(
     })
 }
 
-/// Reports whether another program created a readable file: damage may have cost a store its version,
-/// but not the tables that every store has.
+/// Reports whether another program created a readable file: damage may have cost a store its
+/// version, but not the tables that every store has.
 fn is_of_another_program(file: &Connection) -> rusqlite::Result<bool> {
     let own =
         "SELECT count(*) FROM sqlite_schema WHERE name IN ('incident', 'outbox', 'checkpoint')";

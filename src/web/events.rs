@@ -46,8 +46,9 @@ struct EventQueue {
     stop: CancellationToken,
 }
 
-/// Every status change, incident and sample, as it happens: server-sent events named as in the log, with its fields as
-/// JSON. With `Last-Event-ID` the missed events are sent first; an event `gap` says that some were lost. The stream does not end.
+/// Every status change, incident and sample, as it happens: server-sent events named as in the log,
+/// with its fields as JSON. With `Last-Event-ID` the missed events are sent first; an event `gap`
+/// says that some were lost. The stream does not end.
 #[utoipa::path(get, path = "/api/v1/events",
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
     responses((status = 200, body = Message, content_type = "text/event-stream")))]

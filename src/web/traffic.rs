@@ -184,7 +184,8 @@ struct RouteCache {
     answers: BTreeMap<(Option<String>, bool), Arc<RouteAnswer>>,
 }
 
-/// A drill of a route: one endpoint counts as down for a while, for `/api/v1/route` and agent checks only.
+/// A drill of a route: one endpoint counts as down for a while, for `/api/v1/route` and agent
+/// checks only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(super) struct RouteDrill {
     /// The group.

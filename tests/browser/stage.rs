@@ -1,8 +1,9 @@
-//! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
-//! the tests change by lines on stdin. `cargo run --example stage -- STATE [COUNT] [es] [public]`, with STATE one of `well`,
-//! `degraded`, `incident`, `account`, `pending`, `offline`, `budget`, `announced`, `fresh`, `names`, `token`; COUNT endpoints
-//! (6); `es` for pages in Spanish, `public` for those that a visitor sees with `[web] public = "summary"`. Prints the address,
-//! then the paths of an acknowledgement link and of an expired one.
+//! A stage for the tests in a browser: the real pages, served from a store full of invented history
+//! and a snapshot that the tests change by lines on stdin. `cargo run --example stage -- STATE
+//! [COUNT] [es] [public]`, with STATE one of `well`, `degraded`, `incident`, `account`, `pending`,
+//! `offline`, `budget`, `announced`, `fresh`, `names`, `token`; COUNT endpoints (6); `es` for pages
+//! in Spanish, `public` for those that a visitor sees with `[web] public = "summary"`. Prints the
+//! address, then the paths of an acknowledgement link and of an expired one.
 
 #![allow(
     clippy::unwrap_used,

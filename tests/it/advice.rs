@@ -306,7 +306,8 @@ fn shared_fate_is_found_before_anything_fails() {
     );
 }
 
-/// Outages of half a minute, two a day: advice from the sixth on, once, until a week has passed without one.
+/// Outages of half a minute, two a day: advice from the sixth on, once, until a week has passed
+/// without one.
 #[test]
 fn outages_too_brief_for_an_alert_become_advice() {
     let blip = |at: Timestamp, k: u32| Blip {

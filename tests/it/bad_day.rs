@@ -1,6 +1,7 @@
-//! 29 September 2026, a day on which the second platform failed, too: `scenarios/outages/vendors-2026-09-29.toml`, replayed
-//! in simulated time through the detector, the notification policy, a store and the routing. The mails of that day are a
-//! snapshot for review by people.
+//! 29 September 2026, a day on which the second platform failed, too:
+//! `scenarios/outages/vendors-2026-09-29.toml`, replayed in simulated time through the detector,
+//! the notification policy, a store and the routing. The mails of that day are a snapshot for
+//! review by people.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -404,8 +404,9 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
     assert!(stored.len() < 4096, "{} bytes", stored.len());
 }
 
-/// Five weeks of everything that is learned: a rush, wide latencies, failures at the top of the hour, cold starts, brief
-/// outages on several days, an alert of slowness that is open. As the store packs it, and unpacked.
+/// Five weeks of everything that is learned: a rush, wide latencies, failures at the top of the
+/// hour, cold starts, brief outages on several days, an alert of slowness that is open. As the
+/// store packs it, and unpacked.
 #[test]
 fn the_state_of_an_endpoint_stays_below_four_kibibytes() {
     let policy = Policy::new(

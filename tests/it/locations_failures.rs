@@ -1,4 +1,5 @@
-//! Several daemons whose database, network or clock fails. They take minutes of real time: `just locations` runs them.
+//! Several daemons whose database, network or clock fails. They take minutes of real time: `just
+//! locations` runs them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

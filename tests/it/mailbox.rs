@@ -1,6 +1,7 @@
-//! A drill as a person meets it: through a real Postfix into a mailbox that a real Dovecot serves, with a link scanner before the
-//! person, a mailbox that does not exist, an expired link and a second click. Skipped with a message if the servers are
-//! not installed, or without root, which they need to start.
+//! A drill as a person meets it: through a real Postfix into a mailbox that a real Dovecot serves,
+//! with a link scanner before the person, a mailbox that does not exist, an expired link and a
+//! second click. Skipped with a message if the servers are not installed, or without root, which
+//! they need to start.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! Outside parties that never stop talking, or hardly begin. Each is given up within its time limit,
-//! and none of them, nor all together, takes more than a bounded amount of memory.
+//! Outside parties that never stop talking, or hardly begin. Each is given up within its time
+//! limit, and none of them, nor all together, takes more than a bounded amount of memory.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};

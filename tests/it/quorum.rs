@@ -1,5 +1,6 @@
-//! Several locations, one verdict: at any moment all daemons report the same, whichever of them decides, in whatever order they
-//! exchange, with clocks that differ and with some of them cut off for a while.
+//! Several locations, one verdict: at any moment all daemons report the same, whichever of them
+//! decides, in whatever order they exchange, with clocks that differ and with some of them cut off
+//! for a while.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

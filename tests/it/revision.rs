@@ -1,5 +1,5 @@
-//! Attributions that later samples revise: a dead or flaky resolver and a lossy network are nobody's
-//! downtime, in samples, incidents, rollups and replays alike.
+//! Attributions that later samples revise: a dead or flaky resolver and a lossy network are
+//! nobody's downtime, in samples, incidents, rollups and replays alike.
 
 use std::ops::Range;
 use std::sync::Arc;

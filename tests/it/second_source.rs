@@ -1,5 +1,6 @@
-//! How soon a complete outage of one endpoint is reported, with each source that may confirm it: outages that begin at every
-//! fourth second of a minute, through the state of the daemon, with the rechecks that it asks for.
+//! How soon a complete outage of one endpoint is reported, with each source that may confirm it:
+//! outages that begin at every fourth second of a minute, through the state of the daemon, with the
+//! rechecks that it asks for.
 
 use llmwatch_core::model::{
     Attribution, ConnectivityCheckResult, Fault, Outcome, Provider, Sample, Timestamp, Trigger,

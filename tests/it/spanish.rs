@@ -175,7 +175,8 @@ const FOREIGN: &[&str] = &[
     "Content-Security-Policy",
 ];
 
-/// The lines of `text` that read as English. Markup is taken off; what a screen reader says is kept.
+/// The lines of `text` that read as English. Markup is taken off; what a screen reader says is
+/// kept.
 fn english_lines(text: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut rest = text;

@@ -721,8 +721,8 @@ fn a_database_of_something_else_is_refused() {
     assert!(matches!(refused, StoreError::Unknown { .. }), "{refused}");
 }
 
-/// When attempts are due after the clock was set, in milliseconds from then: one that failed before,
-/// one that failed after, and one that failed before and was released after.
+/// When attempts are due after the clock was set, in milliseconds from then: one that failed
+/// before, one that failed after, and one that failed before and was released after.
 fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
     const BEGAN: Timestamp = Timestamp(1_795_521_600_000);
     let directory = tempfile::tempdir().unwrap();

@@ -814,7 +814,8 @@ async fn only_one_daemon_announces_and_sends() {
     assert!(other.claim_subscriber_mails(10).await.unwrap().is_empty());
 }
 
-/// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
+/// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a
+/// new loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_forgotten_still_counts() {
     let (backends, _server) = Backend::all("counts of both stores").await;

@@ -189,8 +189,8 @@ fn recorded_answers_parse_at_every_chunk_size() {
     assert!(read > 90, "{read}");
 }
 
-/// Each vendor with a preset has an answer and an error for a limit, for money and for overload, and
-/// its row in `docs/providers.md` has its address and model.
+/// Each vendor with a preset has an answer and an error for a limit, for money and for overload,
+/// and its row in `docs/providers.md` has its address and model.
 #[test]
 fn every_preset_has_its_fixtures_and_its_row() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");

@@ -1,8 +1,8 @@
 //! The decisions of llmwatch: pure and synchronous.
 //!
-//! Nothing here opens a socket or a file, reads the clock or the environment, or starts a thread. Values and the time go
-//! in; what should happen comes out. The modules stand in the order of dependence: each uses only modules declared
-//! above it.
+//! Nothing here opens a socket or a file, reads the clock or the environment, or starts a thread.
+//! Values and the time go in; what should happen comes out. The modules stand in the order of
+//! dependence: each uses only modules declared above it.
 
 pub mod model;
 

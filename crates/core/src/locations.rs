@@ -38,8 +38,8 @@ pub struct LocationVerdict {
     pub status: Status,
     /// The location's incident that the endpoint is in.
     pub incident: Option<Uuid>,
-    /// Whether it counts toward the quorum: it was measured, perhaps without enough evidence yet, and
-    /// is not in maintenance.
+    /// Whether it counts toward the quorum: it was measured, perhaps without enough evidence yet,
+    /// and is not in maintenance.
     pub counts: bool,
     /// Whether its last probes failed without enough evidence for an incident.
     pub pending: bool,

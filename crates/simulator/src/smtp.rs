@@ -1,4 +1,5 @@
-//! The server's side of one SMTP session (RFC 5321), with AUTH PLAIN and LOGIN (RFC 4954) and STARTTLS (RFC 3207).
+//! The server's side of one SMTP session (RFC 5321), with AUTH PLAIN and LOGIN (RFC 4954) and
+//! STARTTLS (RFC 3207).
 
 use std::future::pending;
 use std::io;

@@ -1,4 +1,5 @@
-//! `llmwatch init`: writes a configuration from what it finds on this machine, and asks for the rest.
+//! `llmwatch init`: writes a configuration from what it finds on this machine, and asks for the
+//! rest.
 
 mod channel;
 mod environment;

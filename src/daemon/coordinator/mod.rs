@@ -249,7 +249,8 @@ pub async fn share_link_keys(
     if keys != own {
         links.replace_keys(&keys);
         let save = move |store: &Store| store.set_link_keys(&keys);
-        // If that fails, links of the others are refused after a restart until the store is reached.
+        // If that fails, links of the others are refused after a restart until the store is
+        // reached.
         let _ = local.run_blocking(save).await;
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Records the first results while the history is still being read.
 //!
-//! Without a usable checkpoint a start folds up to 100,000 samples, which takes seconds. Results that
-//! arrive meanwhile cannot be judged yet. Those of successful probes are recorded all the same, and
-//! judged once the history is read. A failed probe needs the history for its attribution, so it and
-//! everything after it wait.
+//! Without a usable checkpoint a start folds up to 100,000 samples, which takes seconds. Results
+//! that arrive meanwhile cannot be judged yet. Those of successful probes are recorded all the
+//! same, and judged once the history is read. A failed probe needs the history for its attribution,
+//! so it and everything after it wait.
 
 use std::future::Future;
 use std::pin::pin;

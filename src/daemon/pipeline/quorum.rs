@@ -1,9 +1,9 @@
 //! The pipeline's side of a shared store: it passes its own conclusions to the coordinator, and
 //! gets the decisions of the quorum back.
 //!
-//! While the store is reachable, incidents from this daemon's own samples are only votes: the shared
-//! incidents are recorded, logged, shown and notified. A daemon that is alone acts on its own
-//! verdict, and says so.
+//! While the store is reachable, incidents from this daemon's own samples are only votes: the
+//! shared incidents are recorded, logged, shown and notified. A daemon that is alone acts on its
+//! own verdict, and says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -206,7 +206,8 @@ impl Pipeline {
         steps
     }
 
-    /// Removes the effects of this daemon's own samples that only a decision of the quorum may have.
+    /// Removes the effects of this daemon's own samples that only a decision of the quorum may
+    /// have.
     pub(in crate::daemon) fn hold_back_opinions(&mut self, steps: &mut [PipelineStep]) {
         let locale = self.core.locale();
         let Some(quorum) = &mut self.quorum else {
@@ -236,8 +237,8 @@ impl Pipeline {
         }
     }
 
-    /// Passes this daemon's conclusions to the coordinator, and overlays the verdicts of the quorum on the
-    /// snapshot.
+    /// Passes this daemon's conclusions to the coordinator, and overlays the verdicts of the quorum
+    /// on the snapshot.
     pub(in crate::daemon) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<PipelineStep> {
         let Some(quorum) = &mut self.quorum else {
             return Vec::new();

@@ -84,10 +84,10 @@ pub fn resume(
     )
 }
 
-/// Folds the samples after number `seq`, the last one in `core`, up to number `last_seq` into `core`,
-/// as read by [`resume`]. Later samples may be recorded meanwhile. Returns the revisions of stored
-/// samples that follow: those of a sample that was recorded [early](super::early) may be missing in
-/// the store.
+/// Folds the samples after number `seq`, the last one in `core`, up to number `last_seq` into
+/// `core`, as read by [`resume`]. Later samples may be recorded meanwhile. Returns the revisions of
+/// stored samples that follow: those of a sample that was recorded [early](super::early) may be
+/// missing in the store.
 ///
 /// # Errors
 /// When the store cannot be read.

@@ -36,8 +36,8 @@ pub(super) struct Connector {
     tls: Option<GuardedTls>,
 }
 
-/// A connection to a server. It is closed when this is dropped: the driver itself would wait for the
-/// end of an answer that was given up, which may never come.
+/// A connection to a server. It is closed when this is dropped: the driver itself would wait for
+/// the end of an answer that was given up, which may never come.
 #[derive(Debug)]
 pub(super) struct ServerConnection {
     client: Client,

@@ -1,5 +1,5 @@
-//! Limits what a server may send. The driver itself collects messages of up to 2 GiB, and answers of
-//! any number of messages, in memory.
+//! Limits what a server may send. The driver itself collects messages of up to 2 GiB, and answers
+//! of any number of messages, in memory.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};

@@ -104,8 +104,8 @@ pub struct Push<'a> {
     pub revised: &'a [Sample],
     /// The time zone of the budget's days.
     pub zone: Tz,
-    /// Its verdicts on endpoints probed since the last push, and whether the others should read each
-    /// at once.
+    /// Its verdicts on endpoints probed since the last push, and whether the others should read
+    /// each at once.
     pub verdicts: &'a [(LocationVerdict, bool)],
     /// Its incidents, if they changed.
     pub report: Option<&'a LocationReport>,
@@ -300,9 +300,9 @@ impl Session {
             .map_err(|e| self.error(&e))
     }
 
-    /// Returns the keys of the links in messages. The first daemon's key becomes the one that signs.
-    /// Other keys of `own` are added to those that are accepted: a daemon signs with its own key
-    /// until it has reached the store for the first time.
+    /// Returns the keys of the links in messages. The first daemon's key becomes the one that
+    /// signs. Other keys of `own` are added to those that are accepted: a daemon signs with its own
+    /// key until it has reached the store for the first time.
     pub async fn link_keys(&self, own: &LinkKeys) -> Result<LinkKeys, SharedError> {
         let signing = own.signing.as_slice();
         let exchange = async {
@@ -560,7 +560,8 @@ impl Session {
     }
 
     /// Returns at most `limit` samples of other daemons whose attribution was revised since `since`
-    /// (the store's time), in the order of their revision, with its time. `location` limits them to one location.
+    /// (the store's time), in the order of their revision, with its time. `location` limits them to
+    /// one location.
     pub async fn revised_since(
         &self,
         since: Timestamp,

@@ -270,9 +270,9 @@ impl SharedStore {
         self.within(LIMIT, queue).await
     }
 
-    /// Queues the message that the daily budget is exhausted, or that probing resumed, unless another
-    /// daemon has done so. `key` is the same at all daemons with the same budget: those of one
-    /// location, or of all if it `is_shared`.
+    /// Queues the message that the daily budget is exhausted, or that probing resumed, unless
+    /// another daemon has done so. `key` is the same at all daemons with the same budget: those of
+    /// one location, or of all if it `is_shared`.
     ///
     /// # Errors
     /// When the store does not respond.

@@ -33,8 +33,8 @@ pub(super) struct NewAnnotation {
     groups: Vec<String>,
 }
 
-/// Adds a note that belongs to no incident, such as a deploy. The front page shows it for a day, and
-/// the charts of its endpoints mark it. Needs the token.
+/// Adds a note that belongs to no incident, such as a deploy. The front page shows it for a day,
+/// and the charts of its endpoints mark it. Needs the token.
 #[utoipa::path(post, path = "/api/v1/annotations", operation_id = "annotate", request_body = NewAnnotation,
     responses((status = 201, body = Annotation)))]
 pub(super) async fn annotate(

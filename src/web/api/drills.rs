@@ -75,7 +75,8 @@ pub(super) struct Receipts {
     receipts: Vec<Receipt>,
 }
 
-/// Starts a drill: a simulated outage passes through the detector, the outbox and the channels. Needs the token.
+/// Starts a drill: a simulated outage passes through the detector, the outbox and the channels.
+/// Needs the token.
 #[utoipa::path(post, path = "/api/v1/drills", operation_id = "drill", request_body = NewDrill,
     responses((status = 201, body = Receipts), (status = 409, description = "It cannot be started now")))]
 pub(super) async fn start(
@@ -110,7 +111,8 @@ pub(super) async fn show(
     Ok(Json(drill))
 }
 
-/// Confirms that a person has received the message of a drill. Needs the token; the link in the message does not.
+/// Confirms that a person has received the message of a drill. Needs the token; the link in the
+/// message does not.
 #[utoipa::path(post, path = "/api/v1/drills/{id}/confirm", operation_id = "confirm_drill", params(Identified),
     request_body = NewConfirmation, responses((status = 200, body = DrillMessage)))]
 pub(super) async fn confirm(
@@ -131,7 +133,8 @@ pub(super) async fn confirm(
     }
 }
 
-/// Marks the first choice of a group down for a minute, for `/api/v1/route` and agent checks only. Needs the token.
+/// Marks the first choice of a group down for a minute, for `/api/v1/route` and agent checks only.
+/// Needs the token.
 #[utoipa::path(post, path = "/api/v1/drills/route", operation_id = "drill_route", request_body = NewRouteDrill,
     responses((status = 201, body = RouteDrill), (status = 409, description = "It would leave the group without an endpoint")))]
 pub(super) async fn start_route(

@@ -254,8 +254,8 @@ pub(super) struct SeriesQuery {
         pattern = "^([5-9]|[1-9][0-9]{1,3})m$|^[1-9][0-9]{0,2}[hd]$"
     )]
     range: Option<String>,
-    /// The length of each step, a multiple of `5m`; by default about 300 steps are returned. A step that would make more than
-    /// 2000 of them is widened: `step_s` says to what.
+    /// The length of each step, a multiple of `5m`; by default about 300 steps are returned. A step
+    /// that would make more than 2000 of them is widened: `step_s` says to what.
     #[param(
         example = "5m",
         pattern = "^(5|[1-9][0-9]{0,2}[05])m$|^[1-9][0-9]{0,2}[hd]$"

@@ -1,4 +1,5 @@
-//! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are problem+json.
+//! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are
+//! problem+json.
 
 mod annotations;
 mod drills;

@@ -38,7 +38,8 @@ pub(super) struct RouteQuery {
     /// `text` answers with the bare name.
     #[param(inline)]
     format: Option<RouteFormat>,
-    /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
+    /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a
+    /// minute.
     wait: Option<String>,
     /// Rank the endpoints as this location sees them; default: the verdict of the quorum.
     location: Option<String>,
@@ -59,7 +60,8 @@ pub(super) enum RouteFormat {
 pub(super) struct Weighted<'a> {
     #[serde(flatten)]
     rank: &'a Rank,
-    /// Its share of traffic in percent, from 0 to 100: less while it is degraded or has just recovered.
+    /// Its share of traffic in percent, from 0 to 100: less while it is degraded or has just
+    /// recovered.
     weight: u32,
 }
 
@@ -78,8 +80,9 @@ pub(super) struct Routing<'a> {
     ranking: Vec<Weighted<'a>>,
 }
 
-/// The endpoint to use now: healthiest first, with the reasons and weights. 503 if none is healthy. The `ETag` stands for the
-/// choice: with `If-None-Match` and `wait` the answer comes when the choice changes, else 304.
+/// The endpoint to use now: healthiest first, with the reasons and weights. 503 if none is healthy.
+/// The `ETag` stands for the choice: with `If-None-Match` and `wait` the answer comes when the
+/// choice changes, else 304.
 #[utoipa::path(get, path = "/api/v1/route", operation_id = "route", params(RouteQuery),
     responses(
         (status = 200, description = "The ranking, or the bare name for `format=text`", content((Routing = "application/json"), (String = "text/plain"))),

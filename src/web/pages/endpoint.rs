@@ -1136,8 +1136,8 @@ mod tests {
         numbers.chunks(2).map(|xy| (xy[0], xy[1])).collect()
     }
 
-    /// The week of a rush from 09:00 to 17:00 UTC on weekdays: the line of what is usual rises then, the upper edge of the
-    /// band is where slow begins, and the weekend is flat.
+    /// The week of a rush from 09:00 to 17:00 UTC on weekdays: the line of what is usual rises
+    /// then, the upper edge of the band is where slow begins, and the weekend is flat.
     #[test]
     fn the_band_follows_the_learned_hours() {
         let day_ms = 24 * HOUR_MS;

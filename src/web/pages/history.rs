@@ -1,8 +1,8 @@
 //! The history on the index page. It changes slowly and spans many rows, so it is read at most
 //! every few seconds, regardless of the number of visitors; meanwhile they get the previous
 //! reading. Endpoints are read one at a time and reduced to counts, so memory does not grow with
-//! the fleet. Finished days are cached, and a visitor who comes after a long time waits only for the
-//! last two; the latencies are then as old as the last reading ahead.
+//! the fleet. Finished days are cached, and a visitor who comes after a long time waits only for
+//! the last two; the latencies are then as old as the last reading ahead.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,8 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// How often finished days are re-read, while nobody waits for them.
 const ALL_DAYS_EVERY: Duration = Duration::from_hours(6);
-/// How long latencies over 24 hours are shown to a visitor who would have to wait for them. They are
-/// read ahead more often.
+/// How long latencies over 24 hours are shown to a visitor who would have to wait for them. They
+/// are read ahead more often.
 const PACES_VALID: Duration = Duration::from_mins(15);
 /// The number of incidents on the index page.
 const INCIDENTS: u32 = 6;
@@ -212,8 +212,8 @@ pub(crate) fn first_day(now: Timestamp) -> Timestamp {
 
 /// Reads the history at `now`. Of the days that `known` holds, only the last two before its reading
 /// are re-read: a sample of an earlier day changes only when it is reattributed. All days are
-/// re-read now and then; while a visitor `is_waiting`, once a day, and latencies only where none are
-/// known or they are too old.
+/// re-read now and then; while a visitor `is_waiting`, once a day, and latencies only where none
+/// are known or they are too old.
 fn read(
     store: &Store,
     now: Timestamp,

@@ -59,8 +59,8 @@ pub enum AwsSource {
 /// AWS keys that sign requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsKeys {
-    /// The ID of the key, which is part of every request. It is masked like the key: it tells others
-    /// which account this is.
+    /// The ID of the key, which is part of every request. It is masked like the key: it tells
+    /// others which account this is.
     pub access_key_id: Secret,
     /// The key.
     pub secret_access_key: Secret,

@@ -145,14 +145,14 @@ impl Provider {
         }
     }
 
-    /// Reports whether it has an OpenAI-compatible API at an address of its own: a known vendor, or any
-    /// other server.
+    /// Reports whether it has an OpenAI-compatible API at an address of its own: a known vendor, or
+    /// any other server.
     pub fn is_compatible(self) -> bool {
         self == Self::OpenAiCompatible || self.is_preset()
     }
 
-    /// Reports whether it is a vendor with an OpenAI-compatible API whose address and default model are
-    /// known.
+    /// Reports whether it is a vendor with an OpenAI-compatible API whose address and default model
+    /// are known.
     pub fn is_preset(self) -> bool {
         matches!(
             self,
@@ -369,8 +369,8 @@ fn exceeds(ms: Option<f64>, limit: Duration) -> Option<bool> {
     Some(ms? > limit.as_secs_f64() * 1000.0)
 }
 
-/// The conditions for a correct answer; all that are set must hold. Without any, every answer that is
-/// not empty is correct.
+/// The conditions for a correct answer; all that are set must hold. Without any, every answer that
+/// is not empty is correct.
 #[derive(Debug, Clone, Default)]
 pub struct Expect {
     /// It contains this text, ignoring case.
@@ -508,8 +508,8 @@ impl DetectionPolicy {
         self.alert_after.unwrap_or(Duration::from_secs(90))
     }
 
-    /// Returns how long several endpoints of one provider must have failed together: 30 s while neither
-    /// this nor `alert_after` is set, otherwise `alert_after`.
+    /// Returns how long several endpoints of one provider must have failed together: 30 s while
+    /// neither this nor `alert_after` is set, otherwise `alert_after`.
     pub fn provider_alert_after(&self) -> Duration {
         self.provider_alert_after
             .or(self.alert_after)
@@ -596,7 +596,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reports whether it uses the same key as `other`; without a key, whether both send the same headers.
+    /// Reports whether it uses the same key as `other`; without a key, whether both send the same
+    /// headers.
     pub fn shares_key(&self, other: &Self) -> bool {
         match (&self.api_key, &other.api_key) {
             (None, None) => self.headers == other.headers,
@@ -604,9 +605,9 @@ impl Endpoint {
         }
     }
 
-    /// Returns the failure domain: endpoints of one domain fail together. For the vendors' own APIs it is
-    /// the provider; for compatible servers and web targets it is the authority of the base URL, because
-    /// two of those have nothing in common.
+    /// Returns the failure domain: endpoints of one domain fail together. For the vendors' own APIs
+    /// it is the provider; for compatible servers and web targets it is the authority of the base
+    /// URL, because two of those have nothing in common.
     pub fn domain(&self) -> ProviderName {
         let name = match self.provider {
             Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => {

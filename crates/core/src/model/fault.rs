@@ -44,8 +44,9 @@ impl fmt::Display for Attribution {
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $attribution:ident, $short:literal;)*) => {
-        /// What went wrong in a failed sample: a closed set of stable codes, used alike in the store, the metrics,
-        /// the API, the logs and the mails. Dots group: the first word suffices for a chart.
+        /// What went wrong in a failed sample: a closed set of stable codes, used alike in the
+        /// store, the metrics, the API, the logs and the mails. Dots group: the first word suffices
+        /// for a chart.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Fault { $($(#[$doc])* $variant,)* }
 
@@ -147,8 +148,8 @@ faults! {
 }
 
 impl Fault {
-    /// Reports whether the failure is below HTTP, where this machine's own network may be the cause. Only
-    /// then do the connectivity checks run.
+    /// Reports whether the failure is below HTTP, where this machine's own network may be the
+    /// cause. Only then do the connectivity checks run.
     pub fn is_transport(self) -> bool {
         matches!(
             self,

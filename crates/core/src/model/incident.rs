@@ -133,8 +133,8 @@ impl<'de> Deserialize<'de> for Cause {
     }
 }
 
-/// The kind of an incident. Endpoints of one failure domain and attribution with problems of the same
-/// kind are in one incident. Serialized as `service` or the fault's code.
+/// The kind of an incident. Endpoints of one failure domain and attribution with problems of the
+/// same kind are in one incident. Serialized as `service` or the fault's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IncidentKind {
     /// The provider's service fails or is slow; one may turn into the other.
@@ -204,8 +204,8 @@ pub struct Incident {
     pub status: Status,
     /// Whose fault it is.
     pub attribution: Attribution,
-    /// Why it has this attribution, in a sentence. `message::incident::narrate` writes it and the other
-    /// texts.
+    /// Why it has this attribution, in a sentence. `message::incident::narrate` writes it and the
+    /// other texts.
     #[serde(default)]
     pub attribution_reason: String,
     /// The most frequent fault's code, or `slow`.
@@ -219,8 +219,8 @@ pub struct Incident {
     pub title: String,
     /// The failure domain: a provider's name, or the host of a compatible server or web target.
     pub provider: ProviderName,
-    /// The endpoints that are affected now, in the order in which they joined; once it is resolved, all
-    /// that were affected.
+    /// The endpoints that are affected now, in the order in which they joined; once it is resolved,
+    /// all that were affected.
     pub endpoints: Vec<EndpointName>,
     /// Endpoints that have recovered while others are still affected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -262,8 +262,8 @@ pub struct Incident {
     /// The vendor's status page.
     #[serde(default)]
     pub official: Official,
-    /// The locations that see it, each with its status; more than one only if several daemons share a
-    /// store.
+    /// The locations that see it, each with its status; more than one only if several daemons share
+    /// a store.
     #[serde(default)]
     pub locations: Vec<IncidentLocation>,
     /// Whether enough locations see it for the quorum.
@@ -342,7 +342,8 @@ pub enum Confirmation {
     OtherAccount(EndpointName),
     /// The vendor's status page has an incident with this title.
     VendorPage(String),
-    /// The provider's headers show that this share of the limits is left, in hundredths of a percent.
+    /// The provider's headers show that this share of the limits is left, in hundredths of a
+    /// percent.
     Headers(u32),
 }
 
@@ -402,8 +403,8 @@ impl Incident {
         }
     }
 
-    /// Reports whether it was seen from `location`. An incident without locations was seen from `here`,
-    /// where its daemon is.
+    /// Reports whether it was seen from `location`. An incident without locations was seen from
+    /// `here`, where its daemon is.
     pub fn is_seen_from(&self, location: &str, here: &str) -> bool {
         if self.locations.is_empty() {
             return location == here;
@@ -411,9 +412,9 @@ impl Incident {
         self.locations.iter().any(|l| l.location == location)
     }
 
-    /// Returns it with the figures and texts of `current`, the same incident as the monitor has it at
-    /// `now`, and with what people have added. Without `current` only its duration is brought up to
-    /// date.
+    /// Returns it with the figures and texts of `current`, the same incident as the monitor has it
+    /// at `now`, and with what people have added. Without `current` only its duration is brought up
+    /// to date.
     #[must_use]
     pub fn as_of(self, current: Option<Self>, now: Timestamp) -> Self {
         let Some(current) = current else {
@@ -463,7 +464,8 @@ impl Incident {
         self.ended_at.or(self.resolved_at)
     }
 
-    /// Reports whether it ended only because its slowness is the new baseline: nothing has become faster.
+    /// Reports whether it ended only because its slowness is the new baseline: nothing has become
+    /// faster.
     pub fn is_new_normal(&self) -> bool {
         self.resolved_at.is_some()
             && self

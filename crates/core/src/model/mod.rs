@@ -1,7 +1,7 @@
 //! The data model: plain data, with no behavior beyond naming and simple arithmetic.
 //!
-//! The store, the API, the log events and the notifications use these types, so the serialized names
-//! are part of the contract.
+//! The store, the API, the log events and the notifications use these types, so the serialized
+//! names are part of the contract.
 
 mod advice;
 mod annotation;

@@ -132,6 +132,7 @@ name_type! {
 }
 
 name_type! {
-    /// A failure domain: the name of a provider ("azure-openai"), or the host of a compatible server or web target.
+    /// A failure domain: the name of a provider ("azure-openai"), or the host of a compatible
+    /// server or web target.
     ProviderName
 }

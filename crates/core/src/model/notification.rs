@@ -119,8 +119,8 @@ impl NoticeKind {
         self.as_str().starts_with("incident.")
     }
 
-    /// Returns its value in a channel's `on`: the last part of the name for incidents, usually `monitor`
-    /// for the rest.
+    /// Returns its value in a channel's `on`: the last part of the name for incidents, usually
+    /// `monitor` for the rest.
     pub fn filter_word(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -143,8 +143,8 @@ impl NoticeKind {
     }
 }
 
-/// One notification to one channel, as the outbox stores it. It has everything that rendering needs,
-/// so that a retry on the next day sends the same as the first attempt.
+/// One notification to one channel, as the outbox stores it. It has everything that rendering
+/// needs, so that a retry on the next day sends the same as the first attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// The ID; the same on every attempt, so that the receiver can recognize a repeat.
@@ -158,13 +158,15 @@ pub struct Notice {
     pub location: String,
     /// The incident it is about; `None` for the monitor's own notices.
     pub incident: Option<Incident>,
-    /// The display name of the failure domain ("OpenAI"); the location for the monitor's own notices.
+    /// The display name of the failure domain ("OpenAI"); the location for the monitor's own
+    /// notices.
     pub subject: String,
     /// One line, for the monitor's own notices.
     pub title: String,
     /// Working alternatives, best first.
     pub alternatives: Vec<Alternative>,
-    /// Whether another endpoint is monitored that could stand in, healthy or not; `None` in rows of release 0.1.
+    /// Whether another endpoint is monitored that could stand in, healthy or not; `None` in rows of
+    /// release 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitors_alternative: Option<bool>,
     /// Vendors of other open outages ("Azure").
@@ -199,8 +201,8 @@ pub struct Notice {
     pub failover: Option<FailoverOutcome>,
 }
 
-/// What the group of a failing first choice would have saved during one incident: its samples replayed through the
-/// routing of `/api/v1/route`.
+/// What the group of a failing first choice would have saved during one incident: its samples
+/// replayed through the routing of `/api/v1/route`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailoverOutcome {
     /// The group.
@@ -265,16 +267,16 @@ pub struct Condition {
 pub struct Sparkline {
     /// The endpoint's name.
     pub endpoint: EndpointName,
-    /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
-    /// nothing was probed.
+    /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x`
+    /// failed, a space where nothing was probed.
     pub minutes: String,
     /// When the last of these minutes was.
     #[serde(default)]
     pub until: Timestamp,
 }
 
-/// The text of a message that is not about a change of one incident. Its blocks hold plain text; each
-/// format lays it out and escapes it in its own way.
+/// The text of a message that is not about a change of one incident. Its blocks hold plain text;
+/// each format lays it out and escapes it in its own way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// The text, from top to bottom.
@@ -377,8 +379,8 @@ pub struct Outgoing {
     pub not_before: Option<Timestamp>,
     /// The notification.
     pub notice: Notice,
-    /// Whether it replaces pending messages about its [condition](Notice::condition), which are then
-    /// not sent any more: an end replaces openings, a newer opening replaces everything.
+    /// Whether it replaces pending messages about its [condition](Notice::condition), which are
+    /// then not sent any more: an end replaces openings, a newer opening replaces everything.
     pub supersedes_pending: bool,
 }
 

@@ -68,10 +68,12 @@ pub enum Warning {
     /// The body was compressed although that was not requested.
     #[serde(rename = "encoding.unasked")]
     EncodingUnasked,
-    /// The provider reports more tokens than the bytes sent and received allow; the cost is limited.
+    /// The provider reports more tokens than the bytes sent and received allow; the cost is
+    /// limited.
     #[serde(rename = "usage.implausible")]
     UsageImplausible,
-    /// The provider does not say how much credit the account has left: the key may not read it and has no limit of its own.
+    /// The provider does not say how much credit the account has left: the key may not read it and
+    /// has no limit of its own.
     #[serde(rename = "credit.hidden")]
     CreditHidden,
 }
@@ -96,8 +98,8 @@ impl Warning {
     }
 }
 
-/// The record of one probe. Durations are in milliseconds with microsecond resolution, and `None` if the
-/// stage was not reached: a failed stage never has a latency.
+/// The record of one probe. Durations are in milliseconds with microsecond resolution, and `None`
+/// if the stage was not reached: a failed stage never has a latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
     /// The ID; ordered by time and unique (UUIDv7).
@@ -207,7 +209,8 @@ pub struct Sample {
     /// The smallest share of the account's own rate limits that is left, from 0 to 1.
     #[serde(default)]
     pub ratelimit_headroom: Option<f64>,
-    /// A fingerprint of the organization of the key, as the provider reports it; the name is not stored.
+    /// A fingerprint of the organization of the key, as the provider reports it; the name is not
+    /// stored.
     #[serde(default)]
     pub organization: Option<String>,
     /// How long the server took to load the model before it began (Ollama).
@@ -223,8 +226,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Creates a sample of `endpoint` at `at` without measurements: outcome `ok`, no model, no ID, no
-    /// times.
+    /// Creates a sample of `endpoint` at `at` without measurements: outcome `ok`, no model, no ID,
+    /// no times.
     pub fn unmeasured(
         endpoint: &str,
         provider: Provider,
@@ -296,8 +299,8 @@ impl Sample {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
     }
 
-    /// The sample as it was recorded, before any revision of its attribution. The fold sees samples in this form and
-    /// derives the revisions itself.
+    /// The sample as it was recorded, before any revision of its attribution. The fold sees samples
+    /// in this form and derives the revisions itself.
     #[must_use]
     pub fn as_recorded(mut self) -> Self {
         if let Some(first) = self.attributed_first.take() {
@@ -312,7 +315,8 @@ impl Sample {
     }
 }
 
-/// A later finding about the failures of one endpoint in a period: they are not the fault of whom they were attributed to.
+/// A later finding about the failures of one endpoint in a period: they are not the fault of whom
+/// they were attributed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributionRevision {
     /// The endpoint's name.
@@ -380,8 +384,8 @@ impl AttributionRevision {
 pub struct ConnectivityCheckResult {
     /// Whether any of them answered.
     pub any: bool,
-    /// Whether host names resolve here. After a DNS failure: whether unrelated names resolved after it
-    /// while the failing name still did not.
+    /// Whether host names resolve here. After a DNS failure: whether unrelated names resolved after
+    /// it while the failing name still did not.
     pub by_name: bool,
 }
 

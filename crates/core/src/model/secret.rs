@@ -18,8 +18,8 @@ impl Secret {
         &self.0
     }
 
-    /// Returns `text` with every occurrence of this secret replaced by `***`. Secrets shorter than six
-    /// bytes are skipped, because they may be part of ordinary words.
+    /// Returns `text` with every occurrence of this secret replaced by `***`. Secrets shorter than
+    /// six bytes are skipped, because they may be part of ordinary words.
     pub fn redact(&self, text: &str) -> String {
         if self.0.len() < 6 {
             text.to_owned()

@@ -1,5 +1,5 @@
-//! The current state: one value that the pages, the API, the metrics, the service status and the alerts
-//! read.
+//! The current state: one value that the pages, the API, the metrics, the service status and the
+//! alerts read.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,7 +134,8 @@ pub struct EndpointView {
     /// How many times slower it usually is in each hour of the week.
     #[serde(skip)]
     pub usual_hours: UsualHours,
-    /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
+    /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine
+    /// do not count.
     pub availability_24h: Option<f64>,
     /// Share of its last 20 probes that failed, 0 to 1; faults of this machine do not count.
     #[serde(default)]
@@ -248,7 +249,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns the [worst](Status::worse) status of all. Endpoints in maintenance count only if all are.
+    /// Returns the [worst](Status::worse) status of all. Endpoints in maintenance count only if all
+    /// are.
     pub fn overall(&self) -> Status {
         let statuses = self.endpoints.iter().map(|e| e.status);
         let in_service = statuses
@@ -275,10 +277,10 @@ impl Snapshot {
             .collect()
     }
 
-    /// Returns the working alternatives of `affected`, best first: operational endpoints of the same group
-    /// if there is one, otherwise of the same kind of API. Those of another vendor come first, then the
-    /// more available in 24 hours, then the faster first token. An endpoint whose last probe failed is
-    /// left out.
+    /// Returns the working alternatives of `affected`, best first: operational endpoints of the
+    /// same group if there is one, otherwise of the same kind of API. Those of another vendor come
+    /// first, then the more available in 24 hours, then the faster first token. An endpoint whose
+    /// last probe failed is left out.
     pub fn alternatives(&self, affected: &[EndpointName]) -> Vec<Alternative> {
         let mut found: Vec<_> = self
             .candidates(affected)
@@ -311,8 +313,8 @@ impl Snapshot {
         self.candidates(affected).next().is_some()
     }
 
-    /// Returns the vendors of the other open provider incidents, and those whose probes have begun to
-    /// fail.
+    /// Returns the vendors of the other open provider incidents, and those whose probes have begun
+    /// to fail.
     pub fn also_failing(&self, incident: &Incident, being_checked: &str) -> Vec<String> {
         let others = self
             .incidents

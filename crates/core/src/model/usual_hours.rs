@@ -16,8 +16,8 @@ const RADIX: u32 = 36;
 pub struct UsualHours(Vec<u8>);
 
 impl UsualHours {
-    /// Creates it from the natural logarithm of the factor of each hour of a week. The first is the hour
-    /// that begins at a multiple of 168 hours since the epoch.
+    /// Creates it from the natural logarithm of the factor of each hour of a week. The first is the
+    /// hour that begins at a multiple of 168 hours since the epoch.
     pub fn new(logarithms: impl Iterator<Item = f64>) -> Self {
         let most = f64::from(RADIX - 1);
         let values: Vec<u8> = logarithms
@@ -35,7 +35,8 @@ impl UsualHours {
         self.0.is_empty()
     }
 
-    /// Returns how many times slower than typical the endpoint usually is in the hour of `at`; at least 1.
+    /// Returns how many times slower than typical the endpoint usually is in the hour of `at`; at
+    /// least 1.
     pub fn factor(&self, at: Timestamp) -> f64 {
         let hour = at.0.div_euclid(HOUR_MS).rem_euclid(HOURS_A_WEEK) as usize;
         let value = self.0.get(hour).copied().unwrap_or_default();

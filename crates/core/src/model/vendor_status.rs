@@ -28,8 +28,8 @@ pub struct VendorIncident {
     pub status: Status,
     /// Its phase in the vendor's terms (`investigating`, `monitoring` …).
     pub phase: String,
-    /// When it appeared on the page, which is not its start: vendors backdate that. `None` if the page
-    /// does not say.
+    /// When it appeared on the page, which is not its start: vendors backdate that. `None` if the
+    /// page does not say.
     pub published_at: Option<Timestamp>,
     /// Its page for people.
     pub url: Option<String>,

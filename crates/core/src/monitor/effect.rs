@@ -192,8 +192,8 @@ impl Effects {
         self.0.iter()
     }
 
-    /// Keeps what remains to be recorded while the store is ahead of the state: no sample, because it
-    /// is stored already, and no checkpoint, which would count later samples as folded.
+    /// Keeps what remains to be recorded while the store is ahead of the state: no sample, because
+    /// it is stored already, and no checkpoint, which would count later samples as folded.
     #[must_use]
     pub fn behind_store(mut self) -> Self {
         self.0.retain(|effect| {

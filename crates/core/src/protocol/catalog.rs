@@ -311,8 +311,9 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("qwen3.8-flash", 0.15, 0.47),
 ];
 
-/// When models are shut down whose providers do not say so in an API, and the successor that the vendor names: of Azure from
-/// the public price list of `LiteLLM` (`model_prices_and_context_window.json`), read on 2026-11-23; of Gemini from
+/// When models are shut down whose providers do not say so in an API, and the successor that the
+/// vendor names: of Azure from the public price list of `LiteLLM`
+/// (`model_prices_and_context_window.json`), read on 2026-11-23; of Gemini from
 /// <https://ai.google.dev/gemini-api/docs/deprecations>, as others quoted it on 2026-11-10.
 const SHUTDOWNS: &[(Provider, &str, &str, Option<&str>)] = &[
     (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11", None),
@@ -338,8 +339,8 @@ const SHUTDOWNS: &[(Provider, &str, &str, Option<&str>)] = &[
     ),
 ];
 
-/// The date on which a model is shut down, and the successor that the vendor names, where the provider has no API that says
-/// so; `None` when unknown.
+/// The date on which a model is shut down, and the successor that the vendor names, where the
+/// provider has no API that says so; `None` when unknown.
 pub fn shutdown(provider: Provider, model: &str) -> Option<(&'static str, Option<&'static str>)> {
     let model = model.trim_start_matches("models/");
     SHUTDOWNS

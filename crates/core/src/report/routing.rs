@@ -70,8 +70,8 @@ pub struct Rank {
     pub status: Status,
     /// Whether it can be used now.
     pub usable: bool,
-    /// Median time to first token of its recent good probes, in milliseconds; the median total time if
-    /// the answer is not streamed.
+    /// Median time to first token of its recent good probes, in milliseconds; the median total time
+    /// if the answer is not streamed.
     pub latency_ms: Option<f64>,
     /// Share of its recent probes that failed, 0 to 1.
     pub error_rate: f64,

@@ -108,7 +108,8 @@ fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option
     })
 }
 
-/// Returns what works instead: the vendor, or only the endpoint if the vendor has trouble of its own.
+/// Returns what works instead: the vendor, or only the endpoint if the vendor has trouble of its
+/// own.
 fn healthy(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
     if incident.cause.affects_all() {
         return String::new();

@@ -564,7 +564,8 @@ impl ProbeRequest<'_> {
         below(&self.endpoint.base_url, &path)
     }
 
-    /// Returns the URL of a model of another vendor on Vertex AI, which takes the vendor's own body.
+    /// Returns the URL of a model of another vendor on Vertex AI, which takes the vendor's own
+    /// body.
     fn of_partner(&self, google: &Google, publisher: &str, model: &str) -> Url {
         let verb = if self.endpoint.stream {
             "streamRawPredict"

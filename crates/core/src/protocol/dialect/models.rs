@@ -95,7 +95,8 @@ fn credit(document: &Value) -> Option<Credit> {
             currency: currency.to_owned(),
         })
     });
-    // An account may have one in each currency; one that is empty says nothing while another is not.
+    // An account may have one in each currency; one that is empty says nothing while another is
+    // not.
     balances.reduce(|first, next| if first.left > 0.0 { first } else { next })
 }
 

@@ -1,9 +1,9 @@
 //! Replays recorded measurements through the detector to show when it would have alerted, with the
 //! current settings or others.
 //!
-//! There are two kinds of input. Recorded samples are fixed, rechecks included: [`Samples`] holds those
-//! of a file in memory, and an [`OngoingReplay`] takes those of a store as they are read. In a
-//! labelled [`trace`], the detector schedules its own rechecks. Both use the daemon's detector.
+//! There are two kinds of input. Recorded samples are fixed, rechecks included: [`Samples`] holds
+//! those of a file in memory, and an [`OngoingReplay`] takes those of a store as they are read. In
+//! a labelled [`trace`], the detector schedules its own rechecks. Both use the daemon's detector.
 //! [`score`](Score) compares its events with labels, and [`summary`](Summary) formats them.
 
 mod samples;

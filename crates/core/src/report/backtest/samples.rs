@@ -20,8 +20,8 @@ const DISTANCES: usize = 1001;
 /// The interval when it cannot be inferred.
 const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many rows wait to be put in order while samples are replayed as they are read. The samples of
-/// one turn of the daemon are recorded together, at most a few thousand.
+/// How many rows wait to be put in order while samples are replayed as they are read. The samples
+/// of one turn of the daemon are recorded together, at most a few thousand.
 const REORDERED: usize = 8192;
 
 /// The endpoints of a replay, and how to read their samples.
@@ -380,8 +380,8 @@ impl Survey {
     }
 }
 
-/// A replay of samples in the order of recording, under several sets of rules at once. What it holds
-/// in memory does not depend on their number.
+/// A replay of samples in the order of recording, under several sets of rules at once. What it
+/// holds in memory does not depend on their number.
 pub struct OngoingReplay {
     roster: Roster,
     runs: Vec<Run>,
