@@ -209,7 +209,7 @@ fn name_of(check: &ConnectivityCheck) -> Option<String> {
             let is_name = address_of(&check.url).is_none();
             check.url.host_str().filter(|_| is_name).map(str::to_owned)
         })
-        .filter(|name| name != "localhost")
+        .filter(|name| !name.eq_ignore_ascii_case("localhost"))
 }
 
 /// Returns the last two labels of a name: names that share them may share a broken zone.

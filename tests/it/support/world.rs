@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How long a test waits for an expected event. It is far longer than any machine needs, so that
 /// only a bug hits it.
@@ -181,8 +182,10 @@ impl Daemon {
 
     /// Waits for the next log event of this name.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
+        // Other events, which keep coming, must not prolong the wait without end.
+        let deadline = Instant::now() + 2 * PATIENCE;
         loop {
-            let line = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            let line = tokio::time::timeout_at(deadline, self.events.recv()).await;
             let line = line.unwrap_or_else(|_| panic!("no `{name}` came; the log:\n{}", self.log));
             let line = line.unwrap_or_else(|| {
                 panic!("the daemon ended before `{name}`; the log:\n{}", self.log)
@@ -256,15 +259,12 @@ impl Daemon {
 
 /// Calls `wanted` every 50 ms until it returns a value, and returns that.
 pub(crate) async fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = wanted() {
             return value;
         }
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what}: it did not come"
-        );
+        assert!(Instant::now() < deadline, "{what}: it did not come");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
