@@ -372,7 +372,7 @@ fn lossy_hour(share: f64, fault: Fault, seed: u64) -> Watch {
 
 #[test]
 fn lossy_network_is_nobodys_downtime() {
-    for (share, least_local) in [(0.05, 0.0)] {
+    for (share, least_local) in [(0.05, 0.0), (0.3, 0.7), (0.6, 0.7)] {
         for fault in [Fault::TcpTimeout, Fault::TlsHandshake] {
             for seed in 1..=5 {
                 let watch = lossy_hour(share, fault, seed);

@@ -655,47 +655,57 @@ fn every_shipped_scenario_is_noticed() {
     }
 }
 
-/// Occasional connection timeouts to all vendors alike, while connectivity checks (one of three is
-/// enough) succeed: not an outage, in the fold and in a replay of its samples.
-#[test]
-fn packets_lost_on_the_way_to_all_vendors_are_seldom_an_outage() {
-    let settings = configuration();
-    let interval = Duration::from_mins(1);
-    let began = Timestamp::parse("2026-03-03T10:00:00Z").unwrap();
-    let over = began + Duration::from_mins(30);
-    let mut opened = Vec::new();
-    let mut alerts = Vec::new();
-    for (share, seed) in [0.05, 0.3, 0.45]
-        .into_iter()
-        .flat_map(|share| (0..4).map(move |seed| (share, seed)))
-    {
-        let mut core = MonitorState::new(settings.config.clone(), 1.0);
-        let probe = |name: &'static str, at: Timestamp, trigger| {
-            let mut rng =
-                Rng::with_seed(name.bytes().fold(at.0.cast_unsigned() ^ seed, |z: u64, b| {
+/// Connections that time out for half an hour: the share of them for each endpoint.
+struct Loss {
+    share: fn(&str) -> f64,
+    seed: u64,
+}
+
+impl Loss {
+    const BEGAN: Timestamp = Timestamp(1_772_532_000_000);
+    const LASTED: Duration = Duration::from_mins(30);
+    const INTERVAL: Duration = Duration::from_mins(1);
+
+    fn probe(&self, name: &'static str, at: Timestamp, trigger: Trigger) -> Sample {
+        let mut rng = Rng::with_seed(
+            name.bytes()
+                .fold(at.0.cast_unsigned() ^ self.seed, |z: u64, b| {
                     z.wrapping_mul(31).wrapping_add(b.into())
-                }));
-            let provider = ENDPOINTS.iter().find(|e| e.0 == name).unwrap().1;
-            let mut sample = Sample {
-                provider,
-                trigger,
-                ..good(name, at)
-            };
-            if (began..over).contains(&at) && rng.f64() < share {
-                sample.outcome = Outcome::Failed;
-                (sample.fault, sample.http_status) = (Some(Fault::TcpTimeout), None);
-                (sample.first_token_ms, sample.total_ms) = (None, Some(5_000.0));
-            }
-            ((sample.ended_at(), name), sample)
+                }),
+        );
+        let provider = ENDPOINTS.iter().find(|e| e.0 == name).unwrap().1;
+        let mut sample = Sample {
+            provider,
+            trigger,
+            ..good(name, at)
         };
-        let mut flights: BTreeMap<(Timestamp, &str), Sample> = BTreeMap::new();
-        for (name, ..) in ENDPOINTS {
-            let first = next_tick(name, interval, began - BEFORE);
-            flights.extend([probe(name, first, Trigger::Schedule)]);
+        let is_over = at >= Self::BEGAN + Self::LASTED;
+        if at >= Self::BEGAN && !is_over && rng.f64() < (self.share)(name) {
+            sample.outcome = Outcome::Failed;
+            (sample.fault, sample.http_status) = (Some(Fault::TcpTimeout), None);
+            (sample.first_token_ms, sample.total_ms) = (None, Some(5_000.0));
         }
+        sample
+    }
+
+    /// Monitors all endpoints while connectivity checks (one of three is enough) succeed. Returns
+    /// the incidents of vendors, and the alerts in a replay of the samples.
+    fn watch(&self) -> (Vec<Incident>, Vec<String>) {
+        let settings = configuration();
+        let mut core = MonitorState::new(settings.config.clone(), 1.0);
+        let mut flights = BTreeMap::new();
+        let launch = |flights: &mut BTreeMap<_, _>, name, at, trigger| {
+            let sample = self.probe(name, at, trigger);
+            flights.insert((sample.ended_at(), name), sample);
+        };
+        for (name, ..) in ENDPOINTS {
+            let first = next_tick(name, Self::INTERVAL, Self::BEGAN - BEFORE);
+            launch(&mut flights, name, first, Trigger::Schedule);
+        }
+        let mut opened = Vec::new();
         let mut replay = Samples::new("store", &settings.config.endpoints, true);
         while let Some(((at, name), sample)) = flights.pop_first() {
-            if at > over + interval * 30 {
+            if at > Self::BEGAN + 2 * Self::LASTED {
                 break;
             }
             let reach = ConnectivityCheckResult {
@@ -705,27 +715,71 @@ fn packets_lost_on_the_way_to_all_vendors_are_seldom_an_outage() {
             let sample = core.complete(sample, Some(reach));
             replay.push(&sample);
             let step = core.step(sample);
-            let providers = step.incidents().filter(|(change, incident, _)| {
-                *change == llmwatch_core::incident::Change::Opened
-                    && incident.attribution == Attribution::Provider
-            });
-            opened.extend(providers.map(|(_, incident, _)| (share, seed, incident.title.clone())));
+            let incidents = step.incidents();
+            opened.extend(incidents.filter_map(|(change, incident, _)| {
+                let is_vendors = incident.attribution == Attribution::Provider;
+                let is_new = change == llmwatch_core::incident::Change::Opened;
+                (is_new && is_vendors).then(|| incident.clone())
+            }));
             let own = step.rechecks().find(|(n, _)| *n == name).map(|(_, at)| at);
             let trigger = own.map_or(Trigger::Schedule, |_| Trigger::Recheck);
-            let next = own.unwrap_or(next_tick(name, interval, at));
-            flights.extend([probe(name, next, trigger)]);
+            let next = own.unwrap_or(next_tick(name, Self::INTERVAL, at));
+            launch(&mut flights, name, next, trigger);
         }
-        let events = replay.replay(None).events;
-        alerts.extend(
-            events
-                .into_iter()
-                .filter(|e| e.event == "open")
-                .map(|e| (share, seed, e.text)),
-        );
+        let events = replay.replay(None).events.into_iter();
+        let alerts = events.filter(|e| e.event == "open").map(|e| e.text);
+        (opened, alerts.collect())
     }
-    // In a short series lost packets and a flaky vendor look alike: a known limit.
-    assert!(opened.len() <= 5, "{opened:?}");
-    assert!(alerts.len() <= 5, "{alerts:?}");
+}
+
+/// Packets that are lost near this machine are not an outage, in the fold and in a replay of its
+/// samples.
+#[test]
+fn packets_lost_on_the_way_to_all_vendors_are_seldom_an_outage() {
+    let mut opened = Vec::new();
+    let mut alerts = Vec::new();
+    let shares: [fn(&str) -> f64; 3] = [|_| 0.05, |_| 0.3, |_| 0.45];
+    for (share, seed) in shares
+        .iter()
+        .flat_map(|s| (0..4).map(move |seed| (*s, seed)))
+    {
+        let (incidents, replayed) = Loss { share, seed }.watch();
+        opened.extend(incidents.into_iter().map(|i| i.title));
+        alerts.extend(replayed);
+    }
+    // Until other vendors have lost packets too, it looks like a flaky vendor: a known limit.
+    assert!(opened.len() <= 1, "{opened:?}");
+    assert!(alerts.len() <= 1, "{alerts:?}");
+}
+
+/// Vendors that cannot be reached, or only now and then, are no lossy network while others answer,
+/// also when two of them fail at once.
+#[test]
+fn vendors_that_fail_at_once_are_no_lossy_network() {
+    let shares: [(fn(&str) -> f64, &[&str]); 4] = [
+        (|name| if is_openai(name) { 0.5 } else { 0.0 }, &["openai"]),
+        (|name| if is_openai(name) { 0.5 } else { 0.01 }, &["openai"]),
+        (|name| if is_openai(name) { 1.0 } else { 0.05 }, &["openai"]),
+        (
+            |name| f64::from(u8::from(is_openai(name) || name == "claude")),
+            &["openai", "anthropic"],
+        ),
+    ];
+    for (place, (share, vendors)) in shares.into_iter().enumerate() {
+        for seed in 0..4 {
+            let (incidents, _) = Loss { share, seed }.watch();
+            for vendor in vendors {
+                assert!(
+                    incidents.iter().any(|i| i.provider == *vendor),
+                    "{place} {seed} {vendor}: {incidents:?}"
+                );
+            }
+        }
+    }
+}
+
+fn is_openai(name: &str) -> bool {
+    ["chat", "mini", "embed"].contains(&name)
 }
 
 fn names(list: &[&str]) -> Vec<EndpointName> {

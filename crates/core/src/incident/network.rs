@@ -1,7 +1,8 @@
 //! Whose network failed, as far as later samples tell. Pure.
 //!
-//! The attribution of a fresh sample rests on what is known when its probe ends. Samples of unrelated
-//! providers that come later can show that it was wrong. Then the earlier samples are revised:
+//! The attribution of a fresh sample rests on what is known when its probe ends. Samples of
+//! unrelated providers that come later can show that it was wrong. Then the earlier samples are
+//! revised:
 //!
 //! - Packets or queries to unrelated providers were lost now and then, with answers in between: the
 //!   loss is near this machine.
@@ -12,7 +13,8 @@
 //!
 //! A restart and a replay see the samples as they were recorded, and so derive the same revisions.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,16 +23,29 @@ use crate::model::{
     ShiftClock, Timestamp,
 };
 
-/// How long a failure counts as evidence about others, unless two intervals are longer.
+/// How far back attributions are revised, and the time constant of the shares of lost probes,
+/// unless two intervals are longer.
 const EVIDENCE_MS: i64 = 180_000;
+/// How long a network that has lost packets is expected to lose more, unless that is shorter than
+/// the evidence.
+const LOSSY_MS: i64 = 900_000;
 /// How long after a DNS failure the lookups of a later probe still say something about it.
 const LOOKUP_VALID_MS: i64 = 60_000;
-/// As many failures in a row as happen less often than this, given the share of probes that is lost
-/// elsewhere, are no coincidence: the endpoint is unreachable.
+/// Losses within that time that are no chance failures of single connections.
+const LOSSY_FROM: usize = 2;
+/// Loss that spares the other providers less often than this is not common to all.
+const UNCOMMON: f64 = 0.01;
+/// A decayed number of lost probes below which there is as good as none.
+const FADED: f64 = 0.3;
+/// Failures that happen less often than this, given the share of probes that is lost elsewhere, are
+/// no coincidence: the provider is unreachable, or loses requests itself.
 const COINCIDENCE: f64 = 0.001;
 /// Failures of unrelated endpoints, all because of this machine, that a single lost query does not
 /// explain.
 const CUT_OFF_AFTER: u32 = 2;
+/// Probes of a provider of which the lost ones are counted: the terms of a longer series are too
+/// small.
+const MOST_COMPARED: f64 = 200.0;
 /// How long failures are kept.
 const KEPT_MS: i64 = 3_600_000;
 /// How many runs of failures are kept for each endpoint.
@@ -48,6 +63,10 @@ pub struct Peer {
 impl Peer {
     fn evidence_ms(&self) -> i64 {
         EVIDENCE_MS.max(2 * self.interval_ms)
+    }
+
+    fn lossy_ms(&self) -> i64 {
+        LOSSY_MS.max(self.evidence_ms())
     }
 }
 
@@ -94,15 +113,56 @@ struct EndpointHistory {
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     runs: VecDeque<FailureRun>,
     probed_at: Timestamp,
-    /// Decayed numbers of probes, and of those that were lost.
-    probes: f64,
-    lost: f64,
+    /// The probes of the last minutes, and those of a longer time.
+    #[serde(flatten)]
+    recent: ProbeCount,
+    #[serde(default)]
+    longer: ProbeCount,
     /// Probes lost in a row since the last answer.
     lost_in_a_row: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answered_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resolved_at: Option<Timestamp>,
+}
+
+/// Decayed numbers of probes, and of those that were lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct ProbeCount {
+    probes: f64,
+    lost: f64,
+}
+
+impl ProbeCount {
+    /// Adds a probe that began `passed_ms` after the one before it.
+    fn add(&mut self, passed_ms: i64, constant_ms: i64, is_lost: bool) {
+        let left = (-(passed_ms as f64) / constant_ms as f64).exp();
+        self.probes = self.probes * left + 1.0;
+        self.lost = self.lost * left + f64::from(u8::from(is_lost));
+    }
+
+    /// The chance that as many are lost, or more, if this share of all probes is, 0 to 1: the upper
+    /// tail of the binomial distribution. Of many probes, [`MOST_COMPARED`] stand for all.
+    fn chance(self, share: f64) -> f64 {
+        let part = (MOST_COMPARED / self.probes).min(1.0);
+        let probes = (part * self.probes).round();
+        let lost = (part * self.lost).round() as u32;
+        let odds = share / (1.0 - share);
+        let mut exactly = (1.0 - share).powf(probes);
+        let mut fewer = 0.0;
+        for k in (0..lost).map(f64::from) {
+            fewer += exactly;
+            exactly *= (probes - k) / (k + 1.0) * odds;
+        }
+        1.0 - fewer
+    }
+}
+
+impl AddAssign for ProbeCount {
+    fn add_assign(&mut self, other: Self) {
+        self.probes += other.probes;
+        self.lost += other.lost;
+    }
 }
 
 /// Consecutive failures with one fault and one attribution.
@@ -116,13 +176,12 @@ struct FailureRun {
 }
 
 impl EndpointHistory {
-    fn record(&mut self, probe: &NetworkProbe, evidence_ms: i64) {
+    fn record(&mut self, probe: &NetworkProbe, peer: &Peer) {
         let passed_ms = probe.start.since_ms(self.probed_at).max(0);
-        let left = (-(passed_ms as f64) / evidence_ms as f64).exp();
         let is_lost = probe.failure.is_some_and(|(fault, _)| fault.is_loss());
         self.probed_at = probe.start;
-        self.probes = self.probes * left + 1.0;
-        self.lost = self.lost * left + f64::from(u8::from(is_lost));
+        self.recent.add(passed_ms, peer.evidence_ms(), is_lost);
+        self.longer.add(passed_ms, peer.lossy_ms(), is_lost);
         self.lost_in_a_row += u32::from(is_lost);
         if probe.is_resolved {
             self.resolved_at = Some(probe.start);
@@ -184,14 +243,31 @@ impl EndpointHistory {
         runs.any(|run| run.fault.is_loss() && at.since_ms(run.until) <= within_ms)
     }
 
-    /// Whether it answered soon after a loss, within `within_ms` before `at`.
+    /// How often it began to lose packets within `within_ms` before `at`.
+    fn losses(&self, at: Timestamp, within_ms: i64) -> usize {
+        let runs = self.runs.iter();
+        runs.filter(|run| run.fault.is_loss() && at.since_ms(run.until) <= within_ms)
+            .count()
+    }
+
+    /// Whether it has answered after a loss that was within `within_ms` before `at`.
     fn answered_after_loss(&self, at: Timestamp, within_ms: i64) -> bool {
-        self.answered_at.is_some_and(|answered| {
-            let soon_after = |run: &FailureRun| {
-                run.fault.is_loss() && (1..=EVIDENCE_MS).contains(&answered.since_ms(run.until))
-            };
-            at.since_ms(answered) <= within_ms && self.runs.iter().any(soon_after)
+        let mut runs = self.runs.iter();
+        runs.any(|run| {
+            run.fault.is_loss()
+                && at.since_ms(run.until) <= within_ms
+                && self.answered_at > Some(run.until)
         })
+    }
+
+    /// `count` with all probes lost since the last answer as one: they may be an outage.
+    fn now_and_then(&self, count: ProbeCount) -> ProbeCount {
+        let repeated = f64::from(self.lost_in_a_row.saturating_sub(1));
+        let repeated = repeated.min((count.lost - 1.0).max(0.0));
+        ProbeCount {
+            probes: count.probes - repeated,
+            lost: count.lost - repeated,
+        }
     }
 }
 
@@ -226,7 +302,7 @@ impl NetworkHistory {
         self.endpoints
             .entry(endpoint.into())
             .or_default()
-            .record(probe, peer.evidence_ms());
+            .record(probe, peer);
         if probe.failure.is_some_and(|(fault, _)| fault.is_loss()) {
             self.lost_at = Some(probe.start);
         }
@@ -270,7 +346,7 @@ impl NetworkHistory {
         };
         let before = self.endpoints.get(endpoint).map(|h| h.lost_in_a_row);
         self.hits_others(peers, peer, at)
-            && before.unwrap_or(0) < self.longest_coincidence(peers, &peer.domain)
+            && before.unwrap_or(0) < self.longest_coincidence(peers, &peer.domain, 1.0)
     }
 
     /// Reports whether packets are lost on the way to the provider of `peer` and to others.
@@ -279,53 +355,83 @@ impl NetworkHistory {
         losing.any(|(p, _)| p.domain == peer.domain) && self.hits_others(peers, peer, at)
     }
 
-    /// Reports whether packets are lost on the way to providers other than that of `peer` at `at`.
-    /// At least one other provider, and half of those probed recently, must have failed in a way
-    /// typical of packet loss. One of all these must also have answered in between: two
-    /// simultaneous outages would have no such answers.
+    /// Reports whether packets have been lost on the way to providers other than that of `peer`, up
+    /// to `at`. At least one other provider must have failed in a way typical of packet loss. One
+    /// of all these must also have answered after that: two simultaneous outages would have no such
+    /// answers.
     fn hits_others(
         &self,
         peers: &BTreeMap<EndpointName, Peer>,
         peer: &Peer,
         at: Timestamp,
     ) -> bool {
-        let within_ms = peer.evidence_ms();
-        let mut lost = BTreeSet::new();
-        let mut answers_between = false;
+        let within_ms = peer.lossy_ms();
+        let mut losses = 0;
+        let mut is_recent = false;
+        let mut is_intermittent = false;
         for (other, history) in self.losing(peers, at, within_ms) {
-            answers_between |= history.answered_after_loss(at, within_ms);
+            is_intermittent |= history.answered_after_loss(at, within_ms);
             if other.domain != peer.domain {
-                lost.insert(&other.domain);
+                losses += history.losses(at, within_ms);
+                is_recent |= history.was_lost(at, peer.evidence_ms());
             }
         }
-        if !answers_between || lost.is_empty() {
-            return false;
+        is_intermittent && (is_recent || losses >= LOSSY_FROM) && self.is_common(peers)
+    }
+
+    /// The share of probes to providers other than `domain` that is lost now and then. One lost and
+    /// one answered probe are presumed.
+    fn share_elsewhere(&self, peers: &BTreeMap<EndpointName, Peer>, domain: &ProviderName) -> f64 {
+        let mut all = ProbeCount {
+            probes: 2.0,
+            lost: 1.0,
+        };
+        for history in self.unrelated(peers, domain) {
+            all += history.now_and_then(history.recent);
         }
-        let probed: BTreeSet<_> = self
-            .histories(peers)
-            .filter(|(other, history)| {
-                other.domain != peer.domain && at.since_ms(history.probed_at) <= within_ms
-            })
-            .map(|(other, _)| &other.domain)
-            .collect();
-        2 * lost.len() >= probed.len()
+        all.lost / all.probes
     }
 
     /// The most failures in a row of an endpoint of `domain` that the loss on the way to other
-    /// providers explains. One lost and one answered probe are presumed.
+    /// providers explains. Zero if it does not explain how many of all its probes are lost, with
+    /// `more` that are not recorded yet.
     fn longest_coincidence(
         &self,
         peers: &BTreeMap<EndpointName, Peer>,
         domain: &ProviderName,
+        more: f64,
     ) -> u32 {
-        let mut lost = 1.0;
-        let mut probes = 2.0;
-        for history in self.unrelated(peers, domain) {
-            lost += history.lost;
-            probes += history.probes;
+        let mut own = ProbeCount {
+            probes: more,
+            lost: more,
+        };
+        for (peer, history) in self.histories(peers) {
+            if peer.domain == *domain {
+                own += history.recent;
+            }
         }
-        let share: f64 = lost / probes;
+        let share = self.share_elsewhere(peers, domain);
+        if own.chance(share) < COINCIDENCE {
+            return 0;
+        }
         (COINCIDENCE.ln() / share.ln()).floor() as u32
+    }
+
+    /// Reports whether the providers that have lost nothing for a longer time may share the loss of
+    /// the others. The more of their probes are answered, the less likely that is.
+    fn is_common(&self, peers: &BTreeMap<EndpointName, Peer>) -> bool {
+        let mut domains: BTreeMap<&ProviderName, ProbeCount> = BTreeMap::new();
+        let mut all = ProbeCount {
+            probes: 1.0,
+            lost: 0.0,
+        };
+        for (peer, history) in self.histories(peers) {
+            *domains.entry(&peer.domain).or_default() += history.longer;
+            all += history.now_and_then(history.longer);
+        }
+        let quiet = domains.values().filter(|count| count.lost < FADED);
+        let answered: f64 = quiet.map(|count| count.probes).sum();
+        (1.0 - all.lost / all.probes).powf(answered) >= UNCOMMON
     }
 
     fn histories<'a>(
@@ -336,8 +442,8 @@ impl NetworkHistory {
         all.filter_map(|(name, history)| Some((peers.get(name)?, history)))
     }
 
-    /// The endpoints to which packets were lost within `within_ms` before `at`. Few have lost any, so
-    /// the others are not looked up: every sample asks.
+    /// The endpoints to which packets were lost within `within_ms` before `at`. Few have lost any,
+    /// so the others are not looked up: every sample asks.
     fn losing<'a>(
         &'a self,
         peers: &'a BTreeMap<EndpointName, Peer>,
@@ -399,7 +505,7 @@ impl NetworkHistory {
             is_unanswered: false,
             longest: *longest
                 .entry(&peer.domain)
-                .or_insert_with(|| self.longest_coincidence(peers, &peer.domain)),
+                .or_insert_with(|| self.longest_coincidence(peers, &peer.domain, 0.0)),
         });
         pending.collect()
     }
@@ -559,8 +665,8 @@ impl ShiftClock for NetworkHistory {
                 probed_at,
                 answered_at,
                 resolved_at,
-                probes: _,
-                lost: _,
+                recent: _,
+                longer: _,
                 lost_in_a_row: _,
             } = history;
             for run in runs {
