@@ -160,14 +160,12 @@ fn chart(series: &Series, axis: Axis) -> Chart {
 
 /// Returns the `points` of an SVG polyline through milliseconds, of which `top` is the highest.
 fn polyline(points: &[(f64, f64)], top: f64) -> String {
-    match points {
+    if let [(x, ms)] = points {
         // A line through one point would be invisible.
-        [(x, ms)] => format!("{} {}", point(x - 4.0, *ms, top), point(x + 4.0, *ms, top)),
-        _ => {
-            let points: Vec<_> = points.iter().map(|(x, ms)| point(*x, *ms, top)).collect();
-            points.join(" ")
-        }
+        return format!("{} {}", point(x - 4.0, *ms, top), point(x + 4.0, *ms, top));
     }
+    let points: Vec<_> = points.iter().map(|(x, ms)| point(*x, *ms, top)).collect();
+    points.join(" ")
 }
 
 fn point(x: f64, ms: f64, top: f64) -> String {
