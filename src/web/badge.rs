@@ -76,7 +76,8 @@ pub(super) async fn serve(
         Badge::new(name, "not public", GRAY)
     } else if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
-        if worst == Status::Operational && is_pending(&snapshot, &names) {
+        let is_undecided = matches!(worst, Status::Operational | Status::Unknown);
+        if is_undecided && is_pending(&snapshot, &names) {
             Badge::new(name, "checking", color(Status::Degraded))
         } else {
             Badge::new(name, worst.as_str(), color(worst))

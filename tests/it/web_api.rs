@@ -435,6 +435,7 @@ async fn a_pending_endpoint_is_not_shown_as_healthy() {
         let snapshot = Arc::make_mut(snapshot);
         let pending = snapshot.endpoints.get_mut(1).unwrap();
         assert_eq!(pending.status, Status::Operational);
+        pending.status = Status::Unknown;
         pending.alert.state = AlertState::Pending;
         (pending.alert.failed, pending.alert.probes) = (4, 4);
     });
@@ -448,6 +449,31 @@ async fn a_pending_endpoint_is_not_shown_as_healthy() {
     let name = component["name"].as_str().unwrap();
     let badge = site.get(&format!("/badge/{name}.svg?metric=status")).await;
     assert!(badge.body.contains("checking"), "{}", badge.body);
+}
+
+/// A rejected key is not the provider's downtime, but whoever reads the page cannot use the endpoint.
+#[tokio::test]
+async fn an_account_fault_is_not_shown_as_operational() {
+    let mut site = Site::new(&two(), NOW).await;
+    site.record((1..130).rev().flat_map(|m| {
+        let mut azure = good("azure-chat", minutes_ago(m));
+        if m < 10 {
+            azure.outcome = Outcome::Failed;
+            azure.fault = Some(Fault::AccountAuth);
+        }
+        [good("openai-chat", minutes_ago(m)), azure]
+    }));
+    let summary = site.get("/api/v2/summary.json").await.json();
+    assert_eq!(summary["components"][0]["status"], "operational");
+    assert_eq!(summary["components"][1]["status"], "degraded_performance");
+    assert_eq!(summary["status"]["indicator"], "minor");
+    let incident = &summary["incidents"][0];
+    assert_eq!(incident["impact"], "none");
+    let update = &incident["incident_updates"][0];
+    assert_eq!(
+        update["affected_components"][0]["new_status"],
+        "degraded_performance"
+    );
 }
 
 #[tokio::test]

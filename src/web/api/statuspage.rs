@@ -2,8 +2,8 @@
 //! vendors' status pages.
 //!
 //! Statuspage has no "unknown" status. An endpoint that could not be measured is not reported as
-//! broken, and its description says why. Incidents of the account and of this machine have the
-//! impact `none`.
+//! broken, and its description says why; one whose probes fail is never reported as operational,
+//! whosever fault it is. Incidents of the account and of this machine have the impact `none`.
 
 use axum::Json;
 use axum::extract::State;
@@ -300,7 +300,11 @@ impl Site {
 
     fn incident(&self, i: &Incident) -> PageIncident {
         let components = self.components_of(&i.endpoints);
-        let broken = component_status(i.status);
+        let broken = component_status(if i.attribution == Attribution::Provider {
+            i.status
+        } else {
+            Status::Degraded
+        });
         let opened = IncidentUpdate {
             affected_components: changed(&components, "operational", broken),
             ..update(i, "investigating", i.opened_at, &i.explanation)
@@ -379,6 +383,7 @@ impl Site {
             (0, 0) if statuses.contains(&Status::Maintenance) => {
                 ("maintenance", "Service Under Maintenance")
             }
+            (0, 0) if statuses.contains(&Status::Unknown) => ("none", "No Known Problems"),
             (0, 0) => ("none", "All Systems Operational"),
             (0, _) => ("minor", "Partially Degraded Service"),
             (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major Service Outage"),
@@ -424,11 +429,12 @@ fn update(incident: &Incident, status: &'static str, at: Timestamp, body: &str) 
     }
 }
 
-/// Returns the displayed status. Statuspage has no status for a pending alert, which must not look
-/// healthy.
+/// Returns the displayed status. Statuspage has no status for a pending alert, nor for an incident
+/// of the account or of this machine; neither must look healthy.
 fn shown(endpoint: &EndpointView) -> Status {
     match (endpoint.status, endpoint.alert.state) {
-        (Status::Operational, AlertState::Pending) => Status::Degraded,
+        (Status::Operational | Status::Unknown, AlertState::Pending)
+        | (Status::Unknown, AlertState::Firing) => Status::Degraded,
         (status, _) => status,
     }
 }
