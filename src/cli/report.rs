@@ -97,7 +97,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
             )));
         }
     }
-    let mut report = reporting::gather(&store, &config, span, location, &standing)?;
+    let mut report = reporting::gather(&store, &config, span, now, location, &standing)?;
     if let Some(objective) = args.sla {
         report = report.with_sla(objective, &locale);
     }

@@ -232,6 +232,41 @@ async fn reports_can_be_recomputed_from_an_export() {
     }
 }
 
+/// The period may end in the future, as the current month does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_incident_lasts_until_now() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    let mut daemon = world.run();
+    daemon.good_probes(&["openai-chat", "azure-chat"]).await;
+    let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+    world.openai.set_scenario(Scenario::parse(outage).unwrap());
+    let opened = daemon.event("incident.opened").await;
+    let started_at = Timestamp::parse(opened["started_at"].as_str().unwrap()).unwrap();
+    let in_a_month = Timestamp(started_at.0 + 30 * 86_400_000).to_string();
+    let verb = [
+        "report",
+        "--since",
+        "1d",
+        "--until",
+        &in_a_month,
+        "--sla",
+        "99.9",
+        "--json",
+    ];
+    let report: Value = serde_json::from_str(&output(&world, &verb).await).unwrap();
+    let lasted_s = llmwatch::clock::now().since_ms(started_at) as f64 / 1000.0;
+    for (figure, what) in [
+        (&report["incidents"][0]["duration_s"], "the incident"),
+        (&report["endpoints"][0]["downtime_s"], "the endpoint"),
+        (&report["providers"][0]["sla"]["downtime_s"], "the SLA"),
+    ] {
+        let figure = figure.as_f64().unwrap();
+        assert!(figure > 0.0 && figure <= lasted_s, "{what}: {figure}");
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
 #[tokio::test]
 async fn a_commitment_is_a_percentage() {
     let world = World::new().await;

@@ -18,7 +18,7 @@ use llmwatch_core::report::{Report, last_period};
 /// Retry delay after a periodic report failed.
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// Reads the data of a report on `span` row by row: memory use depends on the number of endpoints
+/// Reads the data of a report on `span`, as of `at`, row by row: memory use depends on the number of endpoints
 /// and incidents, not on the length of the period. `location` limits it to one location. `standing`
 /// is advice that still holds.
 ///
@@ -28,6 +28,7 @@ pub fn gather(
     store: &Store,
     config: &Config,
     span: (Timestamp, Timestamp),
+    at: Timestamp,
     location: Option<&str>,
     standing: &[String],
 ) -> Result<Report, StoreError> {
@@ -55,6 +56,7 @@ pub fn gather(
     Ok(Report::new(
         config,
         span,
+        at,
         (&now, &before),
         &incidents,
         standing,
@@ -105,7 +107,7 @@ impl Pipeline {
                 self.notifications.try_report(now);
                 let store = self.store.clone();
                 let standing = self.core.advice();
-                let make = move || gather(&store.reader()?, &config, span, None, &standing);
+                let make = move || gather(&store.reader()?, &config, span, now, None, &standing);
                 periodic.0 = Some(tokio::task::spawn_blocking(make));
             }
             return;

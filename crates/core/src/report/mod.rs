@@ -154,6 +154,7 @@ pub type Sums = BTreeMap<EndpointName, Rollup>;
 /// What the figures of a report are computed from.
 struct ReportPeriod<'a> {
     since: Timestamp,
+    /// The end, or now if that is earlier: downtime does not reach into the future.
     until: Timestamp,
     now: &'a Sums,
     before: &'a Sums,
@@ -191,17 +192,19 @@ fn merged(all: &Sums, names: &[&str]) -> Rollup {
 impl Report {
     /// Builds the report from `since` to `until`. `now` holds the sums of the period and `before`
     /// those of the previous period. `incidents` are those that were open in the period, `standing`
-    /// is the advice that is still open.
+    /// is the advice that is still open. An incident that is open at `at` lasts until then.
     pub fn new(
         config: &Config,
         (since, until): (Timestamp, Timestamp),
+        at: Timestamp,
         (now, before): (&Sums, &Sums),
         incidents: &[Incident],
         standing: &[String],
     ) -> Self {
+        let measured_until = until.min(at);
         let period = ReportPeriod {
             since,
-            until,
+            until: measured_until,
             now,
             before,
             incidents,
@@ -233,7 +236,10 @@ impl Report {
                 .map(|(title, names)| period.figures(title, &names, None))
                 .collect(),
             endpoints,
-            incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
+            incidents: incidents
+                .iter()
+                .map(|i| Brief::of(i, measured_until))
+                .collect(),
             parts: Vec::new(),
         }
     }
