@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::open::{OpenIncident, ProbeCounts};
+use super::open::OpenIncident;
 use super::{Change, IncidentContext, IncidentTracker, OUTAGE_SHARE};
 use crate::detect::DetectorEvent;
 use crate::model::{
@@ -148,7 +148,7 @@ impl IncidentTracker {
             .iter_mut()
             .find(|o| o.kind == IncidentKind::Service && o.incident.provider == domain);
         if let Some(open) = outage {
-            open.join(&sample.endpoint, ProbeCounts::at(&note, context));
+            open.count_event(&note, context);
             return Some((Change::Updated, open.incident.id));
         }
         Some((

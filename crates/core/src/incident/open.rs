@@ -94,6 +94,14 @@ impl ProbeCounts {
             faults: context.faults(&note.endpoint, note.started_at),
         }
     }
+
+    /// Counts only failures as bad: the incident is not, or no longer, about slowness.
+    fn without_slow(self) -> Self {
+        Self {
+            bad: self.faults.values().sum(),
+            ..self
+        }
+    }
 }
 
 impl OpenIncident {
@@ -174,11 +182,10 @@ impl OpenIncident {
         context: &impl IncidentContext,
     ) -> Change {
         self.unconfirmed.remove(&note.endpoint);
-        let incident = &mut self.incident;
-        if !note.cause.is_slow() && incident.cause.is_slow() {
-            incident.cause = Cause::Failed;
-            incident.measure = Measure::Errors;
+        if !note.cause.is_slow() && self.incident.cause.is_slow() {
+            self.turn_to_failures();
         }
+        let incident = &mut self.incident;
         let worse = status == Status::Outage && incident.status == Status::Degraded;
         if worse {
             incident.status = Status::Outage;
@@ -189,10 +196,7 @@ impl OpenIncident {
             && provider
             && incident.endpoints.len() == 1
             && !incident.endpoints.contains(&note.endpoint);
-        incident.started_at = incident.started_at.min(note.started_at);
-        if !self.failing.contains(&note.endpoint) {
-            self.join(&note.endpoint, ProbeCounts::at(note, context));
-        }
+        self.count_event(note, context);
         if self.kind.fault().is_some() && provider {
             self.confirmation = context.confirmation().or(self.confirmation.take());
         }
@@ -200,6 +204,36 @@ impl OpenIncident {
             Change::Escalated
         } else {
             Change::Updated
+        }
+    }
+
+    /// Makes an incident about slowness one about failures: slow probes no longer count as bad.
+    fn turn_to_failures(&mut self) {
+        self.incident.cause = Cause::Failed;
+        self.incident.measure = Measure::Errors;
+        for tally in self.tallies.values_mut() {
+            *tally = std::mem::take(tally).without_slow();
+        }
+    }
+
+    /// Takes over what the detector counted when it raised `note`.
+    pub(super) fn count_event(&mut self, note: &DetectorEvent, context: &impl IncidentContext) {
+        let mut tally = ProbeCounts::at(note, context);
+        if note.cause.is_slow() && !self.incident.cause.is_slow() {
+            tally = tally.without_slow();
+        }
+        let started_at = self.incident.started_at;
+        let is_member = self.failing.contains(&note.endpoint);
+        if is_member && note.was_slow {
+            // A failure before the slowness, with good probes in between, does not begin it earlier.
+            if note.started_at >= started_at {
+                self.tallies.insert(note.endpoint.clone(), tally);
+            }
+            return;
+        }
+        self.incident.started_at = started_at.min(note.started_at);
+        if !is_member {
+            self.join(&note.endpoint, tally);
         }
     }
 
