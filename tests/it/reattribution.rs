@@ -7,7 +7,7 @@ use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     AlertState, Attribution, EndpointName, Fault, Incident, IncidentState, Notice, NoticeKind,
-    Provider, Status, Timestamp,
+    Outcome, Provider, Status, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 
@@ -388,7 +388,8 @@ fn bad_probes_are_pending_until_there_is_evidence() {
     assert_eq!(pending.alert.since, Some(began));
     assert_eq!(
         pending.alert.earliest_alert_at,
-        Some(Timestamp(began.0 + 90_000))
+        Some(Timestamp(began.0 + 60_000)),
+        "the vendor's page may still confirm it"
     );
     assert_ne!(pending.status, Status::Operational);
     assert_eq!(
@@ -429,6 +430,58 @@ fn a_rejected_key_is_pending_after_its_first_probe() {
     assert_eq!(
         (view.alert.state, view.alert.failed),
         (AlertState::Pending, 1)
+    );
+}
+
+#[test]
+fn alert_after_binds_for_account_faults_once_it_is_set() {
+    let opus = endpoint("opus", "anthropic", "model = \"claude-opus\"");
+    let opens_within = |settings: &str, minutes: i64| {
+        let mut watch = Watch::new(&(opus.clone() + settings));
+        watch.well(5);
+        watch.minutes(minutes, None, |_| Some(Fault::AccountAuth));
+        let now = Timestamp(START + watch.now * 1000);
+        let alert = watch.core.snapshot(now).endpoints.remove(0).alert;
+        let is_open = !watch.open().is_empty();
+        assert_eq!(is_open, alert.earliest_alert_at.is_none(), "{alert:?}");
+        is_open
+    };
+    assert!(opens_within("", 2), "two rejections are certain");
+    let set = "[detection]\nalert_after = \"10m\"\n";
+    assert!(!opens_within(set, 9));
+    assert!(opens_within(set, 11));
+}
+
+/// Slow probes have not failed, and a failure long before the slowness is not its beginning.
+#[test]
+fn an_incident_that_turns_to_failures_counts_only_those() {
+    let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+    watch.well(200);
+    watch.probe("opus", Some(Fault::Http5xx), None);
+    watch.now += 60;
+    watch.well(2);
+    let slow_from = Timestamp(START + watch.now * 1000);
+    watch.slower = 4.0;
+    watch.well(10);
+    let [slow] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (slow.status, slow.started_at),
+        (Status::Degraded, slow_from)
+    );
+    assert_eq!(slow.evidence.failed, slow.evidence.probes);
+
+    watch.minutes(4, None, |_| Some(Fault::Http5xx));
+    let [failing] = watch.open().try_into().unwrap();
+    assert_eq!(failing.number, slow.number);
+    assert_eq!(failing.status, Status::Outage);
+    assert_eq!(failing.cause.as_str(), "http.5xx");
+    assert_eq!(failing.started_at, slow_from);
+    let failures = watch.samples.iter().filter(|s| s.started_at >= slow_from);
+    let failures = failures.filter(|s| s.outcome == Outcome::Failed).count();
+    assert_eq!(failing.evidence.failed as usize, failures);
+    assert_eq!(
+        failing.evidence.faults.values().sum::<u32>(),
+        failing.evidence.failed
     );
 }
 

@@ -3,12 +3,13 @@
 //! rechecks that it asks for.
 
 use llmwatch_core::model::{
-    Attribution, ConnectivityCheckResult, Fault, Outcome, Provider, Sample, Timestamp, Trigger,
+    AlertState, Attribution, ConnectivityCheckResult, Fault, Outcome, Provider, Sample, Timestamp,
+    Trigger,
 };
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::next_tick;
 
-use crate::attribution::{configuration, endpoint, page};
+use crate::attribution::{START, Watch, configuration, endpoint, page};
 use crate::support::good;
 
 const NAME: &str = "chat";
@@ -63,6 +64,7 @@ impl Outage {
         let start = Timestamp(NOON.0 + 3_600_000 + offset_s * 1000);
         let mut at = next_tick(NAME, MINUTE, NOON);
         let mut trigger = Trigger::Schedule;
+        let mut promised = None;
         for n in 1.. {
             assert!(at.since_ms(start) < 600_000, "never reported");
             let shown_at = self.on_page_after_s.map(|s| Timestamp(start.0 + s * 1000));
@@ -84,8 +86,14 @@ impl Outage {
             let step = core.step(sample);
             if let Some((_, incident, _)) = step.incidents().next() {
                 assert_eq!(incident.attribution, Attribution::Provider);
+                assert!(
+                    promised <= Some(incident.opened_at),
+                    "earlier than promised"
+                );
                 return incident.opened_at.since_ms(start) as f64 / 1000.0;
             }
+            let alert = core.snapshot(end).endpoints.remove(0).alert;
+            promised = promised.max(alert.earliest_alert_at);
             let recheck = step.rechecks().find(|(name, _)| *name == NAME);
             (at, trigger) = match recheck {
                 Some((_, at)) => (at, Trigger::Recheck),
@@ -101,6 +109,36 @@ impl Outage {
         all.sort_by(f64::total_cmp);
         (all[all.len() / 2], all[all.len() - 1])
     }
+}
+
+/// Another endpoint of the provider brings the alert forward to half a minute.
+#[test]
+fn no_alert_comes_before_the_earliest_time_that_is_shown() {
+    let names = ["chat", "mini"];
+    let two = names
+        .map(|name| endpoint(name, "openai", "model = \"m\""))
+        .concat();
+    let mut watch = Watch::new(&two);
+    watch.well(60);
+    let mut promised = None;
+    let opened_at = loop {
+        for name in names {
+            watch.probe(name, Some(Fault::Http5xx), None);
+        }
+        let snapshot = watch.core.snapshot(Timestamp(START + watch.now * 1000));
+        if let Some(incident) = snapshot.incidents.first() {
+            break incident.opened_at;
+        }
+        for endpoint in snapshot.endpoints {
+            assert_eq!(endpoint.alert.state, AlertState::Pending);
+            let since = endpoint.alert.since.unwrap();
+            let earliest = endpoint.alert.earliest_alert_at;
+            assert_eq!(earliest, Some(Timestamp(since.0 + 30_000)));
+            promised = promised.max(earliest);
+        }
+        watch.now += 10;
+    };
+    assert!(promised <= Some(opened_at), "{promised:?}, {opened_at}");
 }
 
 #[test]

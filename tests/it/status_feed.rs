@@ -223,6 +223,47 @@ fn compatible(name: &str, host: &str) -> String {
     )
 }
 
+/// The probes are not called unaffected before it is certain.
+#[test]
+fn a_vendor_incident_waits_while_an_alert_is_pending() {
+    let channel =
+        "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:1\"\non = [\"official\"]\n";
+    let text = endpoint("openai-chat", "openai", "model = \"gpt-6-luna\"") + channel;
+    let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
+    let begin = || {
+        let mut watch = Watch::new(&text);
+        watch.well(60);
+        for _ in 0..2 {
+            watch.probe("openai-chat", Some(Fault::Http5xx), None);
+            watch.now += 10;
+        }
+        let published = at(&watch).to_string();
+        (watch, published)
+    };
+    let read = |watch: &mut Watch, published: &str| {
+        let page = attribution::page(Provider::OpenAi, Some(published));
+        let step = watch.core.apply_status_feed(page, at(watch));
+        let titles = step.announcements().map(|a| a.title.clone());
+        titles.collect::<Vec<_>>()
+    };
+
+    let (mut watch, published) = begin();
+    assert_eq!(read(&mut watch, &published), [] as [String; 0]);
+    watch.well(60);
+    let [title] = read(&mut watch, &published).try_into().unwrap();
+    assert!(title.contains("our probes are unaffected"), "{title}");
+    assert_eq!(read(&mut watch, &published), [] as [String; 0], "once");
+
+    let (mut watch, published) = begin();
+    assert_eq!(read(&mut watch, &published), [] as [String; 0]);
+    watch.minutes(5, None, |_| Some(Fault::Http5xx));
+    assert_eq!(watch.open().len(), 1);
+    assert_eq!(read(&mut watch, &published), [] as [String; 0]);
+    watch.well(60);
+    assert_eq!(watch.open(), []);
+    assert_eq!(read(&mut watch, &published), [] as [String; 0]);
+}
+
 #[test]
 fn status_page_of_one_server_does_not_cover_another() {
     let text = compatible("groq", "api.groq.test")

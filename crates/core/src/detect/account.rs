@@ -9,7 +9,7 @@ use crate::model::ShiftClock;
 /// Consecutive faults that open an alert. As many probes without one resolve it.
 const OPEN_AFTER: u32 = 2;
 /// Consecutive faults that open an alert about the account's own rate limit. It often passes by
-/// itself, so it must also last for `alert_after`.
+/// itself, so it must also last for `alert_after`. The other faults must if the user has set that.
 const OPEN_AFTER_THROTTLED: u32 = 3;
 const CLEAR_AFTER: u32 = 2;
 const FIRST_RECHECK_MS: i64 = 5_000;
@@ -46,11 +46,7 @@ impl Account {
         self.until = end;
         self.clear = 0;
         self.rate_limited = rate_limited;
-        let due = if rate_limited {
-            self.run >= OPEN_AFTER_THROTTLED && end - self.since >= policy.alert_after_ms
-        } else {
-            self.run >= OPEN_AFTER
-        };
+        let due = self.is_certain() && end >= self.earliest(policy);
         if self.open || !due {
             return None;
         }
@@ -80,15 +76,23 @@ impl Account {
         self.open
     }
 
-    /// Returns the current faults if they are too few for an alert yet, and the earliest time of one, in
-    /// milliseconds.
-    pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Episode, i64)> {
-        let earliest = if self.rate_limited {
-            next_start.max(self.since + policy.alert_after_ms)
+    /// Returns the earliest time at which the faults open an alert, in milliseconds.
+    pub(super) fn earliest(&self, policy: &Policy) -> i64 {
+        if self.rate_limited || !policy.may_hasten {
+            self.since + policy.alert_after_ms
         } else {
-            next_start
+            self.since
+        }
+    }
+
+    /// Reports whether there were enough faults for an alert.
+    fn is_certain(&self) -> bool {
+        let needed = if self.rate_limited {
+            OPEN_AFTER_THROTTLED
+        } else {
+            OPEN_AFTER
         };
-        Some((self.passed()?, earliest))
+        self.run >= needed
     }
 
     /// Counts a probe without such a fault, which began at `start`. If it resolves the alert, returns
@@ -104,7 +108,8 @@ impl Account {
         over.then_some(self.clear_since)
     }
 
-    /// Returns when to recheck after a fault: soon until it is certain, then on schedule.
+    /// Returns when to recheck after a fault: soon until it is certain, then when it has lasted for
+    /// long enough, then on schedule.
     pub(super) fn recheck(
         &self,
         policy: &Policy,
@@ -121,7 +126,11 @@ impl Account {
         } else {
             FIRST_RECHECK_MS
         };
-        tick.min(end + gap.max(retry_after_ms.unwrap_or(0)))
+        let mut want = end + gap.max(retry_after_ms.unwrap_or(0));
+        if self.is_certain() {
+            want = want.max(self.earliest(policy));
+        }
+        tick.min(want)
     }
 }
 

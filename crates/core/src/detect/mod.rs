@@ -23,6 +23,7 @@ mod judge;
 mod judged;
 mod minutes;
 mod patterns;
+mod pending;
 mod recheck;
 mod recovery;
 mod revision;
@@ -408,34 +409,6 @@ impl Detector {
         alert.is_some_and(|a| a.why == AlertKind::Errors)
     }
 
-    /// Returns the bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad
-    /// probes older than the time that an alert takes do not count.
-    pub fn pending(
-        &self,
-        policies: &BTreeMap<EndpointName, Policy>,
-        endpoint: &str,
-    ) -> Option<Pending> {
-        let (state, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
-        let mut pending = state.pending(policy)?;
-        let domain = self.domains.get(&policy.domain);
-        if let Some(until) = domain.and_then(|d| d.brief.explains_until(policy))
-            && pending.cause == DetectedCause::Errors
-        {
-            pending.earliest_alert_at = pending.earliest_alert_at.max(Timestamp(until));
-        }
-        Some(pending)
-    }
-
-    /// Returns when the bad probes began that are neither an alert nor over yet.
-    pub fn pending_since(&self, endpoint: &str) -> Option<Timestamp> {
-        let state = self.endpoints.get(endpoint)?;
-        let account = state.account.passed();
-        let since = account
-            .or_else(|| state.errors.excursion())
-            .or_else(|| state.slow.excursion());
-        since.map(|excursion| Timestamp(excursion.since))
-    }
-
     /// Returns the recurring patterns of an endpoint, which are not reported as incidents.
     pub fn patterns(&self, endpoint: &str) -> Patterns {
         let state = self.endpoints.get(endpoint);
@@ -528,53 +501,6 @@ impl EndpointState {
         if let Some(alert) = &mut self.alert {
             alert.begin_again(end);
         }
-    }
-
-    fn pending(&self, policy: &Policy) -> Option<Pending> {
-        if self.account.is_open() || self.alert.is_some() {
-            return None;
-        }
-        let next = self.rechecks.next_start;
-        let seen = self.seen?;
-        let account = self.account.pending(policy, next);
-        let (cause, excursion, earliest) = account
-            .map(|(excursion, earliest)| (DetectedCause::Account, excursion, earliest))
-            .or_else(|| self.pending_errors(policy, seen))
-            .or_else(|| self.pending_slowness(policy, seen))?;
-        Some(Pending {
-            failed: excursion.k,
-            probes: excursion.n,
-            since: Timestamp(excursion.since),
-            earliest_alert_at: Timestamp(earliest.max(next)),
-            cause,
-        })
-    }
-
-    /// Returns the failures that may become an alert, and the earliest time of that alert in
-    /// milliseconds.
-    fn pending_errors(&self, policy: &Policy, seen: i64) -> Option<(DetectedCause, Episode, i64)> {
-        let excursion = self.errors.excursion()?;
-        let earliest = match policy.thresholds {
-            Some((failures, _)) => {
-                self.rechecks.next_start + self.errors.missing(failures) * policy.interval_ms
-            }
-            None => excursion.since + policy.alert_after(self.errors.is_confirmed()),
-        };
-        let is_recent = policy.is_recent(&excursion, seen, policy.alert_after_ms);
-        is_recent.then_some((DetectedCause::Errors, excursion, earliest))
-    }
-
-    /// As [`pending_errors`](Self::pending_errors), for slow answers.
-    fn pending_slowness(
-        &self,
-        policy: &Policy,
-        seen: i64,
-    ) -> Option<(DetectedCause, Episode, i64)> {
-        let excursion = self.slow.excursion()?;
-        let earliest = excursion.since + policy.degraded_after_ms;
-        let is_convincing = self.slow.evidence() >= 0.5 * policy.evidence;
-        let is_recent = policy.is_recent(&excursion, seen, policy.degraded_after_ms);
-        (is_convincing && is_recent).then_some((DetectedCause::Slow, excursion, earliest))
     }
 
     fn typical(&self, policy: &Policy) -> Typical {

@@ -248,6 +248,11 @@ impl Slowness {
         self.leading().since
     }
 
+    /// Returns the start of the first slow probe of all measures.
+    pub(super) fn earliest_since(&self) -> Option<i64> {
+        self.meters.iter().filter_map(|m| m.since).min()
+    }
+
     pub(super) fn last_slow(&self) -> Option<i64> {
         self.leading().last_slow
     }

@@ -195,7 +195,8 @@ pub struct Pending {
     pub probes: u32,
     /// When the first bad probe began.
     pub since: Timestamp,
-    /// No alert comes before this, however the next probes end.
+    /// No alert comes before this, whatever confirms the bad probes. Faults of the account that
+    /// have not occurred yet are excepted.
     pub earliest_alert_at: Timestamp,
     /// [`DetectedCause::Errors`], [`DetectedCause::Slow`] or [`DetectedCause::Account`].
     pub cause: DetectedCause,

@@ -34,6 +34,9 @@ struct KnownPage {
     /// Ids of the vendor's incidents that were notified on their own.
     #[serde(rename = "told")]
     notified: BTreeSet<String>,
+    /// Ids of the vendor's incidents that await the decision whether they are notified on their own.
+    #[serde(default)]
+    undecided: BTreeSet<String>,
 }
 
 /// Changes since the previous reading.
@@ -64,8 +67,8 @@ impl VendorPages {
                 ..FeedDiff::default()
             });
         };
-        let (old, notified) = before
-            .map(|p| (p.page.incidents, p.notified))
+        let (old, notified, mut undecided) = before
+            .map(|p| (p.page.incidents, p.notified, p.undecided))
             .unwrap_or_default();
         for incident in &mut page.incidents {
             let known = old
@@ -101,15 +104,34 @@ impl VendorPages {
             .into_iter()
             .filter(|id| has_id(&page.incidents, id))
             .collect();
+        undecided.extend(diff.published.iter().map(|i| i.id.clone()));
+        undecided.retain(|id| has_id(&page.incidents, id));
         self.0.insert(
             snapshot.feed,
             KnownPage {
                 provider: snapshot.provider,
                 page,
                 notified,
+                undecided,
             },
         );
         is_new.then_some(diff)
+    }
+
+    /// Reports whether a vendor incident of this feed awaits [`take_undecided`](Self::take_undecided).
+    pub fn has_undecided(&self, feed: &str) -> bool {
+        self.0.get(feed).is_some_and(|p| !p.undecided.is_empty())
+    }
+
+    /// Takes the vendor incidents of this feed for which it has not been decided whether they are
+    /// notified on their own.
+    pub fn take_undecided(&mut self, feed: &str) -> Vec<VendorIncident> {
+        let Some(known) = self.0.get_mut(feed) else {
+            return Vec::new();
+        };
+        let ids = std::mem::take(&mut known.undecided);
+        let incidents = known.page.incidents.iter();
+        incidents.filter(|i| ids.contains(&i.id)).cloned().collect()
     }
 
     /// Records that this vendor incident was notified on its own, so that its end is notified too.

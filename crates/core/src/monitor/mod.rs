@@ -32,8 +32,8 @@ use crate::config::matchers::{EndpointScope, requires_explicit_resolve, wants_ty
 use crate::config::{Config, StatusFeed};
 use crate::detect::early_warning::Advisor;
 use crate::detect::{
-    Blip, Detector, DetectorEvent, FailureReason, LAG_LIMIT_MS, Observation, Policy, ProbeResult,
-    Reader,
+    Blip, Detector, DetectorEvent, FailureReason, LAG_LIMIT_MS, Observation, Pending, Policy,
+    ProbeResult, Reader,
 };
 use crate::incident::attribution::attribute;
 use crate::incident::network::{NetworkHistory, NetworkProbe, Peer};
@@ -484,6 +484,7 @@ impl MonitorState {
     /// Returns a snapshot as of `now`.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let windows = maintenance::active(&self.config, now);
+        let pending = self.state.detector.all_pending(&self.policies);
         Snapshot {
             at: now,
             location: self.config.monitor.location.clone(),
@@ -506,7 +507,7 @@ impl MonitorState {
                 .config
                 .endpoints
                 .iter()
-                .map(|e| self.view(e, &windows, now))
+                .map(|e| self.view(e, &windows, pending.get(&e.name), now))
                 .collect(),
             incidents: self
                 .state
@@ -637,6 +638,7 @@ impl MonitorState {
         &self,
         endpoint: &Arc<Endpoint>,
         windows: &[Active<'_>],
+        pending: Option<&Pending>,
         now: Timestamp,
     ) -> EndpointView {
         let (status, reason) = self.status_of(endpoint, windows, now);
@@ -652,7 +654,7 @@ impl MonitorState {
             .unwrap_or(&none)
             .view(endpoint, now, status, reason, typical);
         view.usual_hours = self.state.detector.usual_hours(&endpoint.name);
-        view.alert = self.alert_of(&endpoint.name);
+        view.alert = self.alert_of(&endpoint.name, pending);
         // An endpoint with a pending alert is not reported as healthy.
         if let Some(checking) = message::headline::pending(&view, &self.locale())
             && matches!(view.status, Status::Operational | Status::Unknown)
@@ -664,7 +666,7 @@ impl MonitorState {
     }
 
     /// Returns the firing or pending alert of the endpoint of this name.
-    fn alert_of(&self, name: &str) -> AlertView {
+    fn alert_of(&self, name: &str, pending: Option<&Pending>) -> AlertView {
         if let Some(incident) = self.state.incidents.of(name) {
             return AlertView {
                 state: AlertState::Firing,
@@ -684,7 +686,6 @@ impl MonitorState {
         if self.state.offline.is_some() {
             return AlertView::default();
         }
-        let pending = self.state.detector.pending(&self.policies, name);
         pending.map_or_else(AlertView::default, |pending| AlertView {
             state: AlertState::Pending,
             failed: pending.failed,

@@ -7,10 +7,24 @@ use super::{Effects, Fact, MonitorContext, MonitorState, Record};
 use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
 use crate::incident::attribution::is_admitted;
-use crate::incident::vendor_status::{FeedDiff, FeedSnapshot};
+use crate::incident::vendor_status::FeedSnapshot;
 use crate::incident::{Change, VendorUpdate};
 use crate::message::monitor_notice;
-use crate::model::{Attribution, Incident, NoticeKind, Provider, Timestamp, VendorView};
+use crate::model::{
+    AlertState, Attribution, ChannelName, Incident, NoticeKind, Provider, Timestamp,
+    VendorIncident, VendorView,
+};
+
+/// What the probes of the endpoints that a feed covers say about the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum OwnEvidence {
+    /// They are answered.
+    Unaffected,
+    /// They fail, but not certainly because of the provider.
+    Unclear,
+    /// They fail because of the provider.
+    Affected,
+}
 
 impl MonitorState {
     /// Applies the contents of a vendor's status page. They change the official status and the
@@ -28,61 +42,86 @@ impl MonitorState {
             .into_iter()
             .collect::<Vec<_>>()
             .join(", ");
-        let Some(diff) = self.state.pages.update(snapshot) else {
+        let evidence = self.own_evidence(configured);
+        let diff = self.state.pages.update(snapshot);
+        let decides = evidence != OwnEvidence::Unclear && self.state.pages.has_undecided(&feed);
+        if diff.is_none() && !decides {
             return step;
-        };
-        step.log(Fact::VendorStatus {
-            provider,
-            vendor: whose.clone(),
-            diff: diff.clone(),
-        });
-        self.announce_vendor_incidents(&mut step, &feed, provider, &whose, &diff, at);
+        }
+        let asking = self.asking_for_official(provider);
+        let began = self.take_unnoticed(&feed, evidence, !asking.is_empty());
+        let mut ended = Vec::new();
+        if let Some(diff) = diff {
+            let closed = diff.closed.iter().filter(|(_, notified)| *notified);
+            ended.extend(closed.map(|(incident, _)| incident.clone()));
+            step.log(Fact::VendorStatus {
+                provider,
+                vendor: whose.clone(),
+                diff,
+            });
+        }
+        let locale = self.locale();
+        let began = began.iter().map(|incident| (incident, true));
+        let ended = ended.iter().map(|incident| (incident, false));
+        for (incident, began) in began.chain(ended).filter(|_| !asking.is_empty()) {
+            let channels = asking.clone();
+            step.announce(monitor_notice::vendor(
+                provider, &whose, incident, began, channels, at, &locale,
+            ));
+        }
         self.update_official(&mut step, &feed, at);
         self.admit_faults(&mut step, at);
         step.record(Record::Checkpoint(self.checkpoint()));
         step
     }
 
-    /// Announces the vendor's incidents to the channels that want them, unless the probes see them
-    /// too.
-    fn announce_vendor_incidents(
-        &mut self,
-        step: &mut Effects,
-        feed: &String,
-        provider: Provider,
-        vendor: &str,
-        diff: &FeedDiff,
-        at: Timestamp,
-    ) {
-        let is_affected = self.state.incidents.open().any(|i| {
-            i.attribution == Attribution::Provider
-                && feeds_if_about(&self.config, i, feed).is_some()
+    /// Returns what the probes of the endpoints that `feed` covers say about the provider.
+    fn own_evidence(&self, feed: &StatusFeed) -> OwnEvidence {
+        let pending = self.state.detector.all_pending(&self.policies);
+        let covered = self.config.endpoints.iter().filter(|e| feed.is_about(e));
+        let evidence = covered.map(|endpoint| {
+            let incident = self.state.incidents.of(&endpoint.name);
+            let attribution = incident.map(|i| i.attribution);
+            let alert = self.alert_of(&endpoint.name, pending.get(&endpoint.name));
+            match (alert.state, attribution) {
+                (AlertState::Inactive, _) => OwnEvidence::Unaffected,
+                (AlertState::Firing, None | Some(Attribution::Provider)) => OwnEvidence::Affected,
+                (AlertState::Pending | AlertState::Firing, _) => OwnEvidence::Unclear,
+            }
         });
-        let asking: Vec<_> = self
-            .config
+        evidence.max().unwrap_or(OwnEvidence::Unaffected)
+    }
+
+    /// Takes the vendor's incidents that the probes do not see, if somebody wants them. While that
+    /// is unclear, they wait for a later reading.
+    fn take_unnoticed(
+        &mut self,
+        feed: &str,
+        evidence: OwnEvidence,
+        is_wanted: bool,
+    ) -> Vec<VendorIncident> {
+        if evidence == OwnEvidence::Unclear {
+            return Vec::new();
+        }
+        let mut incidents = self.state.pages.take_undecided(feed);
+        if evidence == OwnEvidence::Affected || !is_wanted {
+            incidents.clear();
+        }
+        for incident in &incidents {
+            self.state.pages.record_notified(feed, &incident.id);
+        }
+        incidents
+    }
+
+    /// Returns the channels that want the incidents of a provider's status page.
+    fn asking_for_official(&self, provider: Provider) -> Vec<ChannelName> {
+        self.config
             .channels
             .iter()
             .filter(|c| wants_type(&c.filters, NoticeKind::Official))
             .filter(|c| c.filters.providers.is_empty() || c.filters.providers.contains(&provider))
             .map(|c| c.name.clone())
-            .collect();
-        if asking.is_empty() {
-            return;
-        }
-        let locale = self.locale();
-        let published = diff.published.iter().filter(|_| !is_affected);
-        let closed = diff.closed.iter().filter(|(_, notified)| *notified);
-        let began = published.clone().map(|incident| (incident, true));
-        let ended = closed.map(|(incident, _)| (incident, false));
-        for (incident, began) in began.chain(ended) {
-            let channels = asking.clone();
-            step.announce(monitor_notice::vendor(
-                provider, vendor, incident, began, channels, at, &locale,
-            ));
-        }
-        for incident in published {
-            self.state.pages.record_notified(feed, &incident.id);
-        }
+            .collect()
     }
 
     /// Updates what the open incidents say about the vendor's page.
