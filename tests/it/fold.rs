@@ -277,3 +277,31 @@ fn budget_reset_is_sent_only_to_stateful_receivers() {
         [(NoticeKind::Budget, Some(vec!["pager".into()]), true)]
     );
 }
+
+/// The budget of a reloaded configuration is compared with what was spent already.
+#[test]
+fn a_reloaded_budget_pauses_and_resumes_probing() {
+    let with_budget = |usd: f64| {
+        let mut config = Config::clone(&configuration(""));
+        config.budget.daily_usd = usd;
+        Arc::new(config)
+    };
+    let mut core = MonitorState::new(with_budget(10.0), 1.0);
+    let costly = Sample {
+        cost_usd: Some(5.0),
+        ..sample(0, START, 0, 300.0, None)
+    };
+    assert_eq!(core.step(costly).pause_until(), None);
+
+    let lowered = core.follow(with_budget(1.0), 1.0, START);
+    assert!(lowered.pause_until() > Some(START));
+    let said: Vec<_> = lowered.announcements().map(|a| a.kind).collect();
+    assert_eq!(said, [NoticeKind::Budget]);
+    assert!(core.snapshot(START).budget_spent);
+    let again = core.follow(with_budget(2.0), 1.0, START);
+    assert_eq!(again.announcements().count(), 0, "once");
+
+    let raised = core.follow(with_budget(20.0), 1.0, START);
+    assert_eq!(raised.pause_until(), Some(START), "probing resumes now");
+    assert!(!core.snapshot(START).budget_spent);
+}

@@ -34,7 +34,8 @@ pub enum Effect {
         /// When to probe it.
         at: Timestamp,
     },
-    /// Pause all probing until then: the day's budget is used up.
+    /// Pause all probing until then: the day's budget is used up. A time that has come ends the
+    /// pause.
     PauseProbing {
         /// The end of the pause.
         until: Timestamp,

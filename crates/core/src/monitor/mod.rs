@@ -290,6 +290,7 @@ impl MonitorState {
             &self.config.monitor.location,
             &self.locale(),
         );
+        self.follow_budget(&mut step, at);
         step.record(Record::Checkpoint(self.checkpoint()));
         step
     }
@@ -804,26 +805,50 @@ impl MonitorState {
         let spent = &mut self.state.spent;
         spent.usd += usd;
         spent.tokens = spent.tokens.saturating_add(tokens);
+        self.judge_budget(step, sample.ended_at());
+    }
+
+    /// Pauses probing, and announces it once, if the day's budget is used up.
+    fn judge_budget(&mut self, step: &mut Effects, at: Timestamp) {
+        if self.state.spent.over || !self.is_budget_used_up() {
+            return;
+        }
+        let until = self.next_midnight(at);
+        let spent = &mut self.state.spent;
+        spent.over = true;
+        let usd = spent.usd;
+        let tokens = spent.tokens;
+        step.log(Fact::BudgetExhausted { usd, tokens, until });
+        step.announce(monitor_notice::budget_exhausted(
+            &self.config.monitor.location,
+            at,
+            &self.locale(),
+        ));
+        step.push(Effect::PauseProbing { until });
+    }
+
+    /// Compares what was spent today with a budget that was reconfigured. Probing resumes if it was
+    /// raised.
+    fn follow_budget(&mut self, step: &mut Effects, at: Timestamp) {
+        if self.state.spent.day != self.local_day(at) {
+            return;
+        }
+        if self.state.spent.over && !self.is_budget_used_up() {
+            self.state.spent.over = false;
+            step.announce(self.budget_reset(at));
+            step.push(Effect::PauseProbing { until: at });
+        }
+        self.judge_budget(step, at);
+    }
+
+    fn is_budget_used_up(&self) -> bool {
         let budget = self.config.budget;
+        let spent = &self.state.spent;
         let (usd_elsewhere, tokens_elsewhere) = self.spent_elsewhere;
-        let over = spent.usd + usd_elsewhere >= budget.daily_usd
+        spent.usd + usd_elsewhere >= budget.daily_usd
             || budget
                 .daily_tokens
-                .is_some_and(|limit| spent.tokens.saturating_add(tokens_elsewhere) >= limit);
-        if over && !spent.over {
-            spent.over = true;
-            let usd = spent.usd;
-            let tokens = spent.tokens;
-            let at = sample.ended_at();
-            let until = self.next_midnight(at);
-            step.log(Fact::BudgetExhausted { usd, tokens, until });
-            step.announce(monitor_notice::budget_exhausted(
-                &self.config.monitor.location,
-                at,
-                &self.locale(),
-            ));
-            step.push(Effect::PauseProbing { until });
-        }
+                .is_some_and(|limit| spent.tokens.saturating_add(tokens_elsewhere) >= limit)
     }
 
     /// Returns what a sample adds to the shared budget, in US dollars and tokens. If its usage is
