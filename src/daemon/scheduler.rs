@@ -326,7 +326,7 @@ impl RunnerState {
         let missed = self.schedule.finished(&task.endpoint, now);
         match ended {
             Ok((_, Some(probed))) if task.accepts(&probed) => {
-                reports.push(Report::Probed(Box::new(probed)))
+                reports.push(Report::Probed(Box::new(probed)));
             }
             Ok((_, None)) => return reports,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

@@ -383,7 +383,7 @@ impl Probe for Starved {
         let mut asked = self.asked.lock().unwrap();
         let count = asked.entry(endpoint.name.to_string()).or_default();
         *count += 1;
-        let timeout = (*count % 2 == 0).then_some(Fault::TimeoutTotal);
+        let timeout = count.is_multiple_of(2).then_some(Fault::TimeoutTotal);
         let sample = Sample {
             scheduled_at: due.scheduled_at,
             fault: timeout,
