@@ -138,6 +138,16 @@ impl StoredClock {
         is_behind
     }
 
+    /// Returns the current time by this clock.
+    pub fn now(&mut self) -> Timestamp {
+        let wall = (self.wall)();
+        if !self.is_behind() {
+            return wall;
+        }
+        let (then, uptime_then) = self.last;
+        then + (self.uptime)().saturating_sub(uptime_then)
+    }
+
     /// Follows the wall clock: stored times are shifted by `by_ms`.
     pub fn shift(&mut self, by_ms: i64) {
         self.last.0.0 += by_ms;

@@ -1,12 +1,11 @@
 //! Writes the outbox's rows: queues notifications and records delivery attempts.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
-use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Outgoing, Timestamp};
+use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Outgoing, ShiftClock, Timestamp};
 
 /// A pending notification.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,33 +52,41 @@ pub(super) struct AttemptRecord {
     pub(super) fallback: Option<String>,
 }
 
+impl ShiftClock for AttemptRecord {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            at,
+            attempted,
+            // The file has its own times of the notification.
+            pending: _,
+            progress: _,
+            error: _,
+            fallback: _,
+        } = self;
+        at.shift_clock(by_ms);
+        if let DeliveryOutcome::RetryAt(next) = attempted {
+            next.shift_clock(by_ms);
+        }
+    }
+}
+
 /// The longest wait before the next attempt: a longer `Retry-After` is cut to it.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Shifts pending times after the clock was set from `from` to `to`. Calendar-based times, for
-/// instance the end of quiet hours, stay, and so do those of attempts by the new clock, `ahead`.
+/// instance the end of quiet hours, stay.
 pub(super) fn follow_clock(
     tx: &Transaction<'_>,
     from: Timestamp,
     to: Timestamp,
-    ahead: &BTreeSet<Uuid>,
 ) -> rusqlite::Result<()> {
-    let by_ms = to.since_ms(from);
     tx.execute(
         "UPDATE outbox SET queued_at = queued_at + ?2, first_attempt_at = first_attempt_at + ?2,
             next_attempt_at = next_attempt_at + ?2
          WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
-        params![from.0, by_ms],
-    )?;
-    for id in ahead {
-        tx.execute(
-            "UPDATE outbox SET next_attempt_at = next_attempt_at - ?2,
-                first_attempt_at = first_attempt_at - iif(attempts = 1, ?2, 0)
-             WHERE state = 'pending' AND id = ?1",
-            params![id, by_ms],
-        )?;
-    }
-    Ok(())
+        params![from.0, to.since_ms(from)],
+    )
+    .map(drop)
 }
 
 pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Result<()> {

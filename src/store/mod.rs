@@ -366,12 +366,7 @@ fn shift_ms(commits: &[Commit]) -> Option<i64> {
 
 impl Commit {
     /// Writes the changes that belong to the sample `seq`, or that came after it.
-    fn write_consequences(
-        &self,
-        tx: &Transaction<'_>,
-        seq: i64,
-        ahead: &BTreeSet<Uuid>,
-    ) -> rusqlite::Result<()> {
+    fn write_consequences(&self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
         for incident in &self.incidents {
             // Two daemons that were alone may have assigned the same number: the incoming incident
             // keeps it.
@@ -400,7 +395,7 @@ impl Commit {
             .execute(params![id, official])?;
         }
         if let Some((from, to)) = self.clock_set {
-            delivery::follow_clock(tx, from, to, ahead)?;
+            delivery::follow_clock(tx, from, to)?;
         }
         for outgoing in &self.outgoing {
             delivery::insert(tx, outgoing)?;
@@ -766,7 +761,7 @@ impl Store {
                     revision,
                 )?);
             }
-            commit.write_consequences(&tx, seq, unwritten.ahead())?;
+            commit.write_consequences(&tx, seq)?;
         }
         let added = writer.finish();
         let block = self.shared.lock().block_with(&recorded);
@@ -1114,7 +1109,7 @@ mod tests {
             incidents: vec![row.clone()],
             ..Commit::default()
         };
-        let written = store.transaction(|tx| commit.write_consequences(tx, 0, &BTreeSet::new()));
+        let written = store.transaction(|tx| commit.write_consequences(tx, 0));
         written.unwrap();
         row
     }

@@ -11,7 +11,7 @@ use super::delivery::{AttemptRecord, DeliveryOutcome, Pending, record};
 use super::queue::{Queue, Queued};
 use super::write_behind::WriteBehind;
 use super::{Store, StoreError};
-use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Timestamp};
+use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, ShiftClock, Timestamp};
 
 /// A row of the outbox, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -253,7 +253,7 @@ impl Store {
         error: Option<&str>,
         fallback: Option<&str>,
     ) -> Result<(), StoreError> {
-        let made = AttemptRecord {
+        let mut made = AttemptRecord {
             pending: pending.clone(),
             at: now,
             attempted,
@@ -262,7 +262,8 @@ impl Store {
             fallback: fallback.map(str::to_owned),
         };
         let mut unwritten = self.unwritten();
-        unwritten.note_clock(&made);
+        // The clock may have been set since the attempt; only how long to wait is certain then.
+        made.shift_clock(unwritten.stored_now(now).since_ms(now));
         if unwritten.holds(pending.notice.id) {
             unwritten.keep(made);
             return Ok(());
@@ -287,17 +288,16 @@ impl Store {
     /// When the store cannot be written.
     pub fn release_channel(&self, channel: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
+        let now = unwritten.stored_now(now);
         unwritten.release(channel, now);
-        let released = self.transaction(|tx| {
+        self.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt_at = ?2
-                 WHERE state = 'pending' AND channel = ?1 AND attempts > 0 AND next_attempt_at > ?2 RETURNING id",
+                 WHERE state = 'pending' AND channel = ?1 AND attempts > 0 AND next_attempt_at > ?2",
             )?
-            .query_map(params![channel, now.0], |r| r.get(0))?
-            .collect::<Result<Vec<Uuid>, _>>()
-        })?;
-        unwritten.note_ahead(released);
-        Ok(())
+            .execute(params![channel, now.0])
+            .map(drop)
+        })
     }
 
     /// Reports whether the wall clock was set and the stored times do not follow it yet: ages of

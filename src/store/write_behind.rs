@@ -14,7 +14,7 @@ use super::Commit;
 use super::delivery::{self, AttemptRecord, DeliveryOutcome, Pending};
 use super::queue::Queued;
 use crate::clock::StoredClock;
-use llmwatch_core::model::{Outgoing, Timestamp};
+use llmwatch_core::model::{Outgoing, ShiftClock as _, Timestamp};
 
 /// Notifications and attempts that are not in the file yet.
 #[derive(Debug, Default)]
@@ -25,9 +25,6 @@ pub(super) struct WriteBehind {
     attempts: Vec<AttemptRecord>,
     /// The clock of the stored times; `None` if nothing follows the wall clock.
     clock: Option<StoredClock>,
-    /// Notifications whose next attempt was planned by a new clock that the stored times do not
-    /// follow yet.
-    ahead: BTreeSet<Uuid>,
 }
 
 impl WriteBehind {
@@ -61,14 +58,10 @@ impl WriteBehind {
         self.clock = Some(clock);
     }
 
-    /// Remembers by which clock the next attempt of `made` was planned.
-    pub(super) fn note_clock(&mut self, made: &AttemptRecord) {
-        let id = made.pending.notice.id;
-        if self.is_clock_behind() && matches!(made.attempted, DeliveryOutcome::RetryAt(_)) {
-            self.ahead.insert(id);
-        } else {
-            self.ahead.remove(&id);
-        }
+    /// Returns the current time by the clock of the stored times, which may not follow the wall
+    /// clock yet: `now`, if nothing does.
+    pub(super) fn stored_now(&mut self, now: Timestamp) -> Timestamp {
+        self.clock.as_mut().map_or(now, StoredClock::now)
     }
 
     /// Reports whether the wall clock was set and the stored times do not follow it yet.
@@ -76,23 +69,14 @@ impl WriteBehind {
         self.clock.as_mut().is_some_and(StoredClock::is_behind)
     }
 
-    /// Remembers notifications that were made due by a new clock.
-    pub(super) fn note_ahead(&mut self, ids: impl IntoIterator<Item = Uuid>) {
-        if self.is_clock_behind() {
-            self.ahead.extend(ids);
-        }
-    }
-
-    pub(super) fn ahead(&self) -> &BTreeSet<Uuid> {
-        &self.ahead
-    }
-
     /// Notes that the stored times were shifted by `by_ms`.
     pub(super) fn shifted(&mut self, by_ms: i64) {
         if let Some(clock) = &mut self.clock {
             clock.shift(by_ms);
         }
-        self.ahead.clear();
+        for made in &mut self.attempts {
+            made.shift_clock(by_ms);
+        }
     }
 
     pub(super) fn keep(&mut self, made: AttemptRecord) {
@@ -101,17 +85,13 @@ impl WriteBehind {
 
     /// Makes failed notifications of `channel` due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
-        let mut released = Vec::new();
         for made in &mut self.attempts {
             if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
                 && made.pending.channel == channel
-                && *at > now
             {
-                *at = now;
-                released.push(made.pending.notice.id);
+                *at = now.min(*at);
             }
         }
-        self.note_ahead(released);
     }
 
     /// Records every attempt whose row exists, after the stored times were shifted by `shift_ms`.
@@ -124,11 +104,7 @@ impl WriteBehind {
         let mut recorded = BTreeSet::new();
         for made in &self.attempts {
             let mut made = made.clone();
-            if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
-                && !self.ahead.contains(&made.pending.notice.id)
-            {
-                at.0 += shift_ms;
-            }
+            made.shift_clock(shift_ms);
             if delivery::record(tx, &made)? {
                 recorded.insert(made.pending.notice.id);
             }

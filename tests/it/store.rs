@@ -722,8 +722,9 @@ fn a_database_of_something_else_is_refused() {
 }
 
 /// When attempts are due after the clock was set, in milliseconds from then: one that failed
-/// before, one that failed after, and one that failed before and was released after.
-fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
+/// before, one that failed after, one that failed before and was released after, and two that
+/// failed before and were recorded after the clock was set and after the store followed it.
+fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 5] {
     const BEGAN: Timestamp = Timestamp(1_795_521_600_000);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("llmwatch.db");
@@ -735,7 +736,7 @@ fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
         Arc::new(move || Timestamp(read.load(Ordering::Relaxed))),
         Arc::new(|| Duration::from_hours(1)),
     ));
-    let channels = ["before", "after", "released"];
+    let channels = ["before", "after", "released", "late", "later"];
     let outgoing = channels.map(|channel| Outgoing {
         channel: channel.into(),
         not_before: None,
@@ -747,7 +748,7 @@ fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
         ..Commit::default()
     };
     store.commit(&[commit]).unwrap();
-    let [before, after, released] =
+    let [before, after, released, late, later] =
         channels.map(|channel| store.next_pending(channel, BEGAN).unwrap().unwrap());
     let fails = |pending: &Pending, at: Timestamp| {
         let retry = DeliveryOutcome::RetryAt(Timestamp(at.0 + 5_000));
@@ -755,20 +756,22 @@ fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
             .record_attempt(pending, at, retry, "{}", Some("down"), None)
             .unwrap();
     };
-    let other = (!is_written).then(|| held(&path));
     fails(&before, BEGAN);
+    let other = (!is_written).then(|| held(&path));
     fails(&released, BEGAN);
     let now = Timestamp(BEGAN.0 + by_minutes * 60_000);
     wall.store(now.0, Ordering::Relaxed);
-    fails(&after, now);
     // Fails while the file cannot be written, but releases what waits in memory.
     let _ = store.release_channel("released", now);
     drop(other);
+    fails(&after, now);
+    fails(&late, BEGAN);
     let commit = Commit {
         clock_set: Some((BEGAN, now)),
         ..Commit::default()
     };
     store.commit(&[commit]).unwrap();
+    fails(&later, BEGAN);
     channels.map(|channel| {
         let due = store.next_attempt_at(channel, now).unwrap().unwrap();
         due.since_ms(now)
@@ -777,15 +780,11 @@ fn due_after_clock_was_set(by_minutes: i64, is_written: bool) -> [i64; 3] {
 
 #[test]
 fn attempts_are_due_by_the_clock_that_planned_them() {
-    for by_minutes in [-600, -40] {
+    let wanted = [5_000, 5_000, 0, 5_000, 5_000];
+    for by_minutes in [-600, -40, 40, 600] {
         let due = due_after_clock_was_set(by_minutes, true);
-        assert_eq!(due, [5_000, 5_000, 0], "set by {by_minutes} min");
-    }
-    // What failed before a jump forward is due already, so releasing it changes nothing.
-    for by_minutes in [40, 600] {
-        let due = due_after_clock_was_set(by_minutes, true);
-        assert_eq!(due, [5_000, 5_000, 5_000], "set by {by_minutes} min");
+        assert_eq!(due, wanted, "set by {by_minutes} min");
     }
     let due = due_after_clock_was_set(-40, false);
-    assert_eq!(due, [5_000, 5_000, 0], "while the file cannot be written");
+    assert_eq!(due, wanted, "while the file cannot be written");
 }
