@@ -300,6 +300,7 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
         .filter(|s| s.outcome == Outcome::Failed)
         .collect();
     let detail = match failed.as_slice() {
+        [] if samples.len() == 1 => "1 probe good".to_owned(),
         [] => format!("{} probes good", samples.len()),
         some => {
             let list: Vec<_> = some

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::reader::Reader;
+use llmwatch_core::message::headline::pending;
 use llmwatch_core::message::incident::public_title;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
@@ -85,7 +86,10 @@ fn endpoint_summary(endpoint: &EndpointView, snapshot: &Snapshot) -> EndpointVie
     shown.reason = match (incident, maintenance) {
         (Some(incident), _) => Some(title(incident)),
         (None, Some(window)) => Some(format!("maintenance: {}", window.name)),
-        (None, None) => None,
+        (None, None) => {
+            let counts = pending(endpoint, &Locale::default());
+            counts.map(|counts| format!("checking: {counts}"))
+        }
     };
     shown.model = None;
     shown.last_outcome = None;
@@ -144,7 +148,7 @@ pub(super) fn endpoint_json(endpoint: &EndpointView, snapshot: &Snapshot) -> Val
     let shown = endpoint_summary(endpoint, snapshot);
     json!({
         "name": shown.name, "title": shown.title, "group": shown.group, "status": shown.status, "reason": shown.reason,
-        "availability_24h": shown.availability_24h,
+        "availability_24h": shown.availability_24h, "alert": shown.alert,
     })
 }
 

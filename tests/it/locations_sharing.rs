@@ -329,3 +329,42 @@ async fn links_that_a_daemon_signed_alone_work_everywhere_later() {
     assert_eq!(restarted.stop().await, Some(0), "{}", restarted.log);
     assert_eq!(daemons[0].stop().await, Some(0), "{}", daemons[0].log);
 }
+
+/// Each daemon has drills of its own; annotations are common to all.
+#[tokio::test(flavor = "multi_thread")]
+async fn drills_and_annotations_are_shown_with_a_shared_store() {
+    let Some(server) = Postgres::start("drills with a shared store") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let world = World::new().await;
+    world.write(&config(&world, &world, "fra1", &store, ""));
+    let mut daemon = world.run();
+    daemon.well().await;
+    for verb in [&["note", "Deploy 42"][..], &["drill", "hook"]] {
+        let done = world.llmwatch(verb).output().await.unwrap();
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+    }
+    assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    let mut restarted = world.run();
+    restarted.well().await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let done = world
+            .llmwatch(&["status", "--json"])
+            .output()
+            .await
+            .unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let notes = status["annotations"].as_array().unwrap();
+        let drills = status["drills"]["messages"].as_array().unwrap();
+        if let ([note], [drill]) = (notes.as_slice(), drills.as_slice()) {
+            assert_eq!(note["text"], "Deploy 42");
+            assert_eq!(drill["channel"], "hook");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(restarted.stop().await, Some(0), "{}", restarted.log);
+}

@@ -275,11 +275,12 @@ async fn unfinished_requests_are_cut_off_while_probing_continues() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_token_people_silence_and_acknowledge() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let config = world
         .endpoints()
         .replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
-    world.write(&format!("{config}\n[web]\ntoken = \"{TOKEN}\"\n"));
+    let hook = world.webhook() + "on = [\"updated\"]\n";
+    world.write(&format!("{config}\n[web]\ntoken = \"{TOKEN}\"\n{hook}"));
     let mut daemon = world.run();
     let address = daemon.event("web.listening").await["address"]
         .as_str()
@@ -335,9 +336,14 @@ async fn with_the_token_people_silence_and_acknowledge() {
     world
         .openai
         .set_scenario(llmwatch_simulator::Scenario::parse(scenario).unwrap());
-    let number = daemon.event("incident.opened").await["number"]
-        .as_u64()
-        .unwrap_or(1);
+    let opened = daemon.event("incident.opened").await;
+    let number = opened["number"].as_u64().unwrap_or(1);
+    let mut failed_since = 0;
+    while failed_since < 2 {
+        failed_since += i32::from(daemon.event("probe.completed").await["outcome"] == "failed");
+    }
+    let started_at = Timestamp::parse(opened["started_at"].as_str().unwrap()).unwrap();
+    let lasted_s = llmwatch::clock::now().since_ms(started_at) as f64 / 1000.0;
     let acknowledged = client
         .post(url(&format!("incidents/{number}/ack")))
         .bearer_auth(TOKEN)
@@ -347,6 +353,21 @@ async fn with_the_token_people_silence_and_acknowledge() {
     let incident: serde_json::Value =
         serde_json::from_slice(&acknowledged.bytes().await.unwrap()).unwrap();
     assert_eq!(incident["acknowledged"]["by"], "kim");
+    // The answer and the webhook have the figures as of now, and every field.
+    assert!(incident["duration_s"].as_f64().unwrap() >= lasted_s);
+    assert_eq!(incident.get("ended_at"), Some(&serde_json::Value::Null));
+    let request = tokio::time::timeout(PATIENCE, world.hook.next()).await;
+    let update: serde_json::Value = serde_json::from_slice(&request.unwrap().body).unwrap();
+    assert_eq!(update["type"], "incident.updated");
+    let updated = &update["data"]["incident"];
+    assert!(
+        updated["duration_s"].as_f64().unwrap() >= lasted_s,
+        "{updated}"
+    );
+    assert_eq!(updated["title"], incident["title"]);
+    let evidence = &updated["evidence"];
+    assert_eq!(evidence["failed"], incident["evidence"]["failed"]);
+    assert!(evidence["failed"].as_u64() >= Some(4), "{evidence}");
     let none = client
         .post(url("incidents/99/ack"))
         .bearer_auth(TOKEN)

@@ -277,9 +277,15 @@ pub(super) async fn health(
         });
     let statuses = ranking.ranking.iter().map(|r| r.status);
     let in_service = statuses.filter(|s| *s != Status::Maintenance);
-    let worst = in_service
-        .chain(incident.map(|i| i.status))
-        .reduce(Status::worse);
+    // A visitor sees of the other incidents only that checks are failing.
+    let of_incident = incident.map(|i| {
+        if reader.sees_all() || i.attribution == Attribution::Provider {
+            i.status
+        } else {
+            Status::Unknown
+        }
+    });
+    let worst = in_service.chain(of_incident).reduce(Status::worse);
     let health = Health {
         status: worst.unwrap_or(match members.as_slice() {
             [] => Status::Unknown,

@@ -79,18 +79,20 @@ impl TickContext<'_> {
         incident: &Incident,
         thread: Option<Uuid>,
     ) -> Notice {
-        let end = incident.end().unwrap_or(self.now);
-        let duration_s = end.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+        let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
+        // The official status can change without a change of the incident.
+        let official = now.unwrap_or(incident).official.clone();
+        // A reminder, and an update by a person, are about now, not about the last change.
+        let is_about_now = matches!(kind, NoticeKind::Reminder | NoticeKind::Updated);
+        let current = now.filter(|_| is_about_now && incident.resolved_at.is_none());
+        let incident = &Incident {
+            official,
+            ..incident.clone().as_of(current.cloned(), self.now)
+        };
         let endpoint = incident
             .endpoints
             .iter()
             .find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
-        // The official status can change without a change of the incident.
-        let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
-        let official = now.unwrap_or(incident).official.clone();
-        // A reminder is about now, not about the beginning.
-        let of_reminder = now.filter(|_| kind == NoticeKind::Reminder);
-        let evidence = of_reminder.unwrap_or(incident).evidence.clone();
         let subject = endpoint.map_or_else(
             || incident.provider.to_string(),
             |e| Endpoint::domain_title(e),
@@ -111,12 +113,7 @@ impl TickContext<'_> {
                 .map(|u| format!("{u}/incidents/{}", incident.number)),
             thread,
             already_over: kind == NoticeKind::Opened && incident.resolved_at.is_some(),
-            incident: Some(Incident {
-                duration_s,
-                evidence,
-                official,
-                ..incident.clone()
-            }),
+            incident: Some(incident.clone()),
             ..self.bare(id, kind, at, incident.title.clone())
         }
     }

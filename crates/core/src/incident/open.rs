@@ -303,6 +303,8 @@ impl OpenIncident {
 fn evidence(note: &DetectorEvent, sample: &Sample, context: &impl IncidentContext) -> Evidence {
     let usual = context.usual(&note.endpoint);
     let decided = Some(sample).filter(|s| s.endpoint == note.endpoint);
+    // A few probes are not typical, whichever measure is concerned.
+    let is_learned = note.typical_first_token_ms.is_some();
     Evidence {
         probes: note.n,
         failed: note.k,
@@ -312,11 +314,11 @@ fn evidence(note: &DetectorEvent, sample: &Sample, context: &impl IncidentContex
             now: note.first_token_ms,
         },
         total_ms: TypicalAndNow {
-            typical: usual.total_ms,
+            typical: usual.total_ms.filter(|_| is_learned),
             now: decided.and_then(|s| s.total_ms),
         },
         tokens_per_second: TypicalAndNow {
-            typical: usual.tokens_per_second,
+            typical: usual.tokens_per_second.filter(|_| is_learned),
             now: decided.and_then(Sample::tokens_per_second),
         },
         ..Evidence::default()

@@ -417,15 +417,19 @@ impl Incident {
     /// to date.
     #[must_use]
     pub fn as_of(self, current: Option<Self>, now: Timestamp) -> Self {
-        let Some(current) = current else {
-            let until = self.ended_at.unwrap_or(now);
-            let duration_s = until.since_ms(self.started_at).max(0) as f64 / 1000.0;
-            return Self { duration_s, ..self };
+        let latest = match current {
+            None => self,
+            Some(current) => Self {
+                acknowledged: self.acknowledged,
+                notes: self.notes,
+                ..current
+            },
         };
+        let until = latest.end().unwrap_or(now);
+        let duration_s = until.since_ms(latest.started_at).max(0) as f64 / 1000.0;
         Self {
-            acknowledged: self.acknowledged,
-            notes: self.notes,
-            ..current
+            duration_s,
+            ..latest
         }
     }
 
