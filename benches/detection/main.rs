@@ -1,12 +1,17 @@
 //! How early, how rarely: llmwatch's detector beside the rules that other monitors use, in
 //! simulated worlds.
 //!
-//! `cargo bench --bench detection -- [--months N] [--interval S] [--only]`: N endpoint-months
-//! without any incident (200 by default) for the false alerts, and about as many with an incident
-//! every seven hours for the delays. `--only` leaves the other rules out; `--alert-after S`,
-//! `--sensitivity W` and `--slow-factor F` change the detector's settings.
+//! `cargo bench --bench detection` prints the figures of docs/detection.md. After `--`, `--months N`
+//! is how many endpoint-months without any incident llmwatch watches for the false alerts, and
+//! about as many with an incident every seven hours for the delays (800; the other rules watch a
+//! quarter of them). `--interval S` is the time between two probes of these worlds, `--seed N` draws
+//! other worlds, `--only` leaves out the other rules and the table of `alert_after`, and
+//! `--alert-after S`, `--sensitivity W` and `--slow-factor F` change the detector's settings.
 
+mod dice;
 mod rules;
+mod scene;
+mod speed;
 mod weeks;
 mod world;
 
@@ -17,8 +22,9 @@ use llmwatch_core::model::{DetectionPolicy, Sensitivity};
 use llmwatch_core::report::backtest::{Label, Replay, ReplayedTrace, Score, ScoreFigures};
 
 use self::rules::{Consecutive, Rule, Run, name};
+use self::scene::{DAY, PER_PROVIDER};
 use self::weeks::Weeks;
-use self::world::{DAY, ENDPOINTS, PER_PROVIDER, World};
+use self::world::{ENDPOINTS, World};
 
 /// Shares of background failures; the worlds have them in turn.
 const BACKGROUNDS: [f64; 3] = [0.001, 0.003, 0.01];
@@ -28,54 +34,91 @@ const WARM_DAYS: i64 = 3;
 /// A world with incidents, and how long it is quiet before they begin.
 const TROUBLED_DAYS: i64 = 40;
 const QUIET_DAYS: i64 = 7;
+/// `alert_after` in the worlds in which deploys of two minutes are all that happens.
+const DEPLOY_ALERT_AFTER: Duration = Duration::from_mins(3);
+/// The share of the endpoint-months that the other rules and settings watch.
+const REST: f64 = 0.25;
 
 fn main() {
     let args = Args::read();
-    let months = |days: i64| days as f64 / 30.0 * ENDPOINTS as f64;
-    let healthy = (args.months / months(HEALTHY_DAYS - WARM_DAYS))
-        .ceil()
-        .max(3.0) as u64;
-    let troubled = (args.months / months(TROUBLED_DAYS)).ceil().max(3.0) as u64;
     println!(
-        "{:.0} endpoint-months without incidents, {:.0} with; probed every {} s; seconds are median / p95\n",
-        healthy as f64 * months(HEALTHY_DAYS - WARM_DAYS),
-        troubled as f64 * months(TROUBLED_DAYS - QUIET_DAYS),
+        "probed every {} s; seconds are median / p95",
         args.interval / 1000
     );
-    let mut rows = Vec::new();
-    for (title, rule) in rules(&args) {
-        let quiet = in_parallel(healthy, |seed| {
-            let world = World::healthy(5000 + seed, BACKGROUNDS[seed as usize % 3], HEALTHY_DAYS);
-            let run = rule.watch(&world, "", args.interval);
-            let alerts = run
-                .said
-                .iter()
-                .filter(|s| s.notify && s.event != "resolved");
-            let alerts = alerts
-                .filter(|s| s.t_ms >= WARM_DAYS * DAY)
-                .map(|s| s.cause.clone())
-                .collect::<Vec<_>>();
-            let planned = ENDPOINTS as f64 * world.length as f64 / args.interval as f64;
-            (alerts, run.probes as f64 / planned - 1.0)
-        });
-        let noise: Vec<_> = (0..3)
-            .map(|b| noise(&quiet, b, months(HEALTHY_DAYS - WARM_DAYS)))
-            .collect();
-        let replay = in_parallel(troubled, |seed| {
-            let trace = seed.to_string();
-            let world = World::troubled(
-                6000 + seed,
-                BACKGROUNDS[seed as usize % 3],
-                TROUBLED_DAYS,
-                QUIET_DAYS,
-            );
-            let run = rule.watch(&world, &trace, args.interval);
-            (watched(&trace, args.interval), labels(&trace, &world), run)
-        });
-        rows.push(Row::new(title, &replay, &quiet, &noise));
-    }
+    let rows: Vec<_> = rules(&args)
+        .iter()
+        .map(|(title, rule)| {
+            let part = if matches!(rule, Rule::Meter(_)) {
+                1.0
+            } else {
+                REST
+            };
+            row(&args, part * args.months, title, rule)
+        })
+        .collect();
     print(&rows);
+    if !args.only {
+        print_alert_after(&args);
+    }
     print_weeks(&args);
+    speed::print();
+}
+
+/// Lets a rule watch worlds of the first family.
+fn row(args: &Args, wanted: f64, title: &'static str, rule: &Rule) -> Row {
+    let months = |days: i64| days as f64 / 30.0 * ENDPOINTS as f64;
+    let worlds = |days: i64| (wanted / months(days)).ceil().max(3.0) as u64;
+    let (healthy, troubled) = (worlds(HEALTHY_DAYS - WARM_DAYS), worlds(TROUBLED_DAYS));
+    println!(
+        "{title}: {:.0} endpoint-months without incidents, {:.0} with",
+        healthy as f64 * months(HEALTHY_DAYS - WARM_DAYS),
+        troubled as f64 * months(TROUBLED_DAYS - QUIET_DAYS),
+    );
+    let quiet = in_parallel(healthy, |seed| {
+        let background = BACKGROUNDS[seed as usize % 3];
+        let world = World::healthy(args.seed + 5000 + seed, background, HEALTHY_DAYS);
+        let run = rule.watch(&world, "", args.interval);
+        let alerts = run
+            .said
+            .iter()
+            .filter(|s| s.notify && s.event != "resolved");
+        let alerts = alerts
+            .filter(|s| s.t_ms >= WARM_DAYS * DAY)
+            .map(|s| s.cause.clone())
+            .collect::<Vec<_>>();
+        let planned = ENDPOINTS as f64 * world.length as f64 / args.interval as f64;
+        (alerts, run.probes as f64 / planned - 1.0)
+    });
+    let noise: Vec<_> = (0..3)
+        .map(|b| noise(&quiet, b, months(HEALTHY_DAYS - WARM_DAYS)))
+        .collect();
+    let replay = in_parallel(troubled, |seed| {
+        let trace = seed.to_string();
+        let background = BACKGROUNDS[seed as usize % 3];
+        let seed = args.seed + 6000 + seed;
+        let world = World::troubled(seed, background, TROUBLED_DAYS, QUIET_DAYS);
+        let run = rule.watch(&world, &trace, args.interval);
+        (watched(&trace, args.interval), labels(&trace, &world), run)
+    });
+    Row::new(title, &replay, &quiet, &noise)
+}
+
+/// What other values of `alert_after` would change.
+fn print_alert_after(args: &Args) {
+    let llmwatch = Rule::Meter(args.policy.clone());
+    let with = |seconds| {
+        let rule = llmwatch.with_alert_after(Duration::from_secs(seconds));
+        row(args, REST * args.months, "alert_after", &rule)
+    };
+    let rows: Vec<_> = [0, 30, 60, 90, 120].map(|s| (s, with(s))).into();
+    println!(
+        "alert_after: false alerts per endpoint-month; {}",
+        DELAYS[0].0
+    );
+    for (seconds, row) in rows {
+        println!("  {seconds:>4} s {:>6} {:>18}", row.noise[0], row.delays[0]);
+    }
+    println!();
 }
 
 /// The second family: false alerts in the first two weeks and after them, and what was caught.
@@ -84,11 +127,13 @@ fn print_weeks(args: &Args) {
         "weeks: false alerts per endpoint-month, first two weeks / later; caught, median / p95 s\n"
     );
     let worlds = weeks::worlds();
-    for (title, rule) in rules(args).into_iter().take(3) {
+    for (title, rule) in rules(args).iter().take(3) {
         println!("{title}");
         let lines = in_parallel(worlds.len() as u64, |i| {
             let (name, habits) = &worlds[i as usize];
-            let world = Weeks::new(*habits, 9000 + i);
+            let world = Weeks::new(*habits, args.seed + 9000 + i);
+            let patient = rule.with_alert_after(DEPLOY_ALERT_AFTER);
+            let rule = if habits.is_patient { &patient } else { rule };
             let run = rule.watch(&world, "", habits.interval_ms);
             weeks_line(name, &world, habits, &run)
         });
@@ -163,15 +208,18 @@ struct Args {
     months: f64,
     interval: i64,
     only: bool,
+    /// Where the seeds of the worlds begin.
+    seed: u64,
     policy: DetectionPolicy,
 }
 
 impl Args {
     fn read() -> Self {
         let mut args = Self {
-            months: 200.0,
+            months: 800.0,
             interval: 60_000,
             only: false,
+            seed: 0,
             policy: DetectionPolicy::default(),
         };
         let mut words = std::env::args().skip(1);
@@ -188,6 +236,7 @@ impl Args {
                 "--alert-after" => {
                     args.policy.alert_after = Some(Duration::from_secs_f64(number()));
                 }
+                "--seed" => args.seed = number() as u64,
                 "--slow-factor" => args.policy.slow_factor = number(),
                 "--only" => args.only = true,
                 "--sensitivity" => {

@@ -10,34 +10,25 @@ use llmwatch_core::detect::{
 use llmwatch_core::model::{DetectionPolicy, EndpointName, Timestamp};
 use llmwatch_core::report::backtest::ReplayEvent;
 
-use crate::world::{Outcome, PER_PROVIDER, Probe};
-
-/// A world of either family.
-pub(crate) trait Scene: Sync {
-    /// How many endpoints it has, three of each provider.
-    fn endpoints(&self) -> usize;
-    /// How long it is, in milliseconds.
-    fn length(&self) -> i64;
-    /// What a probe shows that begins at `t`.
-    fn probe(&self, endpoint: usize, t: i64, scheduled: bool) -> Probe;
-    /// Whether a scheduled probe does not take place.
-    fn is_missing(&self, endpoint: usize, t: i64) -> bool;
-    /// The usual total: what a person would write a limit against.
-    fn usual_total_ms(&self, endpoint: usize) -> f64;
-
-    /// When the scheduled probe at `t`, or the next one that takes place, begins.
-    fn scheduled(&self, endpoint: usize, mut t: i64, interval: i64) -> i64 {
-        while t < self.length() && self.is_missing(endpoint, t) {
-            t += interval;
-        }
-        t
-    }
-}
+use crate::scene::{Outcome, PER_PROVIDER, Probe, Scene};
 
 /// Who decides.
 pub(crate) enum Rule {
     Meter(DetectionPolicy),
     Consecutive(Consecutive),
+}
+
+impl Rule {
+    /// Returns the same with another `alert_after`, where it has one.
+    pub(crate) fn with_alert_after(&self, alert_after: Duration) -> Self {
+        match self {
+            Self::Meter(policy) => Self::Meter(DetectionPolicy {
+                alert_after: Some(alert_after),
+                ..policy.clone()
+            }),
+            Self::Consecutive(rule) => Self::Consecutive(*rule),
+        }
+    }
 }
 
 /// So many failures in a row open, so many successes close.
@@ -106,8 +97,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
     let every = Duration::from_millis(interval.unsigned_abs());
     let count = world.endpoints();
     let names: Vec<EndpointName> = (0..count).map(|e| name(e).into()).collect();
-    let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER).into());
-    let policies: BTreeMap<_, _> = (0..count).map(|e| (names[e].clone(), policy(e))).collect();
+    let policies = policies(count, policy, every);
     let mut flights: Vec<_> = (0..count)
         .map(|e| {
             let at = world.scheduled(e, first(world, e, interval), interval);
@@ -134,29 +124,12 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
             flight.tick += interval;
         }
         let tick = flight.tick;
-        let result = match flight.probe.outcome {
-            Outcome::Offline => ProbeResult::Offline,
-            Outcome::Good => ProbeResult::Good(Some(LatencyReading {
-                first_token_ms: flight.probe.first_token_ms,
-                total_ms: flight.probe.total_ms,
-                per_token_ms: per_token(&flight.probe),
-                beyond_limits: None,
-            })),
-            other => ProbeResult::Failed {
-                reason: match other {
-                    Outcome::Throttled => FailureReason::RateLimited,
-                    Outcome::TimedOut => FailureReason::TimedOut,
-                    _ => FailureReason::Other,
-                },
-                retry_after_ms: None,
-            },
-        };
         let seen = Observation {
             endpoint: names[e].clone(),
             start: Timestamp(start),
             end: Timestamp(end),
             next_tick: Timestamp(tick),
-            result,
+            result: result(&flight.probe),
         };
         let verdict = detector.observe(&policies, &seen);
         let mut next = tick;
@@ -180,6 +153,38 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
         }));
     }
     run
+}
+
+/// The policies of the first `count` endpoints.
+pub(crate) fn policies(
+    count: usize,
+    policy: &DetectionPolicy,
+    every: Duration,
+) -> BTreeMap<EndpointName, Policy> {
+    let of = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER).into());
+    (0..count).map(|e| (name(e).into(), of(e))).collect()
+}
+
+/// What the detector is told of a probe.
+pub(crate) fn result(probe: &Probe) -> ProbeResult {
+    let reason = match probe.outcome {
+        Outcome::Offline => return ProbeResult::Offline,
+        Outcome::Good => {
+            return ProbeResult::Good(Some(LatencyReading {
+                first_token_ms: probe.first_token_ms,
+                total_ms: probe.total_ms,
+                per_token_ms: per_token(probe),
+                beyond_limits: None,
+            }));
+        }
+        Outcome::Throttled => FailureReason::RateLimited,
+        Outcome::TimedOut => FailureReason::TimedOut,
+        Outcome::Failed => FailureReason::Other,
+    };
+    ProbeResult::Failed {
+        reason,
+        retry_after_ms: None,
+    }
 }
 
 fn per_token(probe: &Probe) -> Option<f64> {

@@ -4,11 +4,10 @@
 //! Like [`world`](crate::world) a pure function of (seed, endpoint, time), of nine endpoints at
 //! three providers. Monday is day 0.
 
-use crate::rules::Scene;
-use crate::world::{DAY, Dice, Fixed, HOUR, MINUTE, Outcome, Probe};
+use crate::dice::{Dice, Fixed};
+use crate::scene::{DAY, HOUR, MINUTE, Outcome, PER_PROVIDER, Probe, Scene};
 
 pub(crate) const PROVIDERS: usize = 3;
-pub(crate) const PER_PROVIDER: usize = 3;
 pub(crate) const ENDPOINTS: usize = PROVIDERS * PER_PROVIDER;
 /// The time between two knots of a wandering load, as a share of its time constant.
 const KNOT: f64 = 0.25;
@@ -47,6 +46,8 @@ pub(crate) struct Habits {
     pub(crate) first_token_limit_ms: f64,
     pub(crate) total_limit_ms: f64,
     pub(crate) incidents: bool,
+    /// Whether `alert_after` is three minutes, as is advised where such deploys are expected.
+    pub(crate) is_patient: bool,
 }
 
 impl Default for Habits {
@@ -72,6 +73,7 @@ impl Default for Habits {
             first_token_limit_ms: 45_000.0,
             total_limit_ms: 60_000.0,
             incidents: false,
+            is_patient: false,
         }
     }
 }
@@ -149,6 +151,7 @@ pub(crate) fn worlds() -> Vec<(&'static str, Habits)> {
             "deploys",
             Habits {
                 deploy: 0.9,
+                is_patient: true,
                 ..base
             },
         ),
@@ -156,6 +159,7 @@ pub(crate) fn worlds() -> Vec<(&'static str, Habits)> {
             "deploys, half",
             Habits {
                 deploy: 0.5,
+                is_patient: true,
                 ..base
             },
         ),
