@@ -82,6 +82,15 @@ pub(super) struct ErrorMeter {
     run: u32,
 }
 
+/// What a probe adds to the evidence, in nats.
+#[derive(Clone, Copy)]
+struct Steps {
+    /// For a failure.
+    up: f64,
+    /// For a success; negative.
+    down: f64,
+}
+
 impl ErrorMeter {
     /// Returns the learned share of failures in normal times, 0 to 1.
     pub(super) fn background(&self) -> f64 {
@@ -152,8 +161,8 @@ impl ErrorMeter {
         })
     }
 
-    /// Evaluates one probe; `reason` is how it failed. Returns whether an alert is due, and the episode
-    /// that ended without one. With `in_incident`, the background rate is not learned.
+    /// Evaluates one probe; `reason` is how it failed. Returns whether an alert is due, and the
+    /// episode that ended without one. With `in_incident`, the background rate is not learned.
     pub(super) fn observe(
         &mut self,
         policy: &Policy,
@@ -165,78 +174,109 @@ impl ErrorMeter {
         let failed = reason.is_some();
         self.hours.advance(start);
         let usual = self.minutes.usual(start);
-        let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);
-        let p0 = self.background().max(usual).max(hour);
+        let steps = self.steps(start, usual);
         self.minutes.add(start, failed);
         self.hours.add(HOUR_SCALE * f64::from(u8::from(failed)));
-        let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
-        let up = (p1 / p0).ln();
-        let down = ((1.0 - p1) / (1.0 - p0)).ln();
-        self.run = if failed { self.run + 1 } else { 0 };
-        if failed {
-            if self.s <= 0.0 {
-                self.since = Some(start);
-                (self.k, self.n, self.blip_k) = (0, 0, 0);
-                (self.failed, self.confirmed) = (0, 0);
-                self.took = None;
-            }
-            if self.blip_k == 0 || start - self.blip_last > policy.alert_after_ms {
-                self.end_blip(policy, up);
-                (self.blip_s, self.blip_since, self.blip_k) = (self.s, start, 0);
-                (self.blip_mixed, self.blip_good) = (0, 0);
-            }
-            self.blip_k += 1;
-            self.failed += 1;
-            match reason {
-                Some(FailureReason::Confirmed) => self.confirmed += 1,
-                Some(FailureReason::Admitted) => self.confirmed = self.failed,
-                _ => {}
-            }
-            self.blip_mixed += std::mem::take(&mut self.blip_good);
-            self.blip_last = start;
-            // A timeout among quick failures says nothing about the time that it waited.
-            self.until = start + (end - start).min(self.took.unwrap_or(i64::MAX));
-            self.took = Some(end - start);
-            self.s = (self.s + up).min(policy.evidence + up);
-        } else {
-            if self.blip_k > 0 && start - self.blip_last > policy.alert_after_ms {
-                self.end_blip(policy, up);
-                self.blip_k = 0;
-            } else if self.blip_k > 0 {
-                self.blip_good += 1;
-                self.end_burst(policy, up);
-            }
-            if self.s > 0.0 {
-                self.s += down;
-            }
+        match reason {
+            Some(reason) => self.add_failure(policy, (start, end), reason, steps),
+            None => self.add_success(policy, start, steps),
         }
-        let counted = f64::from(u8::from(failed));
-        let mut passed = None;
-        if self.s > 0.0 {
+        let passed = if self.s > 0.0 {
             self.n += 1;
             self.k += u32::from(failed);
             if !in_incident && usual <= 0.0 {
-                self.pending.0 += counted;
+                self.pending.0 += f64::from(u8::from(failed));
                 self.pending.1 += 1.0;
             }
+            None
         } else {
-            passed = self.excursion();
-            self.s = 0.0;
-            self.since = None;
-            if !in_incident {
-                // The excursion ended without an alert, so it was background.
-                self.learned.0 += self.pending.0;
-                self.learned.1 += self.pending.1 + 1.0;
-                self.pending = (0.0, 0.0);
-            }
-        }
-        if !failed {
+            self.end_excursion(in_incident)
+        };
+        let Some(reason) = reason else {
             return (false, passed);
-        }
+        };
         self.last_failed = Some(end);
-        if let Some((failures, _)) = policy.thresholds {
-            return (self.run >= failures, None);
+        let is_due = match policy.thresholds {
+            Some((failures, _)) => self.run >= failures,
+            None => self.is_due(policy, reason, steps.up),
+        };
+        (is_due, None)
+    }
+
+    /// Returns what a probe that began at `start` changes, with the usual failures of that minute.
+    fn steps(&self, start: i64, usual: f64) -> Steps {
+        let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);
+        let p0 = self.background().max(usual).max(hour);
+        let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
+        Steps {
+            up: (p1 / p0).ln(),
+            down: ((1.0 - p1) / (1.0 - p0)).ln(),
         }
+    }
+
+    fn add_failure(
+        &mut self,
+        policy: &Policy,
+        (start, end): (i64, i64),
+        reason: FailureReason,
+        Steps { up, .. }: Steps,
+    ) {
+        self.run += 1;
+        if self.s <= 0.0 {
+            self.since = Some(start);
+            (self.k, self.n, self.blip_k) = (0, 0, 0);
+            (self.failed, self.confirmed) = (0, 0);
+            self.took = None;
+        }
+        if self.blip_k == 0 || start - self.blip_last > policy.alert_after_ms {
+            self.end_blip(policy, up);
+            (self.blip_s, self.blip_since, self.blip_k) = (self.s, start, 0);
+            (self.blip_mixed, self.blip_good) = (0, 0);
+        }
+        self.blip_k += 1;
+        self.failed += 1;
+        match reason {
+            FailureReason::Confirmed => self.confirmed += 1,
+            FailureReason::Admitted => self.confirmed = self.failed,
+            _ => {}
+        }
+        self.blip_mixed += std::mem::take(&mut self.blip_good);
+        self.blip_last = start;
+        // A timeout among quick failures says nothing about the time that it waited.
+        self.until = start + (end - start).min(self.took.unwrap_or(i64::MAX));
+        self.took = Some(end - start);
+        self.s = (self.s + up).min(policy.evidence + up);
+    }
+
+    fn add_success(&mut self, policy: &Policy, start: i64, Steps { up, down }: Steps) {
+        self.run = 0;
+        if self.blip_k > 0 && start - self.blip_last > policy.alert_after_ms {
+            self.end_blip(policy, up);
+            self.blip_k = 0;
+        } else if self.blip_k > 0 {
+            self.blip_good += 1;
+            self.end_burst(policy, up);
+        }
+        if self.s > 0.0 {
+            self.s += down;
+        }
+    }
+
+    /// Ends the excursion, which was background unless there is an alert. Returns it.
+    fn end_excursion(&mut self, in_incident: bool) -> Option<Episode> {
+        let passed = self.excursion();
+        self.s = 0.0;
+        self.since = None;
+        if !in_incident {
+            self.learned.0 += self.pending.0;
+            self.learned.1 += self.pending.1 + 1.0;
+            self.pending = (0.0, 0.0);
+        }
+        passed
+    }
+
+    /// Reports whether the failures, of which `reason` is the last, are enough for an alert.
+    fn is_due(&self, policy: &Policy, reason: FailureReason, up: f64) -> bool {
         let alert_after = policy.alert_after(self.is_confirmed());
         let mut effective = self.s;
         if self.until - self.blip_since < alert_after {
@@ -245,13 +285,14 @@ impl ErrorMeter {
         let lasts = self
             .since
             .is_some_and(|since| self.until - since >= alert_after);
-        // With an incident on the vendor's page two failures in a row are enough: timeouts take long, so there are few of them.
-        let needed = if reason == Some(FailureReason::Admitted) && policy.may_hasten {
+        // With an incident on the vendor's page two failures in a row are enough: timeouts take
+        // long, so there are few of them.
+        let needed = if reason == FailureReason::Admitted && policy.may_hasten {
             policy.evidence.min(BLIP_WORTH * up)
         } else {
             policy.evidence
         };
-        (effective >= needed && lasts, None)
+        effective >= needed && lasts
     }
 
     /// Applies the decay of one day.

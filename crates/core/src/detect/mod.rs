@@ -48,7 +48,7 @@ use self::account::Account;
 use self::brief::BriefOutages;
 use self::cold::{ColdStarts, Pair, Probe};
 use self::errors::ErrorMeter;
-use self::events::{Episode, EventSink, NoteFigures};
+use self::events::{Episode, NoteFigures};
 use self::judged::Judged;
 use self::recheck::RecheckState;
 use self::recovery::Alert;
@@ -292,76 +292,32 @@ impl Detector {
         let Some(policy) = policies.get(&seen.endpoint) else {
             return verdict;
         };
-        let start = seen.start.0;
-        let end = seen.end.0;
-        let tick = seen.next_tick.0;
+        let judged = Judged {
+            policies,
+            policy,
+            seen,
+        };
+        let (start, end, tick) = (judged.start(), judged.end(), seen.next_tick.0);
         let mut own = self.endpoints.remove(&seen.endpoint).unwrap_or_default();
         if own.pass_time(policy, start, end) {
             own.empty_for_gap(&seen.endpoint, end, &mut verdict.blips);
         }
-        let mut note = EventSink {
-            endpoint: &seen.endpoint,
-            end: seen.end,
-            notes: &mut verdict.notes,
-        };
-
-        if seen.result == ProbeResult::Offline {
-            if !self.offline {
-                self.offline = true;
-                note.plain(DetectorEventKind::Offline);
+        self.note_connectivity(judged, &mut verdict);
+        match seen.result {
+            ProbeResult::Offline => {
+                own.rechecks.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
             }
-            own.rechecks.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
-        } else {
-            if self.offline {
-                self.offline = false;
-                note.plain(DetectorEventKind::Online);
-            }
-            if let ProbeResult::Account {
+            ProbeResult::Account {
                 rate_limited,
                 retry_after_ms,
-            } = seen.result
-            {
-                let opened = own.account.fault(policy, start, end, rate_limited);
-                if let Some((since, run)) = opened {
-                    let typical = own.typical(policy);
-                    note.push(
-                        DetectorEventKind::Open,
-                        DetectedCause::Account,
-                        NoteFigures {
-                            k: run,
-                            n: run,
-                            since,
-                            typical,
-                            ..NoteFigures::default()
-                        },
-                    );
-                }
+            } => {
+                own.count_account_fault(judged, rate_limited, &mut verdict);
                 own.rechecks.next_start =
                     own.account
                         .recheck(policy, end, tick, rate_limited, retry_after_ms);
-            } else {
-                let passed = own.account.passed();
-                verdict.blips.extend(
-                    passed.map(|e| {
-                        e.blip(&seen.endpoint, DetectedCause::Account, Cleared::Recovered)
-                    }),
-                );
-                if let Some(ended) = own.account.clear(start) {
-                    note.push(
-                        DetectorEventKind::Resolved,
-                        DetectedCause::Account,
-                        NoteFigures {
-                            since: start,
-                            ended: Some(ended),
-                            ..NoteFigures::default()
-                        },
-                    );
-                }
-                let judged = Judged {
-                    policies,
-                    policy,
-                    seen,
-                };
+            }
+            ProbeResult::Good(_) | ProbeResult::Failed { .. } => {
+                own.end_account_faults(judged, &mut verdict);
                 self.judge(judged, &mut own, &mut verdict);
             }
         }
@@ -372,6 +328,18 @@ impl Detector {
         }
         self.endpoints.insert(seen.endpoint.clone(), own);
         verdict
+    }
+
+    /// Notes when this machine goes offline, and when it is online again.
+    fn note_connectivity(&mut self, judged: Judged<'_>, verdict: &mut Verdict) {
+        let is_offline = judged.seen.result == ProbeResult::Offline;
+        let was_offline = std::mem::replace(&mut self.offline, is_offline);
+        let mut events = judged.events(&mut verdict.notes);
+        match (was_offline, is_offline) {
+            (false, true) => events.plain(DetectorEventKind::Offline),
+            (true, false) => events.plain(DetectorEventKind::Online),
+            _ => {}
+        }
     }
 
     /// Removes the endpoints for which `wanted` returns false.
@@ -500,6 +468,54 @@ impl EndpointState {
         self.slow.empty();
         if let Some(alert) = &mut self.alert {
             alert.begin_again(end);
+        }
+    }
+
+    /// Counts a fault of the account, the request or this machine.
+    fn count_account_fault(
+        &mut self,
+        judged: Judged<'_>,
+        rate_limited: bool,
+        verdict: &mut Verdict,
+    ) {
+        let policy = judged.policy;
+        let opened = self
+            .account
+            .fault(policy, judged.start(), judged.end(), rate_limited);
+        let Some((since, run)) = opened else {
+            return;
+        };
+        let figures = NoteFigures {
+            k: run,
+            n: run,
+            since,
+            typical: self.typical(policy),
+            ..NoteFigures::default()
+        };
+        judged.events(&mut verdict.notes).push(
+            DetectorEventKind::Open,
+            DetectedCause::Account,
+            figures,
+        );
+    }
+
+    /// Ends the faults of the account: the provider has judged a request.
+    fn end_account_faults(&mut self, judged: Judged<'_>, verdict: &mut Verdict) {
+        let name = &judged.seen.endpoint;
+        let passed = self.account.passed();
+        let blip = |e: Episode| e.blip(name, DetectedCause::Account, Cleared::Recovered);
+        verdict.blips.extend(passed.map(blip));
+        if let Some(ended) = self.account.clear(judged.start()) {
+            let figures = NoteFigures {
+                since: judged.start(),
+                ended: Some(ended),
+                ..NoteFigures::default()
+            };
+            judged.events(&mut verdict.notes).push(
+                DetectorEventKind::Resolved,
+                DetectedCause::Account,
+                figures,
+            );
         }
     }
 
