@@ -204,75 +204,17 @@ impl Advisor {
         locale: &Locale,
     ) -> Vec<Advice> {
         let now = sample.ended_at();
-        if let Some(at) = sample.model_retires_at {
-            self.retires_at.insert(endpoint.name.clone(), at);
-            match &sample.model_successor {
-                Some(successor) => {
-                    let successor = clean(successor);
-                    self.successors.insert(endpoint.name.clone(), successor)
-                }
-                None => self.successors.remove(&endpoint.name),
-            };
-        }
+        self.note_retirement(&endpoint.name, sample);
         let name = &endpoint.name;
         let credit = self.credit(endpoint, sample, now, locale);
         let findings = [
             (
                 AdviceKind::ModelRetires,
-                ends(
-                    self.retires_at.get(name).copied(),
-                    now,
-                    &MODEL_DAYS,
-                    |days, date| {
-                        let model = endpoint.model.as_deref().unwrap_or(name);
-                        let end = match days {
-                            0 => text!(
-                                locale,
-                                "{name}: the model {model} will be shut down within a day, on {date}",
-                                name,
-                                model,
-                                date
-                            ),
-                            _ => text!(
-                                locale,
-                                days => "{name}: the model {model} will be shut down in {days} day, on {date}",
-                                "{name}: the model {model} will be shut down in {days} days, on {date}";
-                                name, model, days, date
-                            ),
-                        };
-                        match self.successors.get(name) {
-                            Some(successor) => text!(
-                                locale,
-                                "{end}; its successor is {successor}",
-                                end,
-                                successor
-                            ),
-                            None => end,
-                        }
-                    },
-                ),
+                self.retirement(endpoint, now, locale),
             ),
             (
                 AdviceKind::Certificate,
-                ends(
-                    sample.tls_expires_at,
-                    now,
-                    &CERTIFICATE_DAYS,
-                    |days, date| match days {
-                        0 => text!(
-                            locale,
-                            "{name}: the server's certificate expires within a day, on {date}",
-                            name,
-                            date
-                        ),
-                        _ => text!(
-                            locale,
-                            days => "{name}: the server's certificate expires in {days} day, on {date}",
-                            "{name}: the server's certificate expires in {days} days, on {date}";
-                            name, days, date
-                        ),
-                    },
-                ),
+                certificate(name, sample.tls_expires_at, now, locale),
             ),
             (
                 AdviceKind::OtherModel,
@@ -289,6 +231,50 @@ impl Advisor {
             (AdviceKind::Credit, credit),
         ];
         self.settle(name, findings, now)
+    }
+
+    /// Remembers when the model retires, and its successor.
+    fn note_retirement(&mut self, name: &EndpointName, sample: &Sample) {
+        let Some(at) = sample.model_retires_at else {
+            return;
+        };
+        self.retires_at.insert(name.clone(), at);
+        match &sample.model_successor {
+            Some(successor) => self.successors.insert(name.clone(), clean(successor)),
+            None => self.successors.remove(name),
+        };
+    }
+
+    fn retirement(&self, endpoint: &Endpoint, now: Timestamp, locale: &Locale) -> Finding {
+        let name = &endpoint.name;
+        let at = self.retires_at.get(name).copied();
+        ends(at, now, &MODEL_DAYS, |days, date| {
+            let model = endpoint.model.as_deref().unwrap_or(name);
+            let end = match days {
+                0 => text!(
+                    locale,
+                    "{name}: the model {model} will be shut down within a day, on {date}",
+                    name,
+                    model,
+                    date
+                ),
+                _ => text!(
+                    locale,
+                    days => "{name}: the model {model} will be shut down in {days} day, on {date}",
+                    "{name}: the model {model} will be shut down in {days} days, on {date}";
+                    name, model, days, date
+                ),
+            };
+            match self.successors.get(name) {
+                Some(successor) => text!(
+                    locale,
+                    "{end}; its successor is {successor}",
+                    end,
+                    successor
+                ),
+                None => end,
+            }
+        })
     }
 
     /// Evaluates the recurring patterns of an endpoint and returns the advice to send because of them.
@@ -610,6 +596,33 @@ fn ends(
     Finding::Worth(
         step,
         say(days, at.to_datetime().format("%Y-%m-%d").to_string()),
+    )
+}
+
+fn certificate(
+    name: &EndpointName,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+    locale: &Locale,
+) -> Finding {
+    ends(
+        expires_at,
+        now,
+        &CERTIFICATE_DAYS,
+        |days, date| match days {
+            0 => text!(
+                locale,
+                "{name}: the server's certificate expires within a day, on {date}",
+                name,
+                date
+            ),
+            _ => text!(
+                locale,
+                days => "{name}: the server's certificate expires in {days} day, on {date}",
+                "{name}: the server's certificate expires in {days} days, on {date}";
+                name, days, date
+            ),
+        },
     )
 }
 
