@@ -655,9 +655,12 @@ fn every_shipped_scenario_is_noticed() {
     }
 }
 
-/// Connections that time out for half an hour: the share of them for each endpoint.
+/// The share of an endpoint's connections that time out, 0 to 1.
+type Share = fn(&str) -> f64;
+
+/// Connections that time out for half an hour.
 struct Loss {
-    share: fn(&str) -> f64,
+    share: Share,
     seed: u64,
 }
 
@@ -738,7 +741,7 @@ impl Loss {
 fn packets_lost_on_the_way_to_all_vendors_are_seldom_an_outage() {
     let mut opened = Vec::new();
     let mut alerts = Vec::new();
-    let shares: [fn(&str) -> f64; 3] = [|_| 0.05, |_| 0.3, |_| 0.45];
+    let shares: [Share; 3] = [|_| 0.05, |_| 0.3, |_| 0.45];
     for (share, seed) in shares
         .iter()
         .flat_map(|s| (0..4).map(move |seed| (*s, seed)))
@@ -756,7 +759,7 @@ fn packets_lost_on_the_way_to_all_vendors_are_seldom_an_outage() {
 /// also when two of them fail at once.
 #[test]
 fn vendors_that_fail_at_once_are_no_lossy_network() {
-    let shares: [(fn(&str) -> f64, &[&str]); 4] = [
+    let shares: [(Share, &[&str]); 4] = [
         (|name| if is_openai(name) { 0.5 } else { 0.0 }, &["openai"]),
         (|name| if is_openai(name) { 0.5 } else { 0.01 }, &["openai"]),
         (|name| if is_openai(name) { 1.0 } else { 0.05 }, &["openai"]),
