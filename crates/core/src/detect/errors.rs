@@ -84,7 +84,7 @@ pub(super) struct ErrorMeter {
 
 /// What a probe adds to the evidence, in nats.
 #[derive(Clone, Copy)]
-struct Steps {
+struct ErrorSteps {
     /// For a failure.
     up: f64,
     /// For a success; negative.
@@ -204,11 +204,11 @@ impl ErrorMeter {
     }
 
     /// Returns what a probe that began at `start` changes, with the usual failures of that minute.
-    fn steps(&self, start: i64, usual: f64) -> Steps {
+    fn steps(&self, start: i64, usual: f64) -> ErrorSteps {
         let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);
         let p0 = self.background().max(usual).max(hour);
         let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
-        Steps {
+        ErrorSteps {
             up: (p1 / p0).ln(),
             down: ((1.0 - p1) / (1.0 - p0)).ln(),
         }
@@ -219,7 +219,7 @@ impl ErrorMeter {
         policy: &Policy,
         (start, end): (i64, i64),
         reason: FailureReason,
-        Steps { up, .. }: Steps,
+        ErrorSteps { up, .. }: ErrorSteps,
     ) {
         self.run += 1;
         if self.s <= 0.0 {
@@ -248,7 +248,7 @@ impl ErrorMeter {
         self.s = (self.s + up).min(policy.evidence + up);
     }
 
-    fn add_success(&mut self, policy: &Policy, start: i64, Steps { up, down }: Steps) {
+    fn add_success(&mut self, policy: &Policy, start: i64, ErrorSteps { up, down }: ErrorSteps) {
         self.run = 0;
         if self.blip_k > 0 && start - self.blip_last > policy.alert_after_ms {
             self.end_blip(policy, up);
