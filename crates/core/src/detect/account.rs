@@ -31,7 +31,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Counts a fault. If it opens an alert, returns when the first fault began and how many there were.
+    /// Counts a fault. If it opens an alert, returns when the first fault began and how many there
+    /// were.
     pub(super) fn fault(
         &mut self,
         policy: &Policy,
@@ -95,8 +96,8 @@ impl Account {
         self.run >= needed
     }
 
-    /// Counts a probe without such a fault, which began at `start`. If it resolves the alert, returns
-    /// when the first such probe began.
+    /// Counts a probe without such a fault, which began at `start`. If it resolves the alert,
+    /// returns when the first such probe began.
     pub(super) fn clear(&mut self, start: i64) -> Option<i64> {
         self.run = 0;
         if self.clear == 0 {

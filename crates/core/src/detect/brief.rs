@@ -2,10 +2,10 @@
 //! deploy, a nightly restart.
 //!
 //! Quiet time divides the domain's failures into outages. A brief outage that affected several
-//! endpoints, or led to an alert, is remembered. After two of them on different days, or one at this
-//! time of the week, a new outage must outlast the longest of them before it is reported. A complete
-//! outage is the exception: it is reported as early as ever, and an outage in which nearly all
-//! requests failed is never remembered.
+//! endpoints, or led to an alert, is remembered. After two of them on different days, or one at
+//! this time of the week, a new outage must outlast the longest of them before it is reported. A
+//! complete outage is the exception: it is reported as early as ever, and an outage in which nearly
+//! all requests failed is never remembered.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ const SHORTEST_MS: i64 = 30_000;
 /// How much longer than the longest remembered one an outage must last. A length is known only to
 /// within about one probe.
 const MARGIN_MS: i64 = 60_000;
-/// How many outages are remembered, for how long, and the minimum time between two of them or between
-/// one and an outage that was not brief.
+/// How many outages are remembered, for how long, and the minimum time between two of them or
+/// between one and an outage that was not brief.
 const MOST: usize = 4;
 const REMEMBERED_MS: i64 = 35 * DAY_MS;
 const APART_MS: i64 = DAY_MS / 2;
@@ -35,8 +35,8 @@ const CONCERNED_FROM: u32 = 2;
 const MOST_ENDPOINTS: usize = 4;
 /// The maximum share of failed requests, 0 to 1, in an outage that is remembered.
 const MOST_FAILED: f32 = 0.8;
-/// Consecutive failures that are a complete outage; and how many are enough once they have lasted for
-/// `alert_after`.
+/// Consecutive failures that are a complete outage; and how many are enough once they have lasted
+/// for `alert_after`.
 const COMPLETE_FROM: u32 = 7;
 const COMPLETE_FROM_LASTING: u32 = 3;
 
@@ -138,8 +138,8 @@ impl BriefOutages {
         }
     }
 
-    /// Returns until when the current failures may be a recurring brief outage. An `alert_after` that the
-    /// user set always binds.
+    /// Returns until when the current failures may be a recurring brief outage. An `alert_after`
+    /// that the user set always binds.
     pub(super) fn explains_until(&self, policy: &Policy) -> Option<i64> {
         let outage = self.current.as_ref().filter(|_| policy.may_hasten)?;
         let longest_ms = self.longest(outage.since)?;

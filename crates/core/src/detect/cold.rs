@@ -1,9 +1,9 @@
-//! Detects cold starts. A server that loads its model on demand answers late, or not at all, after an
-//! idle period, and at once when it is asked again.
+//! Detects cold starts. A server that loads its model on demand answers late, or not at all, after
+//! an idle period, and at once when it is asked again.
 //!
 //! A scheduled probe that timed out or was very late, followed by a good recheck, is a pair. Where
-//! pairs are frequent and a recheck never times out, the first probe of a pair is held back until the
-//! recheck shows what it was: a cold start does not count, anything else counts in full.
+//! pairs are frequent and a recheck never times out, the first probe of a pair is held back until
+//! the recheck shows what it was: a cold start does not count, anything else counts in full.
 
 use serde::{Deserialize, Serialize};
 

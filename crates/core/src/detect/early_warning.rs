@@ -1,5 +1,6 @@
-//! Warns before something fails: a model that will be shut down, an answer from a model that was not
-//! requested, a changed fingerprint, an account close to its limit, a certificate that expires. Pure.
+//! Warns before something fails: a model that will be shut down, an answer from a model that was
+//! not requested, a changed fingerprint, an account close to its limit, a certificate that expires.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,8 +104,8 @@ impl CreditHistory {
         self.readings.drain(..excess);
     }
 
-    /// Returns how many days `left` lasts at the rate since the oldest reading. `None` for the first
-    /// half day, and while nothing is used.
+    /// Returns how many days `left` lasts at the rate since the oldest reading. `None` for the
+    /// first half day, and while nothing is used.
     fn days_left(&self, now: Timestamp, left: f64) -> Option<f64> {
         let (at, before) = *self.readings.first()?;
         let days = now.since_ms(at) as f64 / DAY_MS as f64;
@@ -277,7 +278,8 @@ impl Advisor {
         })
     }
 
-    /// Evaluates the recurring patterns of an endpoint and returns the advice to send because of them.
+    /// Evaluates the recurring patterns of an endpoint and returns the advice to send because of
+    /// them.
     pub fn consider_patterns(
         &mut self,
         name: &str,
@@ -335,8 +337,9 @@ impl Advisor {
         self.shared.values().flat_map(|(_, all)| all)
     }
 
-    /// Determines from time to time what the endpoints of the group of `endpoint` share. `endpoints` are
-    /// all endpoints in the order of the configuration. Returns the advice to send because of it.
+    /// Determines from time to time what the endpoints of the group of `endpoint` share.
+    /// `endpoints` are all endpoints in the order of the configuration. Returns the advice to send
+    /// because of it.
     pub fn consider_group(
         &mut self,
         endpoint: &Endpoint,
@@ -438,8 +441,8 @@ impl Advisor {
         due
     }
 
-    /// Reports whether to give the advice now, and records it if so. The same advice is not repeated
-    /// within [`quiet_ms`] unless it has reached the next step.
+    /// Reports whether to give the advice now, and records it if so. The same advice is not
+    /// repeated within [`quiet_ms`] unless it has reached the next step.
     fn should_repeat(&mut self, advice: &Advice, now: Timestamp) -> bool {
         let known = self.given.entry(advice.endpoint.clone()).or_default();
         if let Some((at, step)) = known.get(&advice.kind) {
@@ -476,8 +479,8 @@ impl Advisor {
         )
     }
 
-    /// Evaluates the account's prepaid credit: how long it lasts at last week's rate, or that little is
-    /// left.
+    /// Evaluates the account's prepaid credit: how long it lasts at last week's rate, or that
+    /// little is left.
     fn credit(
         &mut self,
         endpoint: &Endpoint,
@@ -575,7 +578,8 @@ impl Advisor {
     }
 }
 
-/// Returns the advice about an approaching end, with the smallest of `steps` (days) that is reached.
+/// Returns the advice about an approaching end, with the smallest of `steps` (days) that is
+/// reached.
 fn ends(
     at: Option<Timestamp>,
     now: Timestamp,

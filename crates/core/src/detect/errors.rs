@@ -1,10 +1,11 @@
 //! The meter of failures: a Bernoulli CUSUM (E. S. Page, 1954) against a learned background rate.
 //!
-//! Each failure adds `ln(p1/p0)`, each success adds the negative `ln((1−p1)/(1−p0))`, and the sum never
-//! falls below zero. `p0` is the background rate, `p1` the rate that is worth an alert. Failures close
-//! together are one *blip*. Until it has lasted `alert_after`, it counts as two failures at most, so
-//! that rechecks cannot turn a short burst into an outage. A blip in which every probe failed and after
-//! which all is well was a burst and is over: one more failure does not open an alert, two do.
+//! Each failure adds `ln(p1/p0)`, each success adds the negative `ln((1−p1)/(1−p0))`, and the sum
+//! never falls below zero. `p0` is the background rate, `p1` the rate that is worth an alert.
+//! Failures close together are one *blip*. Until it has lasted `alert_after`, it counts as two
+//! failures at most, so that rechecks cannot turn a short burst into an outage. A blip in which
+//! every probe failed and after which all is well was a burst and is over: one more failure does
+//! not open an alert, two do.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +32,13 @@ const BLIP_WORTH: f64 = 2.0;
 /// Days for which the share of failures is remembered by hour, in units of 2%.
 const DAYS: usize = 8;
 const HOUR_SCALE: f64 = 2.5;
-/// The part of the usual share of failures of an hour that is chance, and the maximum that is believed.
+/// The part of the usual share of failures of an hour that is chance, and the maximum that is
+/// believed.
 const HOUR_SLACK: f64 = 0.03;
 const HOUR_CEILING: f64 = 0.3;
 /// The product of a blip's failures and the good probes since, from which it is a burst rather than
-/// continuing trouble: eight good probes after two failures (one chance in sixty while two probes in
-/// five fail), four after four.
+/// continuing trouble: eight good probes after two failures (one chance in sixty while two probes
+/// in five fail), four after four.
 const OVER: u32 = 15;
 /// A blip counts as all failed if at most one probe in this many was good.
 const MIXED: u32 = 4;
@@ -63,8 +65,8 @@ pub(super) struct ErrorMeter {
     /// Good probes between the failures of the current blip, and since the last failure.
     blip_mixed: u32,
     blip_good: u32,
-    /// When the last failed probe ended, how long it took, and until when the failures are known to have
-    /// lasted, in milliseconds.
+    /// When the last failed probe ended, how long it took, and until when the failures are known to
+    /// have lasted, in milliseconds.
     last_failed: Option<i64>,
     took: Option<i64>,
     until: i64,
@@ -129,7 +131,8 @@ impl ErrorMeter {
         self.minutes.pattern()
     }
 
-    /// Returns how many more consecutive failures a policy with thresholds needs after the next one.
+    /// Returns how many more consecutive failures a policy with thresholds needs after the next
+    /// one.
     pub(super) fn missing(&self, failures: u32) -> i64 {
         i64::from(failures.saturating_sub(self.run.saturating_add(1)))
     }
@@ -319,8 +322,8 @@ impl ErrorMeter {
         (self.s, self.since) = (0.0, None);
     }
 
-    /// Lowers the evidence of an outage that has outlasted the recurring ones: two more failures open an
-    /// alert.
+    /// Lowers the evidence of an outage that has outlasted the recurring ones: two more failures
+    /// open an alert.
     pub(super) fn hold_back(&mut self, policy: &Policy) {
         let p0 = self.background();
         let up = (BAD_RATE.max(5.0 * p0) / p0).ln();

@@ -99,8 +99,8 @@ fn bin_start_ms(bin: f64) -> f64 {
     (FIRST_MS.ln() + bin * STEP.ln()).exp()
 }
 
-/// Most bins are empty, so only those from the first to the last used one are written: the number of
-/// the first, and the counts in groups of seven bits (LEB128), since most are small.
+/// Most bins are empty, so only those from the first to the last used one are written: the number
+/// of the first, and the counts in groups of seven bits (LEB128), since most are small.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let is_used = |count: &u16| *count != 0;
@@ -119,8 +119,8 @@ impl Serialize for Histogram {
     }
 }
 
-/// The form in a checkpoint: that of this release, or the first bin and two bytes for each count, or the bins and counts of
-/// release 0.1.
+/// The form in a checkpoint: that of this release, or the first bin and two bytes for each count,
+/// or the bins and counts of release 0.1.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {

@@ -1,9 +1,9 @@
 //! The usual level of each hour of the week, from the same hour of earlier days.
 //!
-//! Two weeks are stored, one value an hour. The usual value of an hour is the (lower) median of that
-//! hour on the last five days of the same class (weekday, weekend), or the lower value of the same
-//! hour of the last two weeks, whichever is higher. One incident changes neither. A rush that recurs
-//! every day is known from its second day, and fully from its third.
+//! Two weeks are stored, one value an hour. The usual value of an hour is the (lower) median of
+//! that hour on the last five days of the same class (weekday, weekend), or the lower value of the
+//! same hour of the last two weeks, whichever is higher. One incident changes neither. A rush that
+//! recurs every day is known from its second day, and fully from its third.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,8 +27,8 @@ const NEVER: i64 = i64::MIN / 2;
 const NONE: i8 = i8::MIN;
 /// The weight of a value from the other class of days, or from a single day.
 const BELIEVED: f64 = 0.5;
-/// The share of an hour at either end in which the neighboring hour counts as well: a rush may begin
-/// between two hours.
+/// The share of an hour at either end in which the neighboring hour counts as well: a rush may
+/// begin between two hours.
 const EDGE: f64 = 1.0 / 3.0;
 
 /// The last days of one measure, hour by hour.
@@ -58,7 +58,8 @@ impl<const DAYS: usize> Default for Hours<DAYS> {
 impl<const DAYS: usize> Hours<DAYS> {
     const HOURS: i64 = DAYS as i64 * HOURS_A_DAY;
 
-    /// Returns the usual value at `at`, as a difference from the level of all hours (natural logarithms).
+    /// Returns the usual value at `at`, as a difference from the level of all hours (natural
+    /// logarithms).
     pub(super) fn usual(&self, at: i64) -> f64 {
         let share = at.rem_euclid(HOUR_MS) as f64 / HOUR_MS as f64;
         let [before, own, after] = self.usual.map(|u| f64::from(u).max(LEAST_USUAL));
@@ -127,7 +128,8 @@ impl<const DAYS: usize> Hours<DAYS> {
         }))
     }
 
-    /// Returns the longest run of hours in which weekdays are at least `factor` times slower than usual.
+    /// Returns the longest run of hours in which weekdays are at least `factor` times slower than
+    /// usual.
     pub(super) fn rush(&self, factor: f64) -> Option<Rush> {
         let day = self.hour.div_euclid(HOURS_A_DAY);
         let monday = day - (day + 3).rem_euclid(7);
@@ -181,8 +183,8 @@ impl<const DAYS: usize> Hours<DAYS> {
         }
     }
 
-    /// Returns the median of the same hour on earlier days of the same class (weekday, weekend), or of
-    /// the other class.
+    /// Returns the median of the same hour on earlier days of the same class (weekday, weekend), or
+    /// of the other class.
     fn of_days(&self, hour: i64, same_kind: bool) -> Option<f64> {
         let mut values: Vec<f64> = (1..=DAYS as i64)
             .map(|d| hour - d * HOURS_A_DAY)
@@ -223,7 +225,8 @@ fn lower_median(values: &mut [f64]) -> Option<f64> {
 #[derive(Debug, Clone, PartialEq)]
 struct Ring<const DAYS: usize>(Vec<i8>);
 
-/// The letters of the values from the lowest to the highest; the last one is an hour without a value.
+/// The letters of the values from the lowest to the highest; the last one is an hour without a
+/// value.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl<const DAYS: usize> Default for Ring<DAYS> {

@@ -1,5 +1,5 @@
-//! Judges one observation about the provider: an alert of the endpoint opens, becomes worse or ends,
-//! alone or together with others of its failure domain.
+//! Judges one observation about the provider: an alert of the endpoint opens, becomes worse or
+//! ends, alone or together with others of its failure domain.
 
 use super::events::{EventSink, NoteFigures};
 use super::judged::Judged;
@@ -97,8 +97,8 @@ impl Detector {
         self.schedule_recheck(judged, own, lagging, verdict);
     }
 
-    /// Reports whether the probe is held back because the server may have been cold. Counts the previous
-    /// one if that turns out to be something else.
+    /// Reports whether the probe is held back because the server may have been cold. Counts the
+    /// previous one if that turns out to be something else.
     fn is_cold_start(policy: &Policy, own: &mut EndpointState, seen: &Observation) -> bool {
         let start = seen.start.0;
         let end = seen.end.0;
@@ -142,8 +142,8 @@ impl Detector {
         held
     }
 
-    /// Reports whether this may be a recurring brief outage of the failure domain, which is not reported
-    /// yet. Once an outage turns out to be another one, its failures count.
+    /// Reports whether this may be a recurring brief outage of the failure domain, which is not
+    /// reported yet. Once an outage turns out to be another one, its failures count.
     fn may_be_brief(&mut self, judged: Judged<'_>, own: &mut EndpointState) -> bool {
         let domain = self
             .domains

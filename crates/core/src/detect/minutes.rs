@@ -1,8 +1,8 @@
 //! Detects failures that recur at the same minutes of every hour: a rate limit that thousands of
 //! scheduled jobs reach at the top of the hour, a load every half hour.
 //!
-//! For every two minutes of the hour, the share of hours with a failure is tracked, with decay. Minutes
-//! that stand out are a pattern: failures there are usual and not evidence.
+//! For every two minutes of the hour, the share of hours with a failure is tracked, with decay.
+//! Minutes that stand out are a pattern: failures there are usual and not evidence.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;

@@ -1,15 +1,15 @@
-//! Decides whether an endpoint is healthy. Pure: `(policy, state, observation) -> (state, verdict)`,
-//! with times in whole milliseconds.
+//! Decides whether an endpoint is healthy. Pure: `(policy, state, observation) -> (state,
+//! verdict)`, with times in whole milliseconds.
 //!
-//! Each endpoint has evidence meters: a Bernoulli CUSUM of failures against a learned background rate
-//! ([`errors`]), and a CUSUM of clipped log-latency against a learned level ([`slowness`]). Rechecks
-//! within a budget ([`recheck`]) and other endpoints of the failure domain confirm the evidence;
-//! recovery needs evidence too ([`recovery`]). Faults of the account have a state machine of their own
-//! ([`account`]) and never change the meters.
+//! Each endpoint has evidence meters: a Bernoulli CUSUM of failures against a learned background
+//! rate ([`errors`]), and a CUSUM of clipped log-latency against a learned level ([`slowness`]).
+//! Rechecks within a budget ([`recheck`]) and other endpoints of the failure domain confirm the
+//! evidence; recovery needs evidence too ([`recovery`]). Faults of the account have a state machine
+//! of their own ([`account`]) and never change the meters.
 //!
-//! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's
-//! name ([`canonical_order`](crate::model::canonical_order)). So it does not matter which of two
-//! simultaneous results arrives first.
+//! Observations are folded in one canonical order, by the end of the probe and then by the
+//! endpoint's name ([`canonical_order`](crate::model::canonical_order)). So it does not matter
+//! which of two simultaneous results arrives first.
 
 mod account;
 mod brief;
@@ -66,13 +66,14 @@ const GAP_MS: i64 = 300_000;
 /// How recently siblings must have failed, or been slow, to confirm each other.
 const FAILED_LATELY_MS: i64 = 60_000;
 const SLOW_LATELY_MS: i64 = 120_000;
-/// How long failures that a second source confirms must have lasted, while `alert_after` is not set.
+/// How long failures that a second source confirms must have lasted, while `alert_after` is not
+/// set.
 const CONFIRMED_AFTER_MS: i64 = 60_000;
 /// How long several endpoints of a provider must have been slow before they open an alert together.
 const PROVIDER_SLOW_MS: i64 = 90_000;
 
-/// The rules for an endpoint's observations. An argument, never state: a reload may change it at any
-/// time.
+/// The rules for an endpoint's observations. An argument, never state: a reload may change it at
+/// any time.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -84,7 +85,8 @@ pub struct Policy {
     provider_alert_after_ms: i64,
     degraded_after_ms: i64,
     resolve_after_ms: i64,
-    /// How much slower than typical a probe is that is neither slow nor usual, as a natural logarithm.
+    /// How much slower than typical a probe is that is neither slow nor usual, as a natural
+    /// logarithm.
     neutral: f64,
     /// Good probes that are learned before a probe can be slow.
     warm: u32,
@@ -97,7 +99,8 @@ pub struct Policy {
     expect_cold_start: bool,
     recheck: bool,
     siblings: bool,
-    /// Consecutive failures that open an alert, and successes that resolve it, instead of the evidence.
+    /// Consecutive failures that open an alert, and successes that resolve it, instead of the
+    /// evidence.
     thresholds: Option<(u32, u32)>,
     domain: ProviderName,
 }
@@ -200,8 +203,8 @@ pub enum FailureReason {
     RateLimited,
     /// It timed out.
     TimedOut,
-    /// The failure needs no second source: the connection was refused, or the name no longer exists while
-    /// others do.
+    /// The failure needs no second source: the connection was refused, or the name no longer exists
+    /// while others do.
     Confirmed,
     /// A recent incident on the vendor's status page confirms this failure and earlier ones.
     Admitted,
@@ -358,8 +361,8 @@ impl Detector {
         }
     }
 
-    /// Withdraws the alert of an endpoint, because its cause turned out not to be the provider. Returns
-    /// false if there was none.
+    /// Withdraws the alert of an endpoint, because its cause turned out not to be the provider.
+    /// Returns false if there was none.
     pub fn withdraw(&mut self, endpoint: &str) -> bool {
         let state = self.endpoints.get_mut(endpoint);
         let Some(state) = state.filter(|w| w.alert.is_some()) else {

@@ -61,8 +61,8 @@ impl DomainOutlook {
 }
 
 impl Detector {
-    /// Returns the bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad
-    /// probes older than the time that an alert takes do not count.
+    /// Returns the bad probes of an endpoint of `policies` that are not enough for an alert yet.
+    /// Bad probes older than the time that an alert takes do not count.
     pub fn pending(
         &self,
         policies: &BTreeMap<EndpointName, Policy>,

@@ -1,9 +1,9 @@
 //! Schedules rechecks between two scheduled probes.
 //!
-//! The first recheck follows 5 s after a failure, then one every 15 s until enough good probes settle
-//! the question. A recheck after a failure is free. One on weak evidence costs a token of a bucket that
-//! fills at a tenth of the scheduled rate. Rechecks are correlated with each other, so they sharpen
-//! the evidence but never shorten the minimum times such as `alert_after`.
+//! The first recheck follows 5 s after a failure, then one every 15 s until enough good probes
+//! settle the question. A recheck after a failure is free. One on weak evidence costs a token of a
+//! bucket that fills at a tenth of the scheduled rate. Rechecks are correlated with each other, so
+//! they sharpen the evidence but never shorten the minimum times such as `alert_after`.
 
 use std::collections::BTreeMap;
 

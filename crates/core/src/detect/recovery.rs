@@ -109,8 +109,8 @@ impl Alert {
 }
 
 impl EndpointState {
-    /// Evaluates one probe during an open alert. Once the endpoint has recovered, returns from what, and
-    /// whether that is only because lasting slowness is the new baseline.
+    /// Evaluates one probe during an open alert. Once the endpoint has recovered, returns from
+    /// what, and whether that is only because lasting slowness is the new baseline.
     pub(super) fn recover(
         &mut self,
         policy: &Policy,
@@ -123,7 +123,8 @@ impl EndpointState {
         let first_open = self.first_open;
         let alert = self.alert.as_mut()?;
         let (is_bad, needed) = match alert.why {
-            // The meter of slowness in reverse: it must rise from zero to half the evidence that opens.
+            // The meter of slowness in reverse: it must rise from zero to half the evidence that
+            // opens.
             AlertKind::Slow => {
                 if failed {
                     alert.r = (alert.r - FAILURE_COST).max(0.0);

@@ -1,5 +1,5 @@
-//! Turns a stored sample into an observation for the detector. The daemon, a restart and a replay all
-//! use this.
+//! Turns a stored sample into an observation for the detector. The daemon, a restart and a replay
+//! all use this.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::{FailureReason, LatencyReading, Observation, ProbeResult};
 use crate::model::{Attribution, Fault, Sample, SlowLimits};
 use crate::schedule::next_tick;
 
-/// The maximum schedule lag, in milliseconds, of a probe whose latency counts. A later start says more
-/// about this machine than about the provider; then only the outcome counts.
+/// The maximum schedule lag, in milliseconds, of a probe whose latency counts. A later start says
+/// more about this machine than about the provider; then only the outcome counts.
 pub const LAG_LIMIT_MS: f64 = 1000.0;
 
 /// The settings for reading the samples of one endpoint.

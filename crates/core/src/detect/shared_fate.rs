@@ -1,5 +1,5 @@
-//! Finds what the endpoints of a group share, and therefore lose together, from the configuration and
-//! from their answers, before anything fails. Pure.
+//! Finds what the endpoints of a group share, and therefore lose together, from the configuration
+//! and from their answers, before anything fails. Pure.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
@@ -184,8 +184,8 @@ fn vendor_behind(gateway: &Endpoint) -> Option<Provider> {
 }
 
 /// Returns the parts of `shared` that leave the group's `first` endpoint without an independent
-/// alternative. Empty if there is one, or if the endpoint is on a private network. A common front end or
-/// network is too frequent to count.
+/// alternative. Empty if there is one, or if the endpoint is on a private network. A common front
+/// end or network is too frequent to count.
 pub(super) fn without_alternative<'a>(
     first: &Endpoint,
     members: &[&Endpoint],

@@ -2,10 +2,11 @@
 //! token, the total and the time per output token each.
 //!
 //! The level is the median of a histogram with decay. It is corrected by the [usual](super::hours)
-//! value of the same hour of the week, and raised when the last 40 minutes are slower. A probe moves the
-//! meter by its distance from the level in standard deviations, minus the neutral distance; one spike
-//! counts as three at most. The neutral distance is `slow_factor` to the power 0.6 (1.5 × typical by
-//! default), and more where the endpoint's own spread or changing load makes such latencies usual.
+//! value of the same hour of the week, and raised when the last 40 minutes are slower. A probe
+//! moves the meter by its distance from the level in standard deviations, minus the neutral
+//! distance; one spike counts as three at most. The neutral distance is `slow_factor` to the power
+//! 0.6 (1.5 × typical by default), and more where the endpoint's own spread or changing load makes
+//! such latencies usual.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -16,8 +17,8 @@ use super::verdict::Typical;
 use super::{Episode, LatencyReading, Policy};
 use crate::model::{ShiftClock, UsualHours};
 
-/// The half-life of the level, in days. With a longer one, a model update that makes everything a third
-/// slower would use up for days what the last 40 minutes may raise.
+/// The half-life of the level, in days. With a longer one, a model update that makes everything a
+/// third slower would use up for days what the last 40 minutes may raise.
 const HALF_LIFE_DAYS: f64 = 1.0;
 /// The time constant of the recent level: 40 minutes.
 const RECENT_TAU_MS: f64 = 2_400_000.0;
@@ -28,8 +29,8 @@ const NEUTRAL: f64 = 0.6;
 /// How far a single probe may move the meter.
 const CLIP_DOWN: f64 = 2.0;
 const CLIP_UP: f64 = 3.0;
-/// The minimum step by a slow probe. Without it, an endpoint with a very small spread would hardly move
-/// the meter, because its steps are clipped at three of its deviations.
+/// The minimum step by a slow probe. Without it, an endpoint with a very small spread would hardly
+/// move the meter, because its steps are clipped at three of its deviations.
 const LEAST_STEP: f64 = 1.0;
 /// The additional step for a probe far beyond slow, from another half slower, and its maximum.
 const STEP_BEYOND: f64 = 0.4;
@@ -37,8 +38,8 @@ const STEP_SLOPE: f64 = 1.5;
 const MOST_STEP: f64 = 2.0;
 /// How much the last 40 minutes can raise the level, as a natural logarithm: by half.
 const LIFT_CAP: f64 = 0.405;
-/// The minimum neutral distance, in standard deviations, and the share of the changing level's spread
-/// that is added to it. With less drift the meter would rise by chance.
+/// The minimum neutral distance, in standard deviations, and the share of the changing level's
+/// spread that is added to it. With less drift the meter would rise by chance.
 const NOISE: f64 = 0.6;
 const NOISE_WANDER: f64 = 0.5;
 /// The minimum neutral distance, in spreads of the changing level.
@@ -53,12 +54,13 @@ const EXPECTED_SIGMA: f64 = 0.35;
 /// A slow period that never reached this share of the evidence was an ordinary spike and is not
 /// logged.
 const BLIP_FROM: f32 = 0.3;
-/// From this many times the mean chance excursion on, nothing is learned, so that the level does not
-/// follow slow probes; fewer where probes are rare, because each of them moves the recent level more.
+/// From this many times the mean chance excursion on, nothing is learned, so that the level does
+/// not follow slow probes; fewer where probes are rare, because each of them moves the recent level
+/// more.
 const EXCURSIONS: f64 = 4.5;
 const EXCURSIONS_SPARSE: f64 = 2.25;
-/// The share of the evidence from which the recent level returns to the long-term one. Between the two
-/// it stays, as during an evening rush.
+/// The share of the evidence from which the recent level returns to the long-term one. Between the
+/// two it stays, as during an evening rush.
 const RELAX_FROM: f64 = 0.6;
 /// The quantiles are recomputed after this many probes.
 const STALE: f32 = 32.0;
@@ -86,7 +88,8 @@ type Values = [Option<f64>; MEASURES];
 #[serde(from = "StoredSlowness")]
 pub(super) struct Slowness {
     meters: [SlowMeter; MEASURES],
-    /// The usual time to first token and per token in each hour of the week; the total consists of both.
+    /// The usual time to first token and per token in each hour of the week; the total consists of
+    /// both.
     hours: [Hours<WEEKS>; 2],
 }
 
@@ -143,8 +146,8 @@ impl From<StoredSlowness> for Slowness {
 /// Days of stored hours: two weeks and a day.
 const WEEKS: usize = 15;
 
-/// How much the level changes within an hour, from the part of one probe's deviation that is left in
-/// the next. A checkpoint has the fields without their names, as those of the meter.
+/// How much the level changes within an hour, from the part of one probe's deviation that is left
+/// in the next. A checkpoint has the fields without their names, as those of the meter.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Wander {
@@ -194,7 +197,8 @@ struct SlowMeter {
     recent: f32,
     recent_at: i64,
     wander: Wander,
-    /// How much slower the open incident is, as a mean of natural logarithms, and of how many probes.
+    /// How much slower the open incident is, as a mean of natural logarithms, and of how many
+    /// probes.
     incident: f32,
     incident_n: u32,
 }
@@ -322,8 +326,8 @@ impl Slowness {
         steps
     }
 
-    /// Evaluates one probe. Returns whether it was slow, and the episode that ended without an alert.
-    /// Not called while an alert is open.
+    /// Evaluates one probe. Returns whether it was slow, and the episode that ended without an
+    /// alert. Not called while an alert is open.
     pub(super) fn observe(
         &mut self,
         start: i64,

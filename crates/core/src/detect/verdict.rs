@@ -96,7 +96,8 @@ pub struct DetectorEvent {
     /// For a recovery: when its first good probe began.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
-    /// Whether it ended only because the endpoint has been slow for so long that this is its new baseline.
+    /// Whether it ended only because the endpoint has been slow for so long that this is its new
+    /// baseline.
     pub new_normal: bool,
 }
 

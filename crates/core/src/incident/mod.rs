@@ -378,7 +378,8 @@ impl IncidentTracker {
         changes
     }
 
-    /// Applies an event of a failing endpoint: adds it to the open incident of its kind, or opens one.
+    /// Applies an event of a failing endpoint: adds it to the open incident of its kind, or opens
+    /// one.
     fn worsen(
         &mut self,
         note: &DetectorEvent,

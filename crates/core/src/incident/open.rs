@@ -225,7 +225,8 @@ impl OpenIncident {
         let started_at = self.incident.started_at;
         let is_member = self.failing.contains(&note.endpoint);
         if is_member && note.was_slow {
-            // A failure before the slowness, with good probes in between, does not begin it earlier.
+            // A failure before the slowness, with good probes in between, does not begin it
+            // earlier.
             if note.started_at >= started_at {
                 self.tallies.insert(note.endpoint.clone(), tally);
             }

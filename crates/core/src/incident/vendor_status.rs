@@ -34,7 +34,8 @@ struct KnownPage {
     /// Ids of the vendor's incidents that were notified on their own.
     #[serde(rename = "told")]
     notified: BTreeSet<String>,
-    /// Ids of the vendor's incidents that await the decision whether they are notified on their own.
+    /// Ids of the vendor's incidents that await the decision whether they are notified on their
+    /// own.
     #[serde(default)]
     undecided: BTreeSet<String>,
 }
@@ -118,7 +119,8 @@ impl VendorPages {
         is_new.then_some(diff)
     }
 
-    /// Reports whether a vendor incident of this feed awaits [`take_undecided`](Self::take_undecided).
+    /// Reports whether a vendor incident of this feed awaits
+    /// [`take_undecided`](Self::take_undecided).
     pub fn has_undecided(&self, feed: &str) -> bool {
         self.0.get(feed).is_some_and(|p| !p.undecided.is_empty())
     }
