@@ -204,7 +204,11 @@ impl Message {
         } else {
             clean(&incident.title)
         };
-        self.lead = lead(notice, incident, context);
+        self.lead = format!(
+            "{}{}",
+            place::prefix(incident),
+            lead(notice, incident, context)
+        );
         self.what = clean(&narrator::summary(incident, locale));
         if let Some(sentence) = place::sentence(incident, locale) {
             self.what += &format!(" {}", clean(&sentence));
