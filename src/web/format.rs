@@ -440,7 +440,7 @@ pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'
         .endpoints
         .iter()
         .find(|e| incident.endpoints.contains(&e.name));
-    found.map_or(&incident.provider, |e| &e.title)
+    found.map_or_else(|| incident.provider.title(), |e| &e.title)
 }
 
 /// "12 min", or "12 min so far" while the incident is open.

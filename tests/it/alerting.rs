@@ -774,20 +774,14 @@ fn incident_of_a_removed_endpoint_is_closed_after_restart() {
         .reported(&["0 hook opened #1", "11 hook resolved #1"]);
     let incident = story.reported[1].2.incident.clone().unwrap();
     assert!(incident.removed, "{incident:?}");
-    assert!(
-        incident
-            .title
-            .ends_with(": a removed from the configuration"),
-        "{}",
-        incident.title
-    );
+    assert_eq!(incident.title, "OpenAI: a removed from the configuration");
     let notice = Notice {
         incident: Some(incident),
         ..story.reported[1].2.clone()
     };
     let subject = llmwatch_core::message::render::subject(&notice, &Locale::default());
     assert!(
-        subject.ends_with("removed from the configuration"),
+        subject.ends_with("OpenAI: a removed from the configuration"),
         "{subject}"
     );
 }

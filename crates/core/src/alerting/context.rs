@@ -94,7 +94,7 @@ impl TickContext<'_> {
             .iter()
             .find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
         let subject = endpoint.map_or_else(
-            || incident.provider.to_string(),
+            || incident.provider.title().to_owned(),
             |e| Endpoint::domain_title(e),
         );
         Notice {

@@ -104,9 +104,10 @@ fn collect(open: &OpenIncident, context: &impl IncidentContext) -> IncidentFacts
     let other_models = self::models(&same_provider);
     let vendors: BTreeSet<_> = others.iter().map(|e| e.domain_title()).collect();
     IncidentFacts {
-        vendor: endpoints
-            .first()
-            .map_or_else(|| incident.provider.to_string(), |e| e.domain_title()),
+        vendor: endpoints.first().map_or_else(
+            || incident.provider.title().to_owned(),
+            |e| e.domain_title(),
+        ),
         only: only(incident, &endpoints, &same_provider, context),
         unaffected: same_provider.iter().map(|e| e.name.clone()).collect(),
         unaffected_models: if other_models.is_disjoint(&models) {

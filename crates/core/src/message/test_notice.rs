@@ -146,6 +146,27 @@ fn translated(list: &[&'static str], locale: &Locale) -> Vec<String> {
         .collect()
 }
 
+fn availability_row(
+    name: &str,
+    share: f64,
+    left: f64,
+    incidents: u32,
+    locale: &Locale,
+) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        locale.percent(share),
+        locale.percent(0.999),
+        locale.percent(left),
+        incidents.to_string(),
+    ]
+}
+
+fn latency_row(name: &str, ms: [u32; 5], locale: &Locale) -> Vec<String> {
+    let figures = ms.map(|ms| locale.number(ms));
+    std::iter::once(name.to_owned()).chain(figures).collect()
+}
+
 fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
     let open = locale.say("Open");
     let availability = locale.say("Availability");
@@ -178,16 +199,16 @@ fn document(kind: NoticeKind, locale: &Locale) -> Option<Document> {
             Block::Table {
                 head: translated(&["", "availability", "SLO", "budget left", "incidents"], locale),
                 rows: vec![
-                    translated(&["openai-chat", "99.93%", "99.9%", "30%", "1"], locale),
-                    translated(&["azure-chat", "100%", "99.9%", "100%", "0"], locale),
+                    availability_row("openai-chat", 0.9993, 0.3, 1, locale),
+                    availability_row("azure-chat", 1.0, 1.0, 0, locale),
                 ],
             },
             Block::Heading(latency.to_owned()),
             Block::Table {
                 head: translated(&["", "first token p50", "previous period", "p95", "p99", "total p50"], locale),
                 rows: vec![
-                    translated(&["openai-chat", "420", "431", "910", "1,630", "740"], locale),
-                    translated(&["azure-chat", "380", "377", "702", "985", "690"], locale),
+                    latency_row("openai-chat", [420, 431, 910, 1_630, 740], locale),
+                    latency_row("azure-chat", [380, 377, 702, 985, 690], locale),
                 ],
             },
             Block::Heading(format!("{incidents} (1)")),

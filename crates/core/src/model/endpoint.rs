@@ -595,6 +595,14 @@ pub struct Endpoint {
     pub detection: DetectionPolicy,
 }
 
+impl ProviderName {
+    /// Returns the vendor's display name; a host is its own.
+    pub fn title(&self) -> &str {
+        let vendor = Provider::ALL.iter().find(|p| *self == p.as_str());
+        vendor.map_or(self.as_str(), |p| p.title())
+    }
+}
+
 impl Endpoint {
     /// Reports whether it uses the same key as `other`; without a key, whether both send the same
     /// headers.

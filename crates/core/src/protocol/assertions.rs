@@ -66,9 +66,9 @@ fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
         return None;
     }
     let got = match answer.tools.first() {
-        Some(other) => format!("a call of `{other}`"),
-        None if text.is_empty() => "nothing".to_owned(),
-        None => "a text".to_owned(),
+        Some(other) => format!("called `{other}`"),
+        None if text.is_empty() => "answered nothing".to_owned(),
+        None => "answered with text".to_owned(),
     };
     let fault = if answer.cut_by_length {
         Fault::RequestTooFewTokens
@@ -79,7 +79,7 @@ fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
     };
     Some(Problem {
         fault,
-        expected: format!("expected a call of the tool `{tool}`, got {got}"),
+        expected: format!("expected the model to call the tool `{tool}`, but it {got}"),
     })
 }
 
