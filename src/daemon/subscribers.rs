@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmwatch_core::message::subscriber::{self, PublicEvent};
+use llmwatch_core::message::subscriber::{self, PublicEvent, SubscriberLink};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Snapshot, Timestamp};
 use serde_json::json;
@@ -131,8 +131,7 @@ impl Subscribers {
             if self.stop.is_cancelled() {
                 break;
             }
-            let (text, unsubscribe) = self.text(&mail, settings);
-            let sent = mailer.send(&mail, text, unsubscribe.as_deref()).await;
+            let sent = mailer.send(&mail, &self.link(&mail, settings)).await;
             let reached = !matches!(&sent, Err(refusal) if refusal.is_unreachable);
             self.record(mail, sent).await?;
             if !reached {
@@ -154,21 +153,20 @@ impl Subscribers {
         }
     }
 
-    /// Returns the text with this subscriber's links, and the unsubscribe link.
-    fn text(&self, mail: &SubscriberMail, settings: &Settings) -> (String, Option<String>) {
+    /// Returns the subscriber's link for the end of the mail.
+    fn link(&self, mail: &SubscriberMail, settings: &Settings) -> SubscriberLink {
         let base = base_url(settings);
-        let locale = locale(settings);
         if mail.incident.is_none() {
             // The link's age counts from the sign-up, however late the email is.
-            let url = self
-                .links
-                .url(&base, Action::Subscribe, mail.subscriber, mail.queued_at);
-            return (format!("{}\n{url}\n", mail.body), None);
+            return SubscriberLink::Confirm(self.links.url(
+                &base,
+                Action::Subscribe,
+                mail.subscriber,
+                mail.queued_at,
+            ));
         }
         let url = self.links.unsubscribe_url(&base, mail.subscriber);
-        let line = subscriber::unsubscribe_line(site(settings), &locale);
-        let text = format!("{}\n-- \n{line}\n{url}\n", mail.body);
-        (text, Some(url))
+        SubscriberLink::unsubscribe(url, site(settings), &locale(settings))
     }
 
     async fn record(
@@ -331,7 +329,6 @@ impl Announcer {
         let settings = self.context.config.borrow().clone();
         let mail = subscriber::confirmation(site(&settings), &locale(&settings));
         let address = subscriptions::address(address)?;
-        let mail = (mail.subject, mail.body);
         let done = self.context.store.sign_up(address, mail, now).await;
         self.queued.notify_one();
         usable(done)
@@ -442,9 +439,7 @@ impl Announcer {
         let mails: Vec<_> = events
             .iter()
             .map(|event| {
-                let mail =
-                    subscriber::incident(incident, *event, site(settings), Some(&page), &locale);
-                (mail.subject, mail.body)
+                subscriber::incident(incident, *event, site(settings), Some(&page), &locale)
             })
             .collect();
         let known = Announced {

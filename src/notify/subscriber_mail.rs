@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use lettre::Address;
 use lettre::message::dkim::DkimConfig;
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, Message};
+use lettre::message::{Mailbox, Message, MultiPart};
+use llmwatch_core::message::subscriber::SubscriberLink;
+use llmwatch_core::message::values::Locale;
 use uuid::Uuid;
 
-use super::email::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, signing};
+use super::email::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, XIncident, signing};
 use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
 use crate::config::{ChannelKind, Email, Settings};
 use crate::http_client;
@@ -36,6 +37,7 @@ pub struct SubscriberMailer {
     email: Email,
     dkim: Option<DkimConfig>,
     redactor: Redactor,
+    locale: Locale,
     session: Option<SmtpSession>,
 }
 
@@ -62,27 +64,26 @@ impl SubscriberMailer {
             dkim: email.dkim.as_ref().and_then(|dkim| signing(dkim).ok()),
             email: email.clone(),
             redactor: Redactor::new(settings),
+            locale: Locale::of(settings),
             session: None,
         })
     }
 
-    /// Sends `mail` with `text`. With `unsubscribe`, mail clients show a button for that link.
+    /// Sends `mail` with the link of its subscriber. Mail clients show a button for one that
+    /// unsubscribes.
     ///
     /// # Errors
     /// When the server does not accept it.
     pub async fn send(
         &mut self,
         mail: &SubscriberMail,
-        text: String,
-        unsubscribe: Option<&str>,
+        link: &SubscriberLink,
     ) -> Result<(), Refusal> {
-        let message = self
-            .message(mail, text, unsubscribe)
-            .map_err(|text| Refusal {
-                text,
-                is_transient: false,
-                is_unreachable: false,
-            })?;
+        let message = self.message(mail, link).map_err(|text| Refusal {
+            text,
+            is_transient: false,
+            is_unreachable: false,
+        })?;
         let sent = tokio::time::timeout(ATTEMPT, self.deliver(&mail.address, &message)).await;
         let error = match sent {
             Ok(Ok(())) => return Ok(()),
@@ -118,51 +119,39 @@ impl SubscriberMailer {
         Ok(())
     }
 
-    fn message(
-        &self,
-        mail: &SubscriberMail,
-        text: String,
-        unsubscribe: Option<&str>,
-    ) -> Result<Vec<u8>, String> {
+    fn message(&self, mail: &SubscriberMail, link: &SubscriberLink) -> Result<Vec<u8>, String> {
         let address = |text: &str| text.parse::<Address>().map_err(|e| e.to_string());
         let domain = self.email.from.rsplit('@').next().unwrap_or("localhost");
+        let id = |id: Uuid| format!("<{id}@{domain}>");
         let from = Mailbox::new(self.email.from_name.clone(), address(&self.email.from)?);
         let queued =
             SystemTime::UNIX_EPOCH + Duration::from_millis(mail.queued_at.0.max(0).unsigned_abs());
         let mut builder = Message::builder()
             .from(from)
             .to(Mailbox::new(None, address(&mail.address)?))
-            .subject(mail.subject.clone())
+            .subject(mail.text.subject.clone())
             .date(queued)
-            .message_id(Some(format!("<{}@{domain}>", mail.id)))
-            .header(AutoSubmitted("auto-generated".to_owned()))
-            .header(ContentType::TEXT_PLAIN);
+            .message_id(Some(id(mail.id)))
+            .header(AutoSubmitted("auto-generated".to_owned()));
         if let Some(incident) = mail.incident {
-            // All emails of one incident to one subscriber form a thread, whose first email need
-            // not exist.
-            let thread = thread(incident, mail.subscriber);
-            builder = builder.references(format!("<{thread}@{domain}>"));
+            builder = builder.header(XIncident(incident.to_string()));
         }
-        if let Some(url) = unsubscribe {
+        if let Some(first) = mail.thread() {
+            builder = builder.in_reply_to(id(first)).references(id(first));
+        }
+        if let SubscriberLink::Unsubscribe { url, .. } = link {
             builder = builder
                 .header(ListUnsubscribe(format!("<{url}>")))
                 .header(ListUnsubscribePost("List-Unsubscribe=One-Click".to_owned()));
         }
-        let mut message = builder.body(text).map_err(|e| e.to_string())?;
+        let body = MultiPart::alternative_plain_html(
+            mail.text.text(link),
+            mail.text.html(link, &self.locale),
+        );
+        let mut message = builder.multipart(body).map_err(|e| e.to_string())?;
         if let Some(dkim) = &self.dkim {
             message.sign(dkim);
         }
         Ok(message.formatted())
     }
-}
-
-/// Derives a thread ID for an incident and a subscriber, from which no other one can be guessed.
-fn thread(incident: Uuid, subscriber: Uuid) -> Uuid {
-    let mut bytes = [incident.as_bytes().as_slice(), subscriber.as_bytes()].concat();
-    bytes = ring::digest::digest(&ring::digest::SHA256, &bytes)
-        .as_ref()
-        .to_vec();
-    let mut id = [0; 16];
-    id.copy_from_slice(&bytes[..16]);
-    uuid::Builder::from_random_bytes(id).into_uuid()
 }

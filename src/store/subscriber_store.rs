@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::postgres::{SharedError, SharedStore};
 use super::{Announced, SignUp, Store, StoreError, SubscriberMail, Subscription};
+use llmwatch_core::message::subscriber::SubscriberText;
 use llmwatch_core::model::Timestamp;
 
 /// Why subscribers could not be read or written.
@@ -38,14 +39,14 @@ impl SubscriberStore {
     pub async fn sign_up(
         &self,
         address: String,
-        (subject, body): (String, String),
+        mail: SubscriberText,
         now: Timestamp,
     ) -> Result<SignUp, SubscriberError> {
         match self {
             Self::Own(store) => Ok(store
-                .run_blocking(move |store| store.sign_up(&address, &subject, &body, now))
+                .run_blocking(move |store| store.sign_up(&address, &mail, now))
                 .await?),
-            Self::Shared(shared) => Ok(shared.sign_up(&address, &subject, &body).await?),
+            Self::Shared(shared) => Ok(shared.sign_up(&address, &mail).await?),
         }
     }
 
@@ -84,8 +85,8 @@ impl SubscriberStore {
         }
     }
 
-    /// Queues emails, each a subject and a text, to every subscriber, and records that `known` was
-    /// announced, where `before` was until now. Nothing is queued if another daemon was first.
+    /// Queues emails to every subscriber, and records that `known` was announced, where `before` was
+    /// until now. Nothing is queued if another daemon was first.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -93,7 +94,7 @@ impl SubscriberStore {
         &self,
         before: Option<Announced>,
         known: Announced,
-        mails: Vec<(String, String)>,
+        mails: Vec<SubscriberText>,
         now: Timestamp,
     ) -> Result<(), SubscriberError> {
         match self {

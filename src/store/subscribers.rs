@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use llmwatch_core::message::subscriber::SubscriberText;
 use llmwatch_core::model::{Incident, Timestamp};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, derived_id};
 
 /// One address gets at most one confirmation email in this time.
 pub(super) const PER_ADDRESS: Duration = Duration::from_hours(1);
@@ -101,14 +102,27 @@ pub struct SubscriberMail {
     pub address: String,
     /// The incident; `None` for the confirmation email.
     pub incident: Option<Uuid>,
-    /// The subject.
-    pub subject: String,
-    /// The text, without the links of this subscriber.
-    pub body: String,
+    /// Its text, without the links of this subscriber.
+    pub text: SubscriberText,
     /// When it was queued.
     pub queued_at: Timestamp,
     /// How often it was attempted.
     pub attempts: u32,
+}
+
+impl SubscriberMail {
+    /// Returns the ID of the first email about the incident that this subscriber got; `None` if it
+    /// is this one.
+    pub fn thread(&self) -> Option<Uuid> {
+        let first = first_mail_id(self.incident?, self.subscriber);
+        (first != self.id).then_some(first)
+    }
+}
+
+/// Derives the ID of the first email about an incident to a subscriber, from which no other
+/// subscriber's can be guessed.
+pub(super) fn first_mail_id(incident: Uuid, subscriber: Uuid) -> Uuid {
+    derived_id(subscriber, &incident.to_string())
 }
 
 /// A subscriber as it is stored, to move it to a shared store.
@@ -144,8 +158,7 @@ impl Store {
     pub fn sign_up(
         &self,
         address: &str,
-        subject: &str,
-        body: &str,
+        mail: &SubscriberText,
         now: Timestamp,
     ) -> Result<SignUp, StoreError> {
         self.with_subscribers(|tx| {
@@ -193,7 +206,12 @@ impl Store {
                     id
                 }
             };
-            queue(tx, id, None, subject, body, now)?;
+            let queued = Queued {
+                id: Uuid::now_v7(),
+                subscriber: id,
+                incident: None,
+            };
+            queue(tx, &queued, mail, now)?;
             Ok(SignUp::Accepted)
         })
     }
@@ -257,29 +275,50 @@ impl Store {
         })
     }
 
-    /// Queues emails, each a subject and a text, to every subscriber, and records what was
-    /// announced.
+    /// Queues emails to every subscriber, and records what was announced. The first one about an
+    /// incident that a subscriber gets begins a thread.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub fn announce(
         &self,
         known: Announced,
-        mails: &[(String, String)],
+        mails: &[SubscriberText],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.with_subscribers(|tx| {
-            let mut ids =
-                tx.prepare("SELECT id FROM subscriber WHERE confirmed_at IS NOT NULL")?;
-            let ids: Vec<Uuid> = ids.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
-            for id in ids {
-                for (subject, body) in mails {
-                    queue(tx, id, Some(known.incident), subject, body, now)?;
+            let incident = known.incident;
+            let last: Option<i64> = tx
+                .query_row(
+                    "SELECT at FROM subscriber_incident WHERE incident = ?1",
+                    [incident],
+                    |r| r.get(0),
+                )
+                .optional()?;
+            let mut all = tx.prepare(
+                "SELECT id, ?1 IS NULL OR confirmed_at > ?1 FROM subscriber WHERE confirmed_at IS NOT NULL",
+            )?;
+            let all: Vec<(Uuid, bool)> = all
+                .query_map([last], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            for (subscriber, mut is_first) in all {
+                for mail in mails {
+                    let id = if std::mem::take(&mut is_first) {
+                        first_mail_id(incident, subscriber)
+                    } else {
+                        Uuid::now_v7()
+                    };
+                    let queued = Queued {
+                        id,
+                        subscriber,
+                        incident: Some(incident),
+                    };
+                    queue(tx, &queued, mail, now)?;
                 }
             }
             tx.execute(
                 "INSERT OR REPLACE INTO subscriber_incident (incident, at, notes, over) VALUES (?1, ?2, ?3, ?4)",
-                params![known.incident, now.0, known.notes, known.over],
+                params![incident, now.0, known.notes, known.over],
             )?;
             tx.execute(
                 "DELETE FROM subscriber_incident WHERE over AND at < ?1",
@@ -310,8 +349,10 @@ impl Store {
                     subscriber: r.get(1)?,
                     address: r.get(2)?,
                     incident: r.get(3)?,
-                    subject: r.get(4)?,
-                    body: r.get(5)?,
+                    text: SubscriberText {
+                        subject: r.get(4)?,
+                        body: r.get(5)?,
+                    },
                     queued_at: Timestamp(r.get(6)?),
                     attempts: r.get(7)?,
                 })
@@ -394,18 +435,31 @@ fn state(tx: &Transaction<'_>, id: Uuid) -> rusqlite::Result<Subscription> {
     })
 }
 
-fn queue(
-    tx: &Transaction<'_>,
+/// An email to queue.
+struct Queued {
+    id: Uuid,
     subscriber: Uuid,
     incident: Option<Uuid>,
-    subject: &str,
-    body: &str,
+}
+
+fn queue(
+    tx: &Transaction<'_>,
+    mail: &Queued,
+    text: &SubscriberText,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO subscriber_mail (id, subscriber, incident, subject, body, queued_at, next_attempt_at, attempts)
+        "INSERT OR IGNORE INTO subscriber_mail
+            (id, subscriber, incident, subject, body, queued_at, next_attempt_at, attempts)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 0)",
     )?
-    .execute(params![Uuid::now_v7(), subscriber, incident, subject, body, now.0])
+    .execute(params![
+        mail.id,
+        mail.subscriber,
+        mail.incident,
+        text.subject,
+        text.body,
+        now.0
+    ])
     .map(drop)
 }

@@ -17,6 +17,7 @@ use llmwatch_core::incident::Change;
 use llmwatch_core::locations::{
     Decided, LocationEvidence, LocationReport, LocationVerdict, SharedIncident, decide,
 };
+use llmwatch_core::message::subscriber::SubscriberText;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Attribution, ChannelName, ChannelStats, Fault, Incident, IncidentState, NoticeKind, Outcome,
@@ -33,6 +34,7 @@ use crate::support::{good, notice};
 
 /// The test's clock, which SQLite's outbox uses.
 const NOW: Timestamp = Timestamp(1_795_510_800_000);
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 fn shared(server: &Postgres, database: &str) -> SharedStore {
@@ -647,9 +649,17 @@ async fn an_incident_and_its_notifications_are_recorded_together() {
     }
 }
 
+/// A mail with this subject.
+fn text(subject: &str) -> SubscriberText {
+    SubscriberText {
+        subject: subject.to_owned(),
+        body: "Text.\n".to_owned(),
+    }
+}
+
 /// Signs an address up. Returns the emails that are due then.
 async fn sign_up(store: &SubscriberStore, address: &str) -> Vec<SubscriberMail> {
-    let mail = ("Confirm".to_owned(), "Follow the link.".to_owned());
+    let mail = text("Confirm");
     let signed_up = store.sign_up(address.to_owned(), mail, NOW).await.unwrap();
     assert_eq!(signed_up, SignUp::Accepted);
     store.due_mails(NOW, 10).await.unwrap()
@@ -682,7 +692,7 @@ async fn a_subscription_is_confirmed_and_ended_once() {
             "{name}"
         );
         // Who has not confirmed gets nothing else.
-        let mails = vec![("Failing".to_owned(), "It is.".to_owned())];
+        let mails = vec![text("Failing")];
         let known = announced(0, false);
         store.announce(None, known, mails, NOW).await.unwrap();
         assert!(store.due_mails(NOW, 10).await.unwrap().is_empty(), "{name}");
@@ -713,48 +723,56 @@ async fn an_announcement_reaches_each_subscriber_once_in_order() {
     for store in backends {
         let name = store.name();
         let store = store.subscribers();
-        for address in ["ann@example.org", "bob@example.org"] {
+        let subscribe = async |address, at| {
             for confirmation in sign_up(&store, address).await {
-                store.confirm(confirmation.subscriber, NOW).await.unwrap();
+                store.confirm(confirmation.subscriber, at).await.unwrap();
                 store.finish_mail(confirmation.id).await.unwrap();
             }
+        };
+        subscribe("ann@example.org", NOW).await;
+        subscribe("bob@example.org", NOW).await;
+        let first = vec![text("Failing"), text("First note")];
+        let (none, some) = (announced(1, false), announced(2, false));
+        store.announce(None, none, first, NOW).await.unwrap();
+        // Carol confirms while the incident is open.
+        let mut got: BTreeMap<String, Vec<SubscriberMail>> = BTreeMap::new();
+        receive(&store, &mut got).await;
+        subscribe("carol@example.org", NOW + SECOND).await;
+        let later = NOW + 2 * SECOND;
+        let second = vec![text("Second note")];
+        store
+            .announce(Some(none), some, second, later)
+            .await
+            .unwrap();
+        let over = announced(2, true);
+        let last = vec![text("Over")];
+        store.announce(Some(some), over, last, later).await.unwrap();
+        receive(&store, &mut got).await;
+
+        let all = ["Failing", "First note", "Second note", "Over"];
+        for (address, wanted) in [("ann", &all[..]), ("bob", &all), ("carol", &all[2..])] {
+            let mails = &got[&format!("{address}@example.org")];
+            let subjects: Vec<_> = mails.iter().map(|m| &m.text.subject).collect();
+            assert_eq!(subjects, wanted, "{name}");
+            // The first mail that somebody got begins the thread.
+            let threads: Vec<_> = mails.iter().map(SubscriberMail::thread).collect();
+            assert_eq!(threads[0], None, "{name}: {address}");
+            let begun = |thread: &Option<Uuid>| *thread == Some(mails[0].id);
+            assert!(threads[1..].iter().all(begun), "{name}: {address}");
         }
-        let mail = |subject: &str| (subject.to_owned(), "Text.".to_owned());
-        let steps = [
-            (
-                None,
-                announced(1, false),
-                vec![mail("Failing"), mail("First note")],
-            ),
-            (
-                Some(announced(1, false)),
-                announced(2, false),
-                vec![mail("Second note")],
-            ),
-            (
-                Some(announced(2, false)),
-                announced(2, true),
-                vec![mail("Over")],
-            ),
-        ];
-        for (before, known, mails) in steps {
-            store.announce(before, known, mails, NOW).await.unwrap();
+    }
+}
+
+/// Takes all due mails, by address.
+async fn receive(store: &SubscriberStore, got: &mut BTreeMap<String, Vec<SubscriberMail>>) {
+    loop {
+        let due = store.due_mails(NOW + 5 * SECOND, 3).await.unwrap();
+        if due.is_empty() {
+            break;
         }
-        let mut got: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        loop {
-            let due = store.due_mails(NOW, 3).await.unwrap();
-            if due.is_empty() {
-                break;
-            }
-            for mail in due {
-                store.finish_mail(mail.id).await.unwrap();
-                got.entry(mail.address).or_default().push(mail.subject);
-            }
-        }
-        assert_eq!(got.len(), 2, "{name}: {got:?}");
-        for subjects in got.values() {
-            let wanted = ["Failing", "First note", "Second note", "Over"];
-            assert_eq!(*subjects, wanted, "{name}");
+        for mail in due {
+            store.finish_mail(mail.id).await.unwrap();
+            got.entry(mail.address.clone()).or_default().push(mail);
         }
     }
 }
@@ -771,7 +789,7 @@ async fn a_failed_mail_waits_and_an_hour_takes_a_hundred_sign_ups() {
             }
         }
         assert!(store.due_mails(NOW, 10).await.unwrap().is_empty(), "{name}");
-        let mail = ("Confirm".to_owned(), "Follow the link.".to_owned());
+        let mail = text("Confirm");
         let more = store.sign_up("bob@example.org".to_owned(), mail, NOW).await;
         assert_eq!(more.unwrap(), SignUp::TooMany, "{name}");
     }
@@ -788,7 +806,7 @@ async fn only_one_daemon_announces_and_sends() {
     drop(one.open().await.unwrap());
     let url = PostgresUrl::parse(&server.url("llmwatch", "monitor")).unwrap();
     let other = SharedStore::new(Arc::new(url), None).unwrap();
-    one.sign_up("ann@example.org", "Confirm", "Follow the link.")
+    one.sign_up("ann@example.org", &text("Confirm"))
         .await
         .unwrap();
     let confirmations = one.claim_subscriber_mails(10).await.unwrap();
@@ -804,7 +822,7 @@ async fn only_one_daemon_announces_and_sends() {
         .finish_subscriber_mail(confirmations[0].id)
         .await
         .unwrap();
-    let mails = [("Failing".to_owned(), "It is.".to_owned())];
+    let mails = [text("Failing")];
     let known = announced(0, false);
     let first = one.announce(None, known, &mails);
     let second = other.announce(None, known, &mails);

@@ -4,6 +4,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use llmwatch::store::{Commit, IntegrityError, SampleQuery, SignUp, Store, StoreError, repair};
+use llmwatch_core::message::subscriber::SubscriberText;
 use llmwatch_core::model::{Sample, Timestamp};
 
 use crate::support::{World, good};
@@ -95,8 +96,12 @@ fn a_repair_keeps_what_reports_links_and_subscribers_need() {
         ..Commit::default()
     });
     store.commit(&late.collect::<Vec<_>>()).unwrap();
+    let mail = SubscriberText {
+        subject: "Confirm".to_owned(),
+        body: "Text.".to_owned(),
+    };
     let ask = store
-        .sign_up("ann@example.com", "subject", "body", Timestamp(0))
+        .sign_up("ann@example.com", &mail, Timestamp(0))
         .unwrap();
     assert_eq!(ask, SignUp::Accepted);
     let kept = |store: &Store| {

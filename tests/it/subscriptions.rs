@@ -115,6 +115,58 @@ async fn subscriber_confirms_gets_mail_and_unsubscribes() {
     }
 }
 
+/// Signs `address` up and confirms it.
+async fn subscribe(world: &mut World, at: SocketAddr, address: &str) {
+    let body = format!("email={}", address.replace('@', "%40"));
+    ask(at, "POST", "/subscribe", FORM, &body).await;
+    let (to, text) = mail(world).await;
+    assert_eq!(to, address);
+    let (status, page) = ask(at, "POST", &link(&text, "/a/"), "", "").await;
+    assert_eq!(status, 200, "{page}");
+}
+
+/// Returns the value of a header, without its angle brackets.
+fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
+    let head = mail.split("\n\n").next().unwrap();
+    let line = head.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|value| value.trim_matches([':', ' ', '<', '>']))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_begins_with_the_first_mail_that_a_subscriber_got() {
+    let mut world = World::new().await;
+    let (mut daemon, at) = started(&world).await;
+    subscribe(&mut world, at, "ann@example.org").await;
+    world.openai.set_scenario(
+        Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap(),
+    );
+    let incident = daemon.event("incident.opened").await["incident"].clone();
+    let (to, opened) = mail(&mut world).await;
+    assert_eq!(to, "ann@example.org");
+    assert_eq!(header(&opened, "References"), None, "{opened}");
+    subscribe(&mut world, at, "bob@example.org").await;
+
+    world.openai.set_scenario(Scenario::healthy());
+    for _ in 0..2 {
+        let (to, resolved) = mail(&mut world).await;
+        assert!(resolved.contains("[RESOLVED after"), "{resolved}");
+        let begun_by = header(&opened, "Message-ID").filter(|_| to == "ann@example.org");
+        for name in ["References", "In-Reply-To"] {
+            assert_eq!(header(&resolved, name), begun_by, "{to}: {resolved}");
+        }
+        assert_eq!(header(&resolved, "X-Llmwatch-Incident"), incident.as_str());
+        for part in [
+            "multipart/alternative",
+            "text/plain",
+            "text/html",
+            "</html>",
+        ] {
+            assert!(resolved.contains(part), "{part}: {resolved}");
+        }
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sign_up_form_cannot_be_abused() {
     let mut world = World::new().await;

@@ -12,8 +12,10 @@ use crate::store::derived_id;
 use crate::store::subscribers::{
     ANNOUNCED_FOR, Announced, MAX_CONFIRMATIONS, MAX_PER_HOUR, MAX_SUBSCRIBERS, PER_ADDRESS,
     PublicIncident, SignUp, StoredSubscriber, SubscriberMail, Subscription, UNCONFIRMED_FOR,
+    first_mail_id,
 };
 use llmwatch_core::locations::SharedIncident;
+use llmwatch_core::message::subscriber::SubscriberText;
 use llmwatch_core::model::Timestamp;
 
 impl SharedStore {
@@ -24,18 +26,16 @@ impl SharedStore {
     pub async fn sign_up(
         &self,
         address: &str,
-        subject: &str,
-        body: &str,
+        mail: &SubscriberText,
     ) -> Result<SignUp, SharedError> {
-        self.repeated_within(LIMIT, || self.try_sign_up(address, subject, body))
+        self.repeated_within(LIMIT, || self.try_sign_up(address, mail))
             .await
     }
 
     async fn try_sign_up(
         &self,
         address: &str,
-        subject: &str,
-        body: &str,
+        text: &SubscriberText,
     ) -> Result<SignUp, SharedError> {
         let mut beside = self.beside().await?;
         let add = async {
@@ -85,8 +85,7 @@ impl SharedStore {
                 let mail = Mail {
                     incident: None,
                     seq: 0,
-                    subject,
-                    body,
+                    text,
                 };
                 mail.queue(&tx, &[Uuid::now_v7()], &[subscriber]).await?;
             }
@@ -173,8 +172,8 @@ impl SharedStore {
         Ok(incidents)
     }
 
-    /// Queues emails, each a subject and a text, to every subscriber, and records what was
-    /// announced. Returns false if another daemon was first; then nothing is queued.
+    /// Queues emails to every subscriber, and records what was announced. The first one about an
+    /// incident that a subscriber gets begins a thread. Returns false if another daemon was first; then nothing is queued.
     ///
     /// # Errors
     /// When the store does not respond.
@@ -182,7 +181,7 @@ impl SharedStore {
         &self,
         before: Option<Announced>,
         known: Announced,
-        mails: &[(String, String)],
+        mails: &[SubscriberText],
     ) -> Result<bool, SharedError> {
         self.repeated_within(LIMIT, || self.try_announce(before, known, mails))
             .await
@@ -192,39 +191,45 @@ impl SharedStore {
         &self,
         before: Option<Announced>,
         known: Announced,
-        mails: &[(String, String)],
+        mails: &[SubscriberText],
     ) -> Result<bool, SharedError> {
         let mut beside = self.beside().await?;
         let add = async {
             let tx = begin(&mut beside.client).await?;
+            let incident = known.incident;
+            let last = announced_at(&tx, incident).await?;
             if !advance(&tx, before, known).await? {
                 return Ok(false);
             }
+            let now = announced_at(&tx, incident).await?;
+            // Somebody who confirms meanwhile gets the next mail as the first.
             let rows = tx
                 .query_typed(
-                    "SELECT id FROM llmwatch_subscriber WHERE confirmed_at IS NOT NULL",
-                    &[],
+                    "SELECT id, $1 IS NULL OR confirmed_at > $1 FROM llmwatch_subscriber WHERE confirmed_at <= $2",
+                    &[(&last, Type::INT8), (&now, Type::INT8)],
                 )
                 .await?;
-            let subscribers: Vec<Uuid> = rows
-                .iter()
-                .map(|row| row.try_get(0))
-                .collect::<Result<_, _>>()?;
+            let mut subscribers = Vec::new();
+            let mut are_new: Vec<bool> = Vec::new();
+            for row in &rows {
+                subscribers.push(row.try_get(0)?);
+                are_new.push(row.try_get(1)?);
+            }
             // The opening is the first, then every note, then the end.
             let first = before.map_or(0, |before| 1 + i64::from(before.notes));
-            for (seq, (subject, body)) in (first..).zip(mails) {
+            for (seq, text) in (first..).zip(mails) {
                 let mail = Mail {
-                    incident: Some(known.incident),
+                    incident: Some(incident),
                     seq,
-                    subject,
-                    body,
+                    text,
                 };
                 // The same ID at every attempt of this announcement.
-                let label = format!("{} {seq}", known.incident);
-                let ids: Vec<Uuid> = subscribers
-                    .iter()
-                    .map(|subscriber| derived_id(*subscriber, &label))
-                    .collect();
+                let label = format!("{incident} {seq}");
+                let id = |(subscriber, is_new): (&Uuid, &bool)| match is_new {
+                    true if seq == first => first_mail_id(incident, *subscriber),
+                    _ => derived_id(*subscriber, &label),
+                };
+                let ids: Vec<Uuid> = subscribers.iter().zip(&are_new).map(id).collect();
                 mail.queue(&tx, &ids, &subscribers).await?;
             }
             tx.execute_typed(
@@ -369,6 +374,20 @@ impl SharedStore {
     }
 }
 
+/// Returns when something of the incident was last announced.
+async fn announced_at(
+    tx: &Transaction<'_>,
+    incident: Uuid,
+) -> Result<Option<i64>, tokio_postgres::Error> {
+    tx.query_typed_opt(
+        "SELECT seen_at FROM llmwatch_announced WHERE incident = $1",
+        &[(&incident, Type::UUID)],
+    )
+    .await?
+    .map(|row| row.try_get(0))
+    .transpose()
+}
+
 /// Records that `known` is announced. Returns false if another daemon has announced more than
 /// `before` meanwhile.
 async fn advance(
@@ -412,8 +431,7 @@ async fn advance(
 struct Mail<'a> {
     incident: Option<Uuid>,
     seq: i64,
-    subject: &'a str,
-    body: &'a str,
+    text: &'a SubscriberText,
 }
 
 impl Mail<'_> {
@@ -436,8 +454,8 @@ impl Mail<'_> {
                 (&subscribers, Type::UUID_ARRAY),
                 (&self.incident, Type::UUID),
                 (&self.seq, Type::INT8),
-                (&self.subject, Type::TEXT),
-                (&self.body, Type::TEXT),
+                (&self.text.subject, Type::TEXT),
+                (&self.text.body, Type::TEXT),
             ],
         )
         .await
@@ -470,8 +488,10 @@ fn read_mail(row: &Row) -> Result<SubscriberMail, tokio_postgres::Error> {
         subscriber: row.try_get(1)?,
         address: row.try_get(2)?,
         incident: row.try_get(3)?,
-        subject: row.try_get(4)?,
-        body: row.try_get(5)?,
+        text: SubscriberText {
+            subject: row.try_get(4)?,
+            body: row.try_get(5)?,
+        },
         queued_at: Timestamp(row.try_get(6)?),
         attempts: u32::try_from(row.try_get::<_, i64>(7)?).unwrap_or(u32::MAX),
     })

@@ -1,6 +1,8 @@
 //! Mails to subscribers of the public status page. They contain only what the public summary shows.
 
-use super::document::{WIDTH, wrapped};
+use askama::Template;
+
+use super::document::{FONT, GRAY, WIDTH, wrapped};
 use super::incident::public_title;
 use super::severity::Severity;
 use super::values::{Locale, clean};
@@ -99,8 +101,83 @@ pub fn incident(
     }
 }
 
+/// The link of one subscriber, at the end of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubscriberLink {
+    /// Confirms the subscription.
+    Confirm(String),
+    /// Ends the subscription.
+    Unsubscribe {
+        /// The sentence before it.
+        line: String,
+        /// The address.
+        url: String,
+    },
+}
+
+impl SubscriberLink {
+    /// Returns the link that ends the subscription to `site`.
+    pub fn unsubscribe(url: String, site: &str, locale: &Locale) -> Self {
+        Self::Unsubscribe {
+            line: unsubscribe_line(site, locale),
+            url,
+        }
+    }
+}
+
+impl SubscriberText {
+    /// Returns the plain-text part with the subscriber's `link`.
+    pub fn text(&self, link: &SubscriberLink) -> String {
+        let body = &self.body;
+        match link {
+            SubscriberLink::Confirm(url) => format!("{body}\n{url}\n"),
+            SubscriberLink::Unsubscribe { line, url } => format!("{body}\n-- \n{line}\n{url}\n"),
+        }
+    }
+
+    /// Returns the HTML part with the subscriber's `link`. It loads nothing, and all outside text is
+    /// escaped.
+    pub fn html(&self, link: &SubscriberLink, locale: &Locale) -> String {
+        // A paragraph is wrapped in the text, and a browser wraps it anew.
+        let paragraphs = self.body.trim().split("\n\n");
+        let html = Html {
+            subject: &self.subject,
+            paragraphs: paragraphs.map(|p| p.replace('\n', " ")).collect(),
+            link,
+            lang: locale.lang(),
+            font: FONT,
+            gray: GRAY,
+            locale,
+        };
+        // Rendering into a string cannot fail.
+        html.render().unwrap_or_default()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "mail/subscriber.html")]
+struct Html<'a> {
+    subject: &'a str,
+    paragraphs: Vec<String>,
+    link: &'a SubscriberLink,
+    lang: &'static str,
+    font: &'static str,
+    gray: &'static str,
+    locale: &'a Locale,
+}
+
+impl Html<'_> {
+    /// Reports whether a paragraph is nothing but a web address.
+    fn is_address(paragraph: &str) -> bool {
+        ["https://", "http://"]
+            .iter()
+            .any(|scheme| paragraph.starts_with(scheme))
+            && !paragraph.contains(char::is_whitespace)
+    }
+}
+
 /// Returns the text before the unsubscribe link.
-pub fn unsubscribe_line(site: &str, locale: &Locale) -> String {
+fn unsubscribe_line(site: &str, locale: &Locale) -> String {
     let site = clean(site);
     text!(
         locale,
