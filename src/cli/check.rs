@@ -1,13 +1,14 @@
 //! `llmwatch check`: loads the configuration exactly as `run` would, and prints its plan.
 
-use super::{EX_USAGE, Exit, Failure, Globals, print};
+use super::{EX_CONFIG, Exit, Failure, Globals, print, probe};
 use crate::config::plan::Plan;
 use crate::config::{self, Environment, ExplainError, Settings};
 use crate::daemon::coordinator::differences;
-use crate::notify::Sender;
+use crate::notify::{OpenError, Sender};
 use crate::redact::Redactor;
-use crate::store::Store;
 use crate::store::postgres::SharedStore;
+use crate::store::{Store, StoreError};
+use llmwatch_core::model::Fault;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c monitor.toml check --online")]
@@ -44,7 +45,7 @@ pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
         globals.load_whole()?
     };
     let mut plan = Plan::of(&config);
-    plan.warnings.extend(Store::exposed(&config.store.path));
+    plan.warnings.extend(check_store(&config)?);
     let redactor = Redactor::new(&config);
     for page in &mut plan.status_pages {
         page.url = redactor.clean(&page.url);
@@ -57,28 +58,95 @@ pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
     if !args.online {
         return Ok(0);
     }
-    let reached = check_shared_store(&config).await?;
-    let probes = super::probe::ProbeArgs::for_all(args.json);
-    let worst = super::probe::run(globals, &probes).await?;
-    let sender = Sender::new(&config)?;
-    let mut reachable = true;
-    for channel in &config.channels {
-        match sender.open(channel).await {
-            Ok(()) => eprintln!("channel {}: reachable", channel.name),
-            Err(error) => {
-                reachable = false;
-                eprintln!("channel {}: {error}", channel.name);
-            }
-        }
+    check_shared_store(&config).await?;
+    let mut is_accepted = check_endpoints(&config, args.json).await?;
+    is_accepted &= check_channels(&config).await?;
+    if is_accepted {
+        return Ok(0);
     }
-    Ok(u8::from(worst != 0 || !reachable || !reached))
+    Err(Failure {
+        code: EX_CONFIG,
+        text: "llmwatch: a server rejects what is configured: fix what is marked `rejected` above"
+            .to_owned(),
+    })
 }
 
-/// Opens the shared store, if there is one, and prints who else uses it. Returns whether it
-/// answers.
-async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
-    let Some(url) = &config.store.shared else {
+/// Checks the file of the store, if there is one, and returns warnings. One that `run` would refuse
+/// is an error of the configuration.
+fn check_store(config: &Settings) -> Result<Vec<String>, Failure> {
+    let path = &config.store.path;
+    let mut warnings = Store::exposed(path);
+    match Store::open_read_only(path) {
+        // The daemon creates and migrates it.
+        Ok(_) | Err(StoreError::Missing { .. } | StoreError::TooOld { .. }) => {}
+        Err(error) if error.is_misconfiguration() => {
+            return Err(Failure::from(error).with(EX_CONFIG));
+        }
+        Err(error) => warnings.push(error.to_string()),
+    }
+    Ok(warnings)
+}
+
+/// Probes every endpoint once. Returns whether none of them rejects what is configured for it; any
+/// other failure is no error of the configuration.
+async fn check_endpoints(config: &Settings, as_json: bool) -> Result<bool, Failure> {
+    if config.endpoints.is_empty() {
         return Ok(true);
+    }
+    let all = probe::samples(config, &config.endpoints, 1).await?;
+    probe::show(config, &config.endpoints, &all, as_json)?;
+    let mut is_accepted = true;
+    for sample in all.iter().flatten() {
+        let Some(fault) = sample.fault else { continue };
+        let endpoint = &sample.endpoint;
+        if is_configured_wrongly(fault) {
+            is_accepted = false;
+            eprintln!("endpoint {endpoint}: rejected: {}", fault.describe());
+        } else {
+            eprintln!(
+                "endpoint {endpoint}: fails now, which is no error of the configuration: {}",
+                fault.describe()
+            );
+        }
+    }
+    Ok(is_accepted)
+}
+
+/// Reports whether only another key or another request can end this fault.
+fn is_configured_wrongly(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::AccountAuth
+            | Fault::AccountPermission
+            | Fault::RequestModelNotFound
+            | Fault::RequestRejected
+            | Fault::RequestTooFewTokens
+    )
+}
+
+/// Connects to every channel. Returns whether none of them rejects what is configured for it.
+async fn check_channels(config: &Settings) -> Result<bool, Failure> {
+    let sender = Sender::new(config)?;
+    let mut is_accepted = true;
+    for channel in &config.channels {
+        let name = &channel.name;
+        match sender.open(channel).await {
+            Ok(()) => eprintln!("channel {name}: reachable"),
+            Err(OpenError::Rejected(why)) => {
+                is_accepted = false;
+                eprintln!("channel {name}: rejected: {why}");
+            }
+            Err(OpenError::Unreachable(why)) => eprintln!("channel {name}: not reachable: {why}"),
+        }
+    }
+    Ok(is_accepted)
+}
+
+/// Opens the shared store, if there is one, and prints who else uses it. A store that does not
+/// answer is no error: the daemon works alone until then.
+async fn check_shared_store(config: &Settings) -> Result<(), Failure> {
+    let Some(url) = &config.store.shared else {
+        return Ok(());
     };
     let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())
         .map_err(Failure::of_shared_store)?;
@@ -96,17 +164,14 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
             ) {
                 eprintln!("warning: {warning}");
             }
-            Ok(true)
         }
-        Err(error) if error.is_misconfiguration() => Err(Failure::of_shared_store(error)),
-        Err(error) => {
-            eprintln!(
-                "{error}; see that the server runs and that its host, port and firewall let this machine in. Until then the \
-                 daemon works alone"
-            );
-            Ok(false)
-        }
+        Err(error) if error.is_misconfiguration() => return Err(Failure::of_shared_store(error)),
+        Err(error) => eprintln!(
+            "{error}; see that the server runs and that its host, port and firewall let this machine in. Until then the \
+             daemon works alone"
+        ),
     }
+    Ok(())
 }
 
 /// `--explain KEY`.
@@ -115,7 +180,7 @@ fn explain(globals: &Globals, key: &str, json: bool) -> Exit {
     let explanation = match explained {
         Ok(explanation) => explanation,
         Err(ExplainError::Config(error)) => return Err(Failure::misconfigured(&error)),
-        Err(error) => return Err(Failure::from(error).with(EX_USAGE)),
+        Err(error) => return Err(Failure::from(error).with(EX_CONFIG)),
     };
     if json {
         print(&serde_json::to_string_pretty(&explanation)?);

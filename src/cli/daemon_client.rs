@@ -7,8 +7,8 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::{Failure, Globals};
-use crate::config::Settings;
+use super::{Failure, Globals, without_secrets};
+use crate::config::{self, Settings};
 
 /// The timeout of a request to the daemon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +46,24 @@ impl Daemon {
             });
         }
         // The socket needs no secrets, so unreadable ones do not matter.
-        Ok(Self::local(&globals.load_without_secrets()?))
+        let failure = match globals.load_without_secrets() {
+            Ok(config) => return Ok(Self::local(&config)),
+            Err(failure) => failure,
+        };
+        // Nor does a file that a running daemon has not loaded.
+        let path = globals.config_path();
+        let directory = config::state_dir_of(&path, &without_secrets());
+        let socket = directory.map(|directory| directory.join("control.sock"));
+        let socket = socket.filter(|socket| socket.exists()).ok_or(failure)?;
+        eprintln!(
+            "llmwatch: {} has errors, which `llmwatch check` shows; the running daemon is asked all the same",
+            path.display()
+        );
+        Ok(Self {
+            socket: Some(socket),
+            url: None,
+            token: None,
+        })
     }
 
     /// Returns the daemon of this configuration.

@@ -2,7 +2,8 @@
 
 use super::{Exit, Globals, daemon_client, print, table};
 use crate::clock;
-use crate::store::Store;
+use crate::store::{NotificationRow, Store};
+use llmwatch_core::message::timeline::{Detail, timeline};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Attribution, Incident, Scope, Status, Timestamp};
 use llmwatch_core::text;
@@ -41,7 +42,7 @@ pub(super) async fn run(globals: &Globals, args: &IncidentsArgs) -> Exit {
         print(&if args.json {
             serde_json::to_string_pretty(incident)?
         } else {
-            story(incident, &locale)
+            story(incident, &store.notifications_of(incident.id)?, &locale)
         });
     } else if args.json {
         print(&serde_json::to_string_pretty(&incidents)?);
@@ -100,7 +101,7 @@ fn attribution(attribution: Attribution, locale: &Locale) -> &'static str {
 /// The width of the column of names.
 const NAME: usize = 11;
 
-fn story(i: &Incident, locale: &Locale) -> String {
+fn story(i: &Incident, notified: &[NotificationRow], locale: &Locale) -> String {
     let number = i.number;
     let title = &i.title;
     let mut text = text!(locale, "incident {number}: {title}", number, title);
@@ -143,8 +144,13 @@ fn story(i: &Incident, locale: &Locale) -> String {
             fact(locale.say("works from"), i.reached_from.join(", "));
         }
     }
+    text += &format!(
+        "\n{}\n{}\n",
+        locale.say("timeline"),
+        history(i, notified, locale)
+    );
     if i.evidence.samples.is_empty() {
-        return text;
+        return text.trim_end().to_owned();
     }
     text += &format!("\n{}\n", locale.say("last failed probes"));
     let mut rows = vec![vec![
@@ -168,4 +174,21 @@ fn story(i: &Incident, locale: &Locale) -> String {
         ]
     }));
     text + &table(&rows)
+}
+
+/// Formats the timeline, one entry a line.
+fn history(i: &Incident, notified: &[NotificationRow], locale: &Locale) -> String {
+    let deliveries = notified.iter().map(|one| one.moment(None, true, locale));
+    let moments = timeline(i, deliveries.collect(), Detail::Full, locale);
+    let rows: Vec<_> = moments
+        .into_iter()
+        .map(|m| {
+            let what = match m.detail.as_str() {
+                "" => m.what,
+                detail => format!("{}: {detail}", m.what),
+            };
+            vec![locale.time(m.at), what]
+        })
+        .collect();
+    table(&rows)
 }

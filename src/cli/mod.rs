@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 means success. `probe` and `status` follow the monitoring plugins (0 operational,
 //! 1 degraded, 2 outage, 3 unknown, usage or configuration error). Elsewhere a configuration error
-//! is 78 and a usage error 64, as in sysexits.h, so that neither can be mistaken for an outage.
+//! is 78, as in sysexits.h, and any other failure 1, also a usage error.
 
 mod ack;
 mod backtest;
@@ -31,6 +31,7 @@ mod store;
 mod test_alert;
 pub mod trace_files;
 
+use std::ffi::OsStr;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,8 +47,6 @@ use crate::probe::Prober;
 use crate::store::postgres::SharedError;
 use llmwatch_core::model::Status;
 
-/// sysexits.h: a usage error.
-const EX_USAGE: u8 = 64;
 /// sysexits.h: a configuration error.
 const EX_CONFIG: u8 = 78;
 /// Monitoring plugins: unknown.
@@ -398,16 +397,17 @@ fn plugin_code(status: Status) -> u8 {
     }
 }
 
-/// Returns the exit code of a usage error: 3 for a monitoring plugin, 64 for any other subcommand.
+/// Returns the exit code of a usage error: 3 for a monitoring plugin, 78 for `check`, which knows
+/// nothing but valid and invalid, and 1 for any other subcommand.
 fn usage_code() -> u8 {
     let known = Cli::command();
     let verb = std::env::args_os()
         .skip(1)
         .find(|a| known.find_subcommand(a).is_some());
-    if verb.is_some_and(|v| v == "probe" || v == "status") {
-        UNKNOWN
-    } else {
-        EX_USAGE
+    match verb.as_deref().and_then(OsStr::to_str) {
+        Some("probe" | "status") => UNKNOWN,
+        Some("check") => EX_CONFIG,
+        _ => 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `llmwatch outbox`: lists, retries or drops pending and dead notifications.
 
-use super::{EX_USAGE, Exit, Failure, Globals, print, table};
+use super::{Exit, Failure, Globals, print, table};
 use crate::clock;
 use crate::config::Settings;
 use crate::store::postgres::SharedStore;
@@ -150,10 +150,7 @@ fn choose<'a>(rows: &'a [OutboxRow], asked: &[String]) -> Result<Vec<&'a OutboxR
                     "llmwatch: {} notifications start with `{text}`: use more characters of the id",
                     several.len()
                 );
-                return Err(Failure {
-                    code: EX_USAGE,
-                    text,
-                });
+                return Err(Failure { code: 1, text });
             }
         }
     }

@@ -3,21 +3,21 @@
 use chrono::{NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
-use super::{EX_USAGE, Failure};
+use super::Failure;
 use crate::config::duration;
 use llmwatch_core::model::Timestamp;
 
 /// Parses a duration before now (`30d`), a date in `zone` (`2026-11-01`, its start) or RFC 3339.
 ///
 /// # Errors
-/// A usage error (64) that shows the three forms.
+/// A usage error that shows the three forms.
 pub(super) fn point_in_time(text: &str, now: Timestamp, zone: Tz) -> Result<Timestamp, Failure> {
     Timestamp::parse(text)
         .ok()
         .or_else(|| start_of_day(text.parse().ok()?, zone))
         .or_else(|| duration(text).ok().map(|back| now - back))
         .ok_or_else(|| Failure {
-            code: EX_USAGE,
+            code: 1,
             text: format!(
                 "llmwatch: invalid point in time `{text}`: expected a duration before now (`30d`), \
                  a date (`2026-11-01`) or RFC 3339 (`2026-11-01T09:00:00Z`)"
@@ -45,7 +45,6 @@ mod tests {
         assert_eq!(at("2026-11-01"), "2026-10-31T23:00:00.000Z");
         assert_eq!(at("2026-11-01T09:00:00+01:00"), "2026-11-01T08:00:00.000Z");
         let error = point_in_time("yesterday", now, madrid).unwrap_err();
-        assert_eq!(error.code, EX_USAGE);
         assert!(error.text.contains("`yesterday`"), "{}", error.text);
     }
 

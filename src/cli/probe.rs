@@ -31,17 +31,6 @@ pub(super) struct ProbeArgs {
     json: bool,
 }
 
-impl ProbeArgs {
-    pub(super) fn for_all(json: bool) -> Self {
-        Self {
-            names: Vec::new(),
-            count: 1,
-            nagios: false,
-            json,
-        }
-    }
-}
-
 pub(super) async fn run(globals: &Globals, args: &ProbeArgs) -> Exit {
     let done = probe(globals, args).await;
     if let Err(failure) = &done
@@ -91,18 +80,31 @@ async fn probe(globals: &Globals, args: &ProbeArgs) -> Exit {
         .map(|samples| judge(samples))
         .max_by_key(|s| severity(*s))
         .unwrap_or(Status::Unknown);
-    if args.json {
+    if args.nagios {
+        print(&plugin_line(status, &all));
+    } else {
+        show(&config, &chosen, &all, args.json)?;
+    }
+    Ok(plugin_code(status))
+}
+
+/// Prints the samples of each of `endpoints`.
+pub(super) fn show(
+    config: &Settings,
+    endpoints: &[Arc<Endpoint>],
+    all: &[Vec<Sample>],
+    as_json: bool,
+) -> Result<(), Failure> {
+    if as_json {
         for sample in all.iter().flatten() {
             print(&serde_json::to_string(sample)?);
         }
-    } else if args.nagios {
-        print(&plugin_line(status, &all));
     } else {
-        let redactor = Redactor::new(&config);
-        let asked: Vec<_> = chosen.iter().map(|e| asked(e, &redactor)).collect();
-        print(&render(&all, &asked));
+        let redactor = Redactor::new(config);
+        let asked: Vec<_> = endpoints.iter().map(|e| asked(e, &redactor)).collect();
+        print(&render(all, &asked));
     }
-    Ok(plugin_code(status))
+    Ok(())
 }
 
 /// Returns the samples of each of `endpoints`, probed `count` times, as a daemon would record them.

@@ -3,7 +3,7 @@
 
 use reqwest::{Method, StatusCode};
 
-use super::daemon_client::{Daemon, Remote, refused};
+use super::daemon_client::{Daemon, refused};
 use super::{Exit, Failure, Globals, print};
 
 /// The exit code for a rejected configuration.
@@ -14,7 +14,7 @@ const REJECTED: u8 = 78;
 pub(super) struct ReloadArgs {}
 
 pub(super) async fn run(globals: &Globals, _: &ReloadArgs) -> Exit {
-    let daemon = Daemon::of(globals, &Remote::default())?;
+    let daemon = Daemon::local(&globals.load_without_secrets()?);
     let response = daemon
         .send(|client, base| client.request(Method::POST, format!("{base}/api/v1/reload")))
         .await?;

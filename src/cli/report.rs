@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::point_in_time::point_in_time;
 use super::progress::ProgressLine;
-use super::{EX_USAGE, Exit, Failure, Globals, daemon_client, print};
+use super::{Exit, Failure, Globals, daemon_client, print};
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::pipeline::reporting;
@@ -139,7 +139,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
 
 fn usage(text: &str) -> Failure {
     Failure {
-        code: EX_USAGE,
+        code: 1,
         text: format!("llmwatch: {text}"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::progress::{CountLine, ProgressLine};
-use super::{EX_USAGE, Exit, Failure, Globals, print};
+use super::{Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::{PostgresUrl, Settings};
 use crate::store::postgres::{Checksum, SharedStore, source_of};
@@ -62,6 +62,9 @@ enum Verb {
 pub(super) async fn run(globals: &Globals, args: &StoreArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let path = &config.store.path;
+    if !matches!(args.verb, Verb::Copy { .. }) {
+        mention_shared_store(&config);
+    }
     match &args.verb {
         Verb::Check { json } => check(path, *json),
         Verb::Repair { json } => {
@@ -91,6 +94,22 @@ pub(super) async fn run(globals: &Globals, args: &StoreArgs) -> Exit {
             Ok(0)
         }
     }
+}
+
+/// Says that the file is not all there is if `[store] url` names a PostgreSQL database.
+fn mention_shared_store(config: &Settings) {
+    let shared = match &config.store.shared {
+        Some(url) => format!(" `{}`", url.shown()),
+        None if config.store.is_url_unknown => {
+            " (its `url` is a secret that is not set here)".to_owned()
+        }
+        None => return,
+    };
+    eprintln!(
+        "llmwatch: this is only about this daemon's own file {}, not about the shared store{shared}: use PostgreSQL's \
+         own tools for that, such as `pg_dump`",
+        config.store.path.display()
+    );
 }
 
 fn check(path: &Path, json: bool) -> Exit {
@@ -158,7 +177,7 @@ impl From<StoreError> for CopyStop {
 }
 
 async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
-    let wrong = |text: &str| Err(Failure::from(anyhow::anyhow!("{text}")).with(EX_USAGE));
+    let wrong = |text: &str| Err(Failure::from(anyhow::anyhow!("{text}")));
     let Some(file) = from.strip_prefix("sqlite:").filter(|f| !f.is_empty()) else {
         return wrong(
             "`--from` must be `sqlite:FILE`: history is copied from SQLite to PostgreSQL",

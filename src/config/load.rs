@@ -2,7 +2,7 @@
 //! several tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, echo};
@@ -16,7 +16,9 @@ use super::tables::{
     read_budget, read_connectivity_checks, read_drill, read_heartbeat, read_log, read_maintenance,
     read_monitor, read_otlp, read_quorum, read_report, read_route, read_store, read_web,
 };
-use super::{Channel, Config, ConfigError, Environment, Settings, channel, feed, lint, webhook};
+use super::{
+    Channel, Config, ConfigError, Environment, Settings, channel, feed, lint, state_dir, webhook,
+};
 
 /// Reads and checks the file at `path`, and the files that its `include` names.
 ///
@@ -37,6 +39,21 @@ pub fn load_text(
     surroundings: &Environment,
 ) -> Result<Settings, ConfigError> {
     checked(Sources::of_text(path, text), Vec::new(), surroundings)
+}
+
+/// Returns the `state_dir` that the file at `path` sets, whatever is wrong with its other keys.
+/// `None` if that is uncertain.
+pub fn state_dir_of(path: &Path, surroundings: &Environment) -> Option<PathBuf> {
+    let (sources, _) = read_sources(path, surroundings).ok()?;
+    let sink = Sink::new(&sources, surroundings);
+    let (document, problems) = sources.merged().ok()?;
+    if !problems.is_empty() {
+        return None;
+    }
+    let root = Table::new("", &document, &sink);
+    let written = root.section("monitor").get("state_dir");
+    let directory = state_dir::read(written, &sink);
+    sink.diagnostics.take().is_empty().then_some(directory)
 }
 
 fn checked(

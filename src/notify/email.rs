@@ -4,22 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
-use lettre::message::dkim::{
-    DkimCanonicalization, DkimCanonicalizationType, DkimConfig, DkimSigningAlgorithm,
-    DkimSigningKey,
-};
+use lettre::message::dkim::{DkimCanonicalization, DkimCanonicalizationType, DkimConfig};
 use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
 use rustls::ClientConfig;
 use uuid::Uuid;
 
 use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
-use super::{Attempt, Obstacle, Progress, summary};
-use crate::config::{Dkim, Email};
-use crate::files;
+use super::{Attempt, Obstacle, OpenError, Progress, summary};
+use crate::config::{Dkim, Email, dkim_key};
 use crate::redact::Redactor;
 use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
@@ -101,10 +95,20 @@ impl Mailer {
     }
 
     /// Opens a connection, logs in and closes it.
-    pub(super) async fn open(&self) -> Result<(), String> {
+    pub(super) async fn open(&self) -> Result<(), OpenError> {
         match tokio::time::timeout(ATTEMPT, self.server.connect()).await {
-            Err(_) => Err("the mail server does not answer".to_owned()),
-            Ok(Err(error)) => Err(self.redactor.clean(&error.text)),
+            Err(_) => Err(OpenError::Unreachable(
+                "the mail server does not answer".to_owned(),
+            )),
+            Ok(Err(error)) => {
+                let text = self.redactor.clean(&error.text);
+                Err(match error.kind {
+                    SmtpErrorKind::Login | SmtpErrorKind::Permanent => OpenError::Rejected(text),
+                    SmtpErrorKind::Refused | SmtpErrorKind::Transient => {
+                        OpenError::Unreachable(text)
+                    }
+                })
+            }
             Ok(Ok(session)) => {
                 session.quit().await;
                 Ok(())
@@ -262,15 +266,7 @@ impl Delivery<'_> {
 /// Sets up DKIM signing (RFC 6376) with relaxed canonicalization, because mail servers refold
 /// headers.
 pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
-    let shown = dkim.key_file.display();
-    let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET)
-        .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
-    let usable =
-        "it must be an RSA or Ed25519 private key in PEM, as `openssl genrsa 2048` writes it";
-    let (algorithm, key) =
-        signing_key(&pem).ok_or_else(|| format!("cannot use the DKIM key `{shown}`: {usable}"))?;
-    let key = DkimSigningKey::new(&key, algorithm)
-        .map_err(|e| format!("cannot use the DKIM key `{shown}`: {e}; {usable}"))?;
+    let key = dkim_key(&dkim.key_file)?;
     let signed = [
         "From",
         "To",
@@ -300,66 +296,6 @@ pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
         signed,
         relaxed,
     ))
-}
-
-/// Converts a private key to the formats that lettre reads: PKCS #1 PEM for RSA, the base64 seed
-/// for Ed25519. Current tools write PKCS #8, which wraps them.
-fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
-    if pem.contains("-----BEGIN RSA PRIVATE KEY-----") {
-        return Some((DkimSigningAlgorithm::Rsa, pem.to_owned()));
-    }
-    let (_, rest) = pem.split_once("-----BEGIN PRIVATE KEY-----")?;
-    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
-    let der = STANDARD
-        .decode(body.split_whitespace().collect::<String>())
-        .ok()?;
-    // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … },
-    // key OCTET STRING, … }
-    let (inside, _) = der_value(&der, 0x30)?;
-    let (_, rest) = der_value(inside, 0x02)?;
-    let (algorithm, rest) = der_value(rest, 0x30)?;
-    let (key, _) = der_value(rest, 0x04)?;
-    match der_value(algorithm, 0x06)?.0 {
-        // rsaEncryption, 1.2.840.113549.1.1.1
-        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
-            let text = STANDARD.encode(key);
-            let lines: Vec<_> = text
-                .as_bytes()
-                .chunks(64)
-                .map(String::from_utf8_lossy)
-                .collect();
-            let pem = format!(
-                "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
-                lines.join("\n")
-            );
-            Some((DkimSigningAlgorithm::Rsa, pem))
-        }
-        // id-Ed25519, 1.3.101.112: an octet string in an octet string
-        [0x2b, 0x65, 0x70] => Some((
-            DkimSigningAlgorithm::Ed25519,
-            STANDARD.encode(der_value(key, 0x04)?.0),
-        )),
-        _ => None,
-    }
-}
-
-/// Returns the content of the DER value with this tag at the start of `der`, and the rest.
-fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (
-                bytes
-                    .iter()
-                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
-                rest,
-            )
-        }
-        _ => return None,
-    };
-    (found == tag).then(|| rest.split_at_checked(length))?
 }
 
 macro_rules! text_header {

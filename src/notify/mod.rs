@@ -268,14 +268,23 @@ impl Sender {
     ///
     /// # Errors
     /// What went wrong, without secrets.
-    pub async fn open(&self, channel: &Channel) -> Result<(), String> {
+    pub async fn open(&self, channel: &Channel) -> Result<(), OpenError> {
         match self.transports.get(&channel.name) {
             Some(Transport::Smtp(mailer)) => mailer.open().await,
-            Some(Transport::Http(client)) => client.open().await,
-            Some(Transport::Exec(program)) => program.open(),
-            None => Err("not configured".to_owned()),
+            Some(Transport::Http(client)) => client.open().await.map_err(OpenError::Unreachable),
+            Some(Transport::Exec(program)) => program.open().map_err(OpenError::Rejected),
+            None => Err(OpenError::Rejected("not configured".to_owned())),
         }
     }
+}
+
+/// Why a channel cannot be opened; without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// Only another configuration can help: a login that is refused, or a program that is missing.
+    Rejected(String),
+    /// The receiver cannot be reached now.
+    Unreachable(String),
 }
 
 /// What channels share: patterns and root certificates take a megabyte or more.

@@ -4,7 +4,10 @@ use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use llmwatch_core::message::timeline::{DeliveryState, Moment, delivery};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, Timestamp};
+use llmwatch_core::text;
 
 /// A notification about an incident, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,29 @@ pub struct NotificationRow {
     pub attempts: u32,
     /// The last error.
     pub error: Option<String>,
+}
+
+impl NotificationRow {
+    /// Returns its entry in the timeline of the incident. `recipients` come first; `with_error` adds
+    /// the receiver's answer, unless it was sent.
+    pub fn moment(&self, recipients: Option<String>, with_error: bool, locale: &Locale) -> Moment {
+        let state = match self.state.as_str() {
+            "sent" => DeliveryState::Sent,
+            "pending" => DeliveryState::Waiting,
+            _ => DeliveryState::Failed,
+        };
+        let mut details = Vec::from_iter(recipients);
+        if self.attempts > 1 {
+            let n = self.attempts;
+            details.push(text!(locale, "{n} attempts", n));
+        }
+        if with_error && state != DeliveryState::Sent {
+            details.extend(self.error.clone());
+        }
+        let at = self.ended_at.unwrap_or(self.decided_at);
+        let kind = self.kind.rsplit('.').next().unwrap_or_default();
+        delivery(state, at, &self.channel, kind, details.join(": "), locale)
+    }
 }
 
 impl Store {

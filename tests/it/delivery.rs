@@ -620,5 +620,34 @@ async fn silence_and_ack_through_the_running_daemon() {
     );
     let kept: String = world.query("SELECT json_extract(data, '$.acknowledged.by') FROM incident");
     assert_eq!(kept, "ann");
+    let mut noted = world.llmwatch(&["note", &number, "the vendor is on it", "--by", "bob"]);
+    assert_eq!(noted.output().await.unwrap().status.code(), Some(0));
+    let shown = world
+        .llmwatch(&["incidents", &number])
+        .output()
+        .await
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let timeline = shown.split_once("\ntimeline\n").unwrap().1;
+    for entry in [
+        "First failed probe",
+        "Incident opened: enough evidence",
+        "Notified hook: opened",
+        "Acknowledged: by ann",
+        "Note by bob: the vendor is on it",
+    ] {
+        assert!(timeline.contains(entry), "{entry}: {shown}");
+    }
+    // What the file says meanwhile is no matter of the running daemon.
+    let config = std::fs::read_to_string(world.config_path()).unwrap();
+    world.write(&(config + "\n[monitr]\n"));
+    let listed = world
+        .llmwatch(&["silence", "--json"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    let said = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(said.contains("monitor.toml has errors"), "{said}");
     assert_eq!(daemon.stop().await, Some(0));
 }

@@ -209,7 +209,7 @@ async fn check_reports_a_store_that_does_not_answer() {
         let url = format!("postgres://llmwatch:s3cretword@{host}:{port}/monitor");
         world.write(&config(&world, &world, "fra1", &url, ""));
         let (code, text) = check_online(&world).await;
-        assert_eq!(code, Some(1), "{text}");
+        assert_eq!(code, Some(0), "the daemon starts without it: {text}");
         assert!(
             text.contains(&format!("@{host}:{port}/monitor` cannot be reached")),
             "{text}"
@@ -839,7 +839,7 @@ async fn every_view_tells_the_locations_apart() {
     assert!(availability("nyc1").await < 1.0);
     assert!((availability("sin1").await - 1.0).abs() < 1e-9);
     let unknown = output(here, &["report", "--location", "x"]).await;
-    assert_eq!(unknown.0, Some(64), "{}", unknown.1);
+    assert_eq!(unknown.0, Some(1), "{}", unknown.1);
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }

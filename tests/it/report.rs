@@ -278,7 +278,7 @@ async fn a_commitment_is_a_percentage() {
             .await
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(64), "{bad}: {stderr}");
+        assert_eq!(output.status.code(), Some(1), "{bad}: {stderr}");
         assert!(stderr.contains("such as 99.9"), "{stderr}");
     }
 }

@@ -49,6 +49,8 @@ pub(super) enum SmtpErrorKind {
     Refused,
     /// Another attempt may succeed.
     Transient,
+    /// The login is rejected. Once that is fixed, another attempt may succeed.
+    Login,
     /// This recipient is permanently rejected.
     Permanent,
 }
@@ -65,10 +67,11 @@ impl SmtpError {
     /// fixed, the email is still wanted.
     fn refusal(step: SmtpStep, reply: &SmtpReply) -> Self {
         let about_login = matches!(reply.code, 530 | 534 | 535 | 538);
-        let permanent = step == SmtpStep::Message && reply.is_permanent() && !about_login;
         Self {
             text: reply.to_string(),
-            kind: if permanent {
+            kind: if about_login {
+                SmtpErrorKind::Login
+            } else if step == SmtpStep::Message && reply.is_permanent() {
                 SmtpErrorKind::Permanent
             } else {
                 SmtpErrorKind::Transient

@@ -16,6 +16,7 @@ use crate::store::{NotificationRow, SamplePage, Store, StoreError};
 use crate::web::format::{self, counts, duration, listed, severity, title_of, whose_fault};
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::message::timeline::{self, Detail, Mark};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Attribution, EndpointName, Fault, Incident, Outcome, Sample, Snapshot, Timestamp,
@@ -414,134 +415,53 @@ fn timeline(
     reader: Reader,
 ) -> Vec<TimelineDay> {
     let locale = &frame.locale;
-    let moment = |at: Timestamp, class, what: &str, detail: String| {
-        let sign = if at < incident.started_at { "−" } else { "+" };
-        let offset = at.since_ms(incident.started_at).abs() as f64 / 1000.0;
-        Moment {
-            at,
-            time: format::time_of_day(at, locale),
-            after: format!("{sign}{}", locale.duration(offset)),
-            class,
-            what: what.to_owned(),
-            detail,
-        }
-    };
-    let first = if incident.cause.is_slow() {
-        locale.say("First slow probe")
+    let deliveries = notified.iter().filter(|_| reader.sees_all());
+    let deliveries = deliveries.map(|one| delivery(one, frame, reader)).collect();
+    let detail = if reader.sees_all() {
+        Detail::Full
     } else {
-        locale.say("First failed probe")
+        Detail::Summary
     };
-    let mut moments = vec![
-        moment(incident.started_at, "slow", first, String::new()),
-        moment(
-            incident.opened_at,
-            "bad",
-            locale.say("Incident opened"),
-            if format::is_summary(incident) {
-                String::new()
-            } else {
-                locale.say("enough evidence").to_owned()
-            },
-        ),
-    ];
-    if reader.sees_all() {
-        for one in notified {
-            let (class, what, detail) = delivery(one, frame, reader);
-            let at = one.ended_at.unwrap_or(one.decided_at);
-            moments.push(moment(at, class, &what, detail));
-        }
-    }
-    if let Some(ack) = &incident.acknowledged {
-        let by = if ack.by.is_empty() {
-            String::new()
-        } else {
-            let by = &ack.by;
-            text!(locale, "by {by}", by)
-        };
-        let detail = [by, ack.note.clone()];
-        let detail: Vec<_> = detail.into_iter().filter(|d| !d.is_empty()).collect();
-        let what = locale.say("Acknowledged");
-        moments.push(moment(ack.at, "rest", what, detail.join(": ")));
-    }
-    for note in &incident.notes {
-        let what = match note.by.as_str() {
-            "" => locale.say("Note").to_owned(),
-            by if reader.sees_all() => text!(locale, "Note by {by}", by),
-            _ => locale.say("Note").to_owned(),
-        };
-        moments.push(moment(note.at, "rest", &what, note.text.clone()));
-    }
-    if let Some(at) = incident.official.published_at {
-        let detail = incident.official.incident.clone().unwrap_or_default();
-        moments.push(moment(
-            at,
-            "none",
-            locale.say("Posted on the vendor’s status page"),
-            detail,
-        ));
-    }
-    if let Some(at) = incident.resolved_at {
-        let what = if incident.is_new_normal() {
-            locale.say("Closed: still slow, now the usual latency")
-        } else {
-            locale.say("Resolved")
-        };
-        let lasted = locale.duration(incident.duration_s);
-        let detail = text!(locale, "after {lasted}", lasted);
-        moments.push(moment(at, "ok", what, detail));
-    }
-    // The sort is stable: simultaneous events stay in decision order.
-    moments.sort_by_key(|m| m.at);
     let mut days: Vec<TimelineDay> = Vec::new();
-    for moment in moments {
+    for moment in timeline::timeline(incident, deliveries, detail, locale) {
         let day = locale.date_full(moment.at);
+        let shown = shown(moment, incident, locale);
         match days.last_mut() {
-            Some(last) if last.day == day => last.moments.push(moment),
+            Some(last) if last.day == day => last.moments.push(shown),
             _ => days.push(TimelineDay {
                 day,
-                moments: vec![moment],
+                moments: vec![shown],
             }),
         }
     }
     days
 }
 
-/// Describes one notification: its mark and result. Readers with the token also see the recipient
-/// and the receiver's answer.
-fn delivery(
-    one: &NotificationRow,
-    frame: &Frame,
-    reader: Reader,
-) -> (&'static str, String, String) {
-    let kind = one.kind.rsplit('.').next().unwrap_or_default();
-    let channel = &one.channel;
-    let locale = &frame.locale;
-    let (class, what) = match one.state.as_str() {
-        "sent" => (
-            "ok",
-            text!(locale, "Notified {channel}: {kind}", channel, kind),
-        ),
-        "pending" => (
-            "none",
-            text!(locale, "Waiting to notify {channel}: {kind}", channel, kind),
-        ),
-        _ => (
-            "bad",
-            text!(locale, "Could not notify {channel}: {kind}", channel, kind),
-        ),
-    };
-    let mut details = Vec::new();
-    if reader.sees_recipients() {
-        details.extend(recipients(channel, frame));
+fn shown(moment: timeline::Moment, incident: &Incident, locale: &Locale) -> Moment {
+    let at = moment.at;
+    let sign = if at < incident.started_at { "−" } else { "+" };
+    let offset = at.since_ms(incident.started_at).abs() as f64 / 1000.0;
+    Moment {
+        at,
+        time: format::time_of_day(at, locale),
+        after: format!("{sign}{}", locale.duration(offset)),
+        class: match moment.mark {
+            Mark::Start => "slow",
+            Mark::Failure => "bad",
+            Mark::Success => "ok",
+            Mark::Person => "rest",
+            Mark::Other => "none",
+        },
+        what: moment.what,
+        detail: moment.detail,
     }
-    if one.attempts > 1 {
-        let n = one.attempts;
-        details.push(text!(locale, "{n} attempts", n));
-    }
-    if reader.sees_recipients() && one.state != "sent" {
-        details.extend(one.error.clone());
-    }
-    (class, what, details.join(": "))
+}
+
+/// Describes one notification. Readers with the token also see the recipient and the receiver's
+/// answer.
+fn delivery(one: &NotificationRow, frame: &Frame, reader: Reader) -> timeline::Moment {
+    let recipients = recipients(&one.channel, frame).filter(|_| reader.sees_recipients());
+    one.moment(recipients, reader.sees_recipients(), &frame.locale)
 }
 
 /// Returns the recipients of an email channel.

@@ -6,7 +6,7 @@ use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
     Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts,
-    IncidentState, Measure, Only, Reattribution, Status, TypicalAndNow,
+    IncidentState, Measure, Only, Reattribution, Status, Timestamp, TypicalAndNow,
 };
 use crate::text;
 
@@ -116,6 +116,20 @@ pub fn context(incident: &Incident, locale: &Locale) -> String {
         locale,
     };
     narrator.context()
+}
+
+/// Returns when and why the attribution was revised, if it was.
+pub fn revision(incident: &Incident, locale: &Locale) -> Option<(Timestamp, String)> {
+    let facts = incident.facts.as_ref()?;
+    let revised = facts.reattribution.as_ref()?;
+    let narrator = Narrator {
+        incident,
+        facts,
+        locale,
+    };
+    let why = narrator.reattribution(revised);
+    let why = text!(locale, "No longer attributed to the provider: {why}.", why);
+    Some((revised.at, why))
 }
 
 /// Returns what is broken and since when, or what happened if the incident is resolved.
@@ -516,7 +530,7 @@ pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
 pub(super) fn vendor(incident: &Incident) -> &str {
     match &incident.facts {
         Some(facts) if !facts.vendor.is_empty() => &facts.vendor,
-        _ => &incident.provider,
+        _ => incident.provider.title(),
     }
 }
 

@@ -13,4 +13,5 @@ mod spanish;
 pub mod subscriber;
 pub mod test_notice;
 pub mod text;
+pub mod timeline;
 pub mod values;

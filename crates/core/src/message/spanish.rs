@@ -1122,6 +1122,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Answer", "Respuesta"),
     ("Apply", "Aplicar"),
     ("Attributed to", "Atribuido a"),
+    ("Attribution revised", "Atribución revisada"),
     ("Availability", "Disponibilidad"),
     ("Available in 90 days", "Disponibilidad en 90 días"),
     ("Both down", "Ambos caídos"),
@@ -1437,6 +1438,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("There is no such group.", "Ese grupo no existe."),
     ("There is no such incident.", "Ese incidente no existe."),
     ("There is no such page.", "Esa página no existe."),
+    (
+        "No daemon probes from that location.",
+        "Ningún demonio sondea desde esa ubicación.",
+    ),
     (
         "This drill is already confirmed.",
         "Este simulacro ya está confirmado.",
@@ -1839,6 +1844,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("ended", "fin"),
     ("endpoints", "endpoints"),
     ("last failed probes", "últimos sondeos fallidos"),
+    ("timeline", "cronología"),
     ("time", "hora"),
     ("error", "error"),
     ("failover", "conmutación"),
