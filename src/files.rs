@@ -1,8 +1,10 @@
-//! Reads files that a user names, up to a size limit. Pipes and devices are refused because they
-//! may never end; standard input is allowed because the user asked for it by name.
+//! Reads files that a user names, up to a size limit, and writes private ones. Pipes and devices
+//! are refused because they may never end; standard input is allowed because the user asked for it
+//! by name.
 
-use std::fs::File;
-use std::io::{Error, ErrorKind, Read, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Opens a regular file, or `/dev/stdin`.
@@ -50,6 +52,22 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 pub fn read_to_string(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| Error::new(ErrorKind::InvalidData, "not UTF-8"))
+}
+
+/// Writes a JSON file that only its owner may read, atomically by rename.
+///
+/// # Errors
+/// The file system's error.
+pub fn write_private(path: &Path, text: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("json.new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(text)?;
+    std::fs::rename(temporary, path)
 }
 
 /// The size limit of a file with a key, a password or a token, in bytes.

@@ -9,16 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via, redirect};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use crate::config::{Proxy, Settings, is_local};
-use crate::files;
-
-/// The size limit of `ca_file`, in bytes. A system's bundle has about 250 KiB.
-const MAX_CA_FILE: u64 = 4 << 20;
+use crate::config::{Proxy, Settings, extra_roots, is_local};
 
 /// Builds the client with the proxy and the root certificates of `settings`.
 ///
@@ -43,11 +37,9 @@ pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, Str
         }));
     }
     if let Some(path) = &settings.process.ca_file {
-        let pem =
-            files::read(path, MAX_CA_FILE).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-        for root in
-            Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))?
-        {
+        let unusable = |why: &dyn std::fmt::Display| format!("cannot use `ca_file`: {why}");
+        for root in extra_roots(path).map_err(|why| unusable(&why))? {
+            let root = Certificate::from_der(&root).map_err(|e| unusable(&e))?;
             builder = builder.add_root_certificate(root);
         }
     }
@@ -91,14 +83,8 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     // A system without root certificates can still use those of `ca_file`.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        let certificates = CertificateDer::pem_file_iter(path)
-            .map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-            roots
-                .add(certificate)
-                .map_err(|e| format!("cannot use `ca_file`: {e}"))?;
-        }
+        let extra = extra_roots(path).map_err(|why| format!("cannot use `ca_file`: {why}"))?;
+        roots.add_parsable_certificates(extra);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)

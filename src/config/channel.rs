@@ -8,10 +8,11 @@ use lettre::message::Mailbox;
 use url::Url;
 
 use super::diagnostic::echo;
+use super::dkim;
 use super::endpoint::checked_name;
 use super::percent::percent_decoded;
 use super::raw::{Table, Value};
-use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
+use super::{Channel, ChannelKind, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
 use llmwatch_core::model::{Attribution, ChannelName, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` accepts.
@@ -74,16 +75,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
             None
         }
     });
-    let dkim = table.table("dkim").and_then(|t| {
-        let [selector, domain, key_file] = ["selector", "domain", "key_file"]
-            .map(|key| required(&t, key, "it is needed to sign")?.string());
-        t.finish();
-        Some(Dkim {
-            selector: selector?,
-            domain: domain?,
-            key_file: t.sink().sources.directory(t.span.start).join(key_file?),
-        })
-    });
+    let dkim = table.table("dkim").and_then(|t| dkim::read(&t));
     let filters = filters(table);
     table.finish();
     let to = to?;
@@ -195,7 +187,8 @@ fn length(table: &Table<'_>, key: &'static str) -> Option<Duration> {
     table.get(key)?.duration()
 }
 
-fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
+/// Returns the value of a key that must be set.
+pub(super) fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
     let value = table.get(key);
     if value.is_none() {
         let message = format!("missing key `{key}` in `[{}]`", table.name);

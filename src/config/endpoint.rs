@@ -271,6 +271,14 @@ fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, 
         let why = "`\"${NAME}\"` takes it from the environment; `api_key_file` and `api_key_credential` from a file";
         missing_key(own, provider, "api_key", why);
     }
+    if endpoint.api == Api::Models
+        && let Some(body) = own.get("body")
+    {
+        let _: Option<()> = body.error(
+            "`body` has no effect: `api = \"models\"` sends a GET request without one",
+            "leave it out, or use `api = \"http\"` with `method = \"POST\"`",
+        );
+    }
     let t = &endpoint.timeouts;
     if t.first_token > t.total {
         let help = "the total includes the first token: raise `total` or lower `first_token`";

@@ -1,11 +1,14 @@
 //! Warnings about configurations that are valid but cannot work, or that expose something; each
 //! with the correction.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::Settings;
 use crate::config::{Channel, ChannelKind, Distance, Email, SmtpTls, Webhook, WebhookKind};
 use llmwatch_core::model::{Api, Endpoint, Provider};
+use llmwatch_core::schedule::budget::load;
 
 /// An objective below this is probably a fraction instead of a percentage.
 const FRACTION: f64 = 1.0;
@@ -38,7 +41,21 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     found.extend(open_page(settings));
+    found.extend(no_money(settings));
     found
+}
+
+/// Warns about a budget that ends probing with the first probe that costs something.
+fn no_money(settings: &Settings) -> Option<String> {
+    let costs = |endpoint: &&Arc<Endpoint>| load(endpoint).usd_per_day > 0.0;
+    let endpoint = settings.endpoints.iter().find(costs)?;
+    (settings.budget.daily_usd == 0.0).then(|| {
+        format!(
+            "`daily_usd = 0` stops all probing until midnight once a probe of {} has cost something: give \
+             `[budget] daily_usd` what a day may cost",
+            endpoint.name
+        )
+    })
 }
 
 /// Warns about extra characters that were copied along with a key.

@@ -9,6 +9,7 @@
 mod channel;
 mod cloud;
 mod diagnostic;
+mod dkim;
 mod endpoint;
 mod error;
 mod explain;
@@ -22,6 +23,7 @@ mod postgres;
 mod proxy;
 mod raw;
 mod references;
+mod roots;
 mod rules;
 mod settings;
 mod source;
@@ -34,12 +36,14 @@ use std::path::Path;
 
 pub(crate) use self::cloud::service_key;
 pub use self::diagnostic::Diagnostic;
+pub(crate) use self::dkim::dkim_key;
 pub(crate) use self::endpoint::client_identity;
 pub use self::error::ConfigError;
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
-pub use self::load::{load, load_text};
+pub use self::load::{load, load_text, state_dir_of};
 pub use self::postgres::PostgresUrl;
+pub(crate) use self::roots::extra_roots;
 pub use self::rules::{load_rules, rules_from_text};
 pub use self::settings::{
     Heartbeat, Log, LogFormat, Otlp, ProcessSettings, Public, RouteSettings, Settings,
@@ -110,7 +114,12 @@ const EVERY_TABLE: &str = include_str!("every_table.toml");
 /// Only if the list of tables has a mistake.
 pub fn known_keys(surroundings: &Environment) -> Result<BTreeSet<String>, ConfigError> {
     let sources = Sources::of_text(Path::new("monitor.toml"), EVERY_TABLE.to_owned());
-    match load::parse(&sources, surroundings) {
+    // The files that it names do not exist.
+    let surroundings = Environment {
+        without_secrets: true,
+        ..surroundings.clone()
+    };
+    match load::parse(&sources, &surroundings) {
         Ok((_, asked)) => Ok(asked
             .into_iter()
             .flat_map(|(table, keys)| keys.into_iter().map(move |key| format!("{table}.{key}")))

@@ -82,6 +82,16 @@ impl PostgresUrl {
             match (key, value) {
                 ("sslmode", "verify-full") => tls = true,
                 ("sslmode", "disable") => tls = false,
+                ("sslmode", "allow" | "prefer" | "require" | "verify-ca") => {
+                    return Err((
+                        format!(
+                            "the store's URL asks for `sslmode={value}`, which does not prove the server's identity and is \
+                             not supported"
+                        ),
+                        "write `verify-full`, with `[monitor] ca_file` for an authority of your own, or `disable` on a \
+                         network that you trust",
+                    ));
+                }
                 ("sslmode", _) => {
                     return Err((
                         "the store's URL has an unknown `sslmode`".to_owned(),

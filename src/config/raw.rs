@@ -25,6 +25,7 @@ use crate::files;
 use llmwatch_core::model::{EndpointName, Secret};
 
 const TABLE: &str = "a table";
+const LIST: &str = "an array in brackets";
 
 /// Tables that were renamed since an earlier release: the old name and the new one.
 const RENAMED: &[(&str, &str)] = &[("control", "connectivity_check")];
@@ -223,7 +224,11 @@ impl<'a> Table<'a> {
         if first.is_granted() {
             return stand_in(key, first.written.as_str().unwrap_or_default());
         }
-        let text = first.string_or_number()?;
+        let text = if first.key == "body" {
+            first.body()?
+        } else {
+            first.string_or_number()?
+        };
         if first.key == key {
             first.refuse_lines(key, &text)?;
             if text.trim().is_empty() {
@@ -411,14 +416,14 @@ impl<'a> Value<'a> {
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.error(
-            format!(
-                "`{}` must be {wanted}, not a {}",
-                self.key,
-                self.written.type_str()
-            ),
-            self.example(wanted),
-        )
+        let found = self.written.type_str();
+        let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) {
+            "an"
+        } else {
+            "a"
+        };
+        let message = format!("`{}` must be {wanted}, not {article} {found}", self.key);
+        self.error(message, self.example(wanted))
     }
 
     /// Shows the value in the expected type.
@@ -428,10 +433,22 @@ impl<'a> Value<'a> {
             "expect" if self.written.is_str() && !looks_secret(given) => {
                 format!("write `expect = {{ contains = {given:?} }}`")
             }
+            key if wanted == TABLE && self.holds_tables() => {
+                format!("write `[{key}]`, with one pair of brackets: there is only one")
+            }
             key if wanted == TABLE => format!("write `{key} = {{ … }}` or `[{key}]`"),
+            key if wanted == LIST && self.written.is_str() && !looks_secret(given) => {
+                format!("write `{key} = [{given:?}]`")
+            }
             key if self.written.is_str() => format!("write `{key} = …` with {wanted}"),
             key => format!("write {wanted} after `{key} =`"),
         }
+    }
+
+    /// Reports whether it is an array of tables.
+    fn holds_tables(&self) -> bool {
+        let items = self.written.as_array();
+        items.is_some_and(|items| items.iter().any(|item| item.get_ref().is_table()))
     }
 
     pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
@@ -656,7 +673,7 @@ impl<'a> Value<'a> {
     /// Returns the values of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
         let Some(items) = self.written.as_array() else {
-            return self.wrong_type("an array in brackets");
+            return self.wrong_type(LIST);
         };
         let item = |item: &'a Spanned<DeValue<'a>>| Value {
             key: self.key.clone(),
@@ -691,6 +708,45 @@ impl<'a> Value<'a> {
 impl Value<'_> {
     pub(super) fn is_list(&self) -> bool {
         self.written.is_array()
+    }
+
+    /// Returns the text of a request body: a string as it is, a table or an array as JSON. Variables
+    /// are substituted in every string.
+    pub(super) fn body(&self) -> Option<String> {
+        if self.written.is_table() || self.written.is_array() {
+            return self.filled_json().map(|json| json.to_string());
+        }
+        if self.written.is_str() {
+            return self.string();
+        }
+        self.wrong_type("a string in quotes or a table")
+    }
+
+    /// Returns the value as JSON, with variables substituted in every string.
+    fn filled_json(&self) -> Option<serde_json::Value> {
+        let below = |key: &str, value: &'_ Spanned<DeValue<'_>>| {
+            Value {
+                key: key.to_owned(),
+                span: value.span(),
+                written: value.get_ref(),
+                sink: self.sink,
+            }
+            .filled_json()
+        };
+        Some(match self.written {
+            DeValue::String(_) => self.string()?.into(),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| below(&self.key, item))
+                .collect::<Option<Vec<_>>>()?
+                .into(),
+            DeValue::Table(table) => table
+                .iter()
+                .map(|(k, v)| Some((k.get_ref().to_string(), below(k.get_ref(), v)?)))
+                .collect::<Option<serde_json::Map<_, _>>>()?
+                .into(),
+            other => to_json(other),
+        })
     }
 
     /// Returns the value as JSON; a string is parsed as JSON.

@@ -97,10 +97,15 @@ pub(super) fn check_references(reads: &[CheckedEndpoint<'_>], channels: &[(Table
     depends.extend(Provider::ALL.iter().map(|p| p.as_str()));
     for read in reads {
         for value in read.table.items("depends_on") {
-            reference(&value, "endpoint or provider", &depends);
+            let name = reference(&value, "endpoint or provider", &depends);
+            if name.is_some_and(|name| read.endpoint.name == name) {
+                let message = "`depends_on` names the endpoint itself";
+                let _: Option<()> =
+                    value.error(message, "name what it needs, or leave `depends_on` out");
+            }
         }
     }
-    for (table, _) in channels {
+    for (table, channel) in channels {
         for value in table.items("endpoints") {
             reference(&value, "endpoint", &endpoints);
         }
@@ -108,7 +113,12 @@ pub(super) fn check_references(reads: &[CheckedEndpoint<'_>], channels: &[(Table
             reference(&value, "group", &groups);
         }
         if let Some(fallback) = table.get("fallback") {
-            reference(&fallback, "channel", &names);
+            let name = reference(&fallback, "channel", &names);
+            if name.is_some_and(|name| channel.name == name) {
+                let message = "`fallback` names the channel itself";
+                let _: Option<()> =
+                    fallback.error(message, "name another channel, or leave `fallback` out");
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::raw::{Section, Table, UNKNOWN_URL, Value, reference};
 use super::{
     Agree, Budget, Channel, ChannelKind, ConnectivityCheck, Drill, Heartbeat, Log, LogFormat,
     Maintenance, Monitor, Otlp, PostgresUrl, ProcessSettings, Proxy, Public, Quorum, ReportEvery,
-    ReportSettings, RouteSettings, StoreSettings, Web, Window, proxy, state_dir,
+    ReportSettings, RouteSettings, StoreSettings, Web, Window, proxy, roots, state_dir,
     units::minute_of_day,
 };
 use llmwatch_core::model::{ChannelName, Language, Provider, Secret};
@@ -86,7 +86,7 @@ pub(super) fn read_monitor(root: &Table<'_>) -> (Monitor, ProcessSettings) {
             .get("max_concurrent_probes")
             .and_then(|v| v.integer(1..=10_000))
             .unwrap_or(64) as usize,
-        ca_file: table.get("ca_file").and_then(|v| v.path()),
+        ca_file: table.get("ca_file").and_then(|v| roots::check(&v)),
     };
     table.finish();
     (monitor, process)
@@ -422,13 +422,15 @@ pub(super) fn read_report(
             )
         })
     });
-    let to = table.get("to").and_then(|v| v.items()).unwrap_or_default();
     let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
-    let to = to
-        .iter()
-        .filter_map(|v| reference(v, "channel", &known).map(ChannelName::from))
-        .collect();
+    let is_addressed = !table.items("to").is_empty();
+    let to = channel_names(&table, "to", &known);
     table.finish();
+    if every.is_some() && !is_addressed {
+        let name = known.first().unwrap_or(&"…");
+        let help = format!("add channels: `to = [\"{name}\"]`; `every = \"off\"` sends no report");
+        table.error("`[report]` has nobody to send the report to", help);
+    }
     Some(ReportSettings {
         every: every?,
         at: at?,

@@ -10,6 +10,7 @@ use super::channel::filters;
 use super::endpoint::{checked_name, headers_of};
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
+use llmwatch_core::message::receivers::unknown_placeholders;
 use llmwatch_core::model::Secret;
 
 /// The receivers' names.
@@ -487,22 +488,31 @@ fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
             Some(help),
         );
     };
+    let mut parsed = Vec::new();
     for (name, value) in &webhook.headers {
-        if let Err(why) = Template::parse(value.expose(), Syntax::Header) {
-            complain("headers", &format!("the header `{name}`"), why);
+        match Template::parse(value.expose(), Syntax::Header) {
+            Ok(template) => parsed.push(template),
+            Err(why) => complain("headers", &format!("the header `{name}`"), why),
         }
     }
-    if let Err(why) = Template::parse(webhook.url.expose(), Syntax::Url) {
-        complain("url", "the URL", why);
+    match Template::parse(webhook.url.expose(), Syntax::Url) {
+        Ok(template) => parsed.push(template),
+        Err(why) => complain("url", "the URL", why),
     }
-    let body = webhook.key("body");
-    if body.is_empty() {
-        return None;
+    let text = webhook.key("body");
+    let body =
+        (!text.is_empty()).then(|| Template::parse(text, Syntax::of(webhook.content_type())));
+    let body = body.and_then(|body| {
+        body.map_err(|why| complain("body", "the template", why))
+            .ok()
+    });
+    for path in parsed.iter().chain(&body).flat_map(unknown_placeholders) {
+        table.sink().warn(format!(
+            "the placeholder `{{{{{path}}}}}` of a `template` webhook is in no message and stays empty; docs/payloads.md \
+             shows what is, such as `{{{{data.incident.title}}}}`"
+        ));
     }
-    let parsed = Template::parse(body, Syntax::of(webhook.content_type()));
-    parsed
-        .map_err(|why| complain("body", "the template", why))
-        .ok()
+    body
 }
 
 fn kind_name(kind: Option<WebhookKind>) -> &'static str {

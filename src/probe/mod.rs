@@ -21,8 +21,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
@@ -33,7 +31,7 @@ use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
 use self::timestamped_stream::TimestampingSocket;
-use crate::config::{Settings, client_identity};
+use crate::config::{Settings, client_identity, extra_roots};
 use llmwatch_core::model::{
     Api, ClientIdentity, Connection, Endpoint, EndpointName, Sample, Timeouts, Timestamp, Trigger,
     Warning,
@@ -262,16 +260,7 @@ fn roots(settings: &Settings) -> Result<RootCertStore, ProberSetupError> {
             path: path.clone(),
             why,
         };
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-            .map_err(|e| failed(e.to_string()))?
-            .collect();
-        let certificates = certificates.map_err(|e| failed(e.to_string()))?;
-        if certificates.is_empty() {
-            return Err(failed("it holds no certificate in PEM form".to_owned()));
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|e| failed(e.to_string()))?;
-        }
+        roots.add_parsable_certificates(extra_roots(path).map_err(failed)?);
     }
     Ok(roots)
 }

@@ -32,10 +32,13 @@ impl LocationQuery {
             return Ok(snapshot);
         }
         view_from(&snapshot, location).map(Arc::new).ok_or_else(|| {
-            let known = snapshot.locations.join(", ");
-            Problem::not_found(format!(
-                "no daemon probes from that location; the locations are {known}"
-            ))
+            Problem::not_found(match snapshot.locations.join(", ").as_str() {
+                "" => format!(
+                    "no daemon probes from that location; the only one is {}",
+                    snapshot.location
+                ),
+                known => format!("no daemon probes from that location; the locations are {known}"),
+            })
         })
     }
 }

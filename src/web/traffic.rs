@@ -7,8 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +22,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::config::Settings;
+use crate::files;
 use crate::log::{self, Event, emit};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp};
@@ -303,7 +302,7 @@ impl Traffic {
     /// When it cannot be persisted.
     pub(super) fn start_drill(&self, drill: RouteDrill) -> std::io::Result<()> {
         if let Some(path) = &self.drill_path {
-            write_private(path, &serde_json::to_vec(&drill)?)?;
+            files::write_private(path, &serde_json::to_vec(&drill)?)?;
         }
         emit(
             Event::DrillStarted,
@@ -437,21 +436,8 @@ impl Traffic {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        write_private(path, &serde_json::to_vec(&*lock(&self.states))?)
+        files::write_private(path, &serde_json::to_vec(&*lock(&self.states))?)
     }
-}
-
-/// Writes a file that only its owner can read, atomically by rename.
-fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(text)?;
-    std::fs::rename(temporary, path)
 }
 
 /// Ends a drill that was active when the daemon was killed. Returns the path where drills are

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use insta::assert_snapshot;
+use llmwatch_simulator::Scenario;
+
+use crate::support::World;
 
 /// Secrets that no error may show.
 const SENTINELS: [&str; 4] = [
@@ -697,10 +700,10 @@ timeout = { total = "9s" }
         "detection.alert_after is not set\n  default: 90s"
     );
     let (code, text) = explain("endpoint.other.interval");
-    assert_eq!(code, Some(64), "{text}");
+    assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("there are: chat"), "{text}");
     let (code, text) = explain("monitor.lisen");
-    assert_eq!(code, Some(64), "{text}");
+    assert_eq!(code, Some(78), "{text}");
 }
 
 #[test]
@@ -736,6 +739,8 @@ fn check_warns_about_what_cannot_work() {
     let text = r#"
 [monitor]
 listen = "0.0.0.0:0"
+[budget]
+daily_usd = 0
 [[endpoint]]
 name = "path"
 provider = "openai-compatible"
@@ -748,6 +753,7 @@ name = "bare"
 provider = "openai-compatible"
 model = "m"
 base_url = "http://127.0.0.1:9"
+body = { messages = [{ role = "user", content = "${OPENAI_API_KEY}" }], n = 1 }
 [[endpoint]]
 name = "claude"
 provider = "anthropic"
@@ -756,6 +762,11 @@ api_key = "'sentinel4f9c2d7ab1e85'"
 [[webhook]]
 name = "chat"
 url = "https://hooks.slack.com/services/T0/B0/sentinel4f9c2d7ab1e85"
+[[webhook]]
+name = "own"
+kind = "template"
+url = "https://hooks.example.com/{{data.incident.titel}}"
+body = { title = "{{data.incident.title}}", answer = "{{data.incident.evidence.samples.0.answer}}", to = "{{recipient}}" }
 [[email]]
 to = ["a@example.com"]
 from = "b@example.com"
@@ -796,4 +807,60 @@ fn the_readme_states_the_cost_that_check_computes() {
         readme.contains(&sentence),
         "the README should say: {sentence}"
     );
+}
+
+/// Runs `check` with these arguments. Returns its exit code and what it says.
+async fn check(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
+    let verb = [&["check"], arguments].concat();
+    let output = world.llmwatch(&verb).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_refuses_only_what_another_configuration_mends() {
+    let world = World::new().await;
+    let closed = crate::support::free_port();
+    let config = world.endpoints() + &world.email();
+    let gone = world.mail.addr().to_string();
+    world.write(&config.replace(&gone, &format!("127.0.0.1:{closed}")));
+    world.openai.set_scenario(rule("openai_503"));
+    let (code, text) = check(&world, &["--online"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    for said in [
+        "endpoint openai-chat: fails now",
+        "channel oncall: not reachable: the mail server refuses connections",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+
+    world.write(&config);
+    world.openai.set_scenario(rule("openai_401"));
+    let (code, text) = check(&world, &["--online"]).await;
+    assert_eq!(code, Some(78), "{text}");
+    for said in [
+        "endpoint openai-chat: rejected: API key rejected",
+        "channel oncall: reachable",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+fn rule(fault: &str) -> Scenario {
+    let rule = format!("[[rule]]\npath = \"/v1/*\"\nfault = \"{fault}\"\n");
+    Scenario::parse(&rule).unwrap()
+}
+
+#[tokio::test]
+async fn check_refuses_the_store_of_a_newer_release_as_run_does() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    drop(llmwatch::store::Store::open(&world.store()).unwrap());
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    store.pragma_update(None, "user_version", 99).unwrap();
+    for arguments in [&[][..], &["--online"], &["--without-secrets"]] {
+        let (code, text) = check(&world, arguments).await;
+        assert_eq!(code, Some(78), "{text}");
+        assert!(text.contains("has version 99"), "{text}");
+    }
 }

@@ -138,7 +138,7 @@ impl<'a> WrittenEndpoint<'a> {
         let api_key = layered_secret(layers);
         let headers = read_headers(layers);
         let prompt = layers.string("prompt");
-        let body = layers.string("body");
+        let body = layers.get("body").and_then(|v| v.body());
         let talks = catalog::talks(api.unwrap_or(catalog::default_api(fallback)));
         let expect = read_expect(layers, prompt.is_none() && body.is_none() && talks);
         let circumstances = cloud::Circumstances {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::files;
 use crate::store::Store;
 use llmwatch_core::model::Timestamp;
 
@@ -45,10 +46,8 @@ impl SyncPosition {
     }
 
     pub(super) fn save(&self, state_dir: &Path) -> std::io::Result<()> {
-        let path = Self::path(state_dir);
-        let new = state_dir.join("shared.json.new");
-        std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
-        std::fs::rename(new, path)
+        let text = serde_json::to_string(self).unwrap_or_default();
+        files::write_private(&Self::path(state_dir), text.as_bytes())
     }
 }
 

@@ -245,7 +245,10 @@ pub(super) async fn page(
         location: asked.location.clone(),
     };
     let all = view.snapshot.borrow().clone();
-    let shown = place.view(all.clone()).unwrap_or(all);
+    let Ok(shown) = place.view(all) else {
+        return PageError::Missing("No daemon probes from that location.")
+            .page(&view, &request, reader);
+    };
     let snapshot = summary::snapshot_for(reader, shown);
     let read = async {
         Ok((

@@ -95,6 +95,14 @@ impl Template {
         Ok(template)
     }
 
+    /// Returns the paths of its placeholders.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Value { path, .. } => Some(path.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
     /// Renders the template. A path that does not exist renders as empty text, or as `null` in
     /// JSON.
     pub fn fill(&self, values: &Value) -> String {

@@ -845,7 +845,9 @@ impl MonitorState {
         let budget = self.config.budget;
         let spent = &self.state.spent;
         let (usd_elsewhere, tokens_elsewhere) = self.spent_elsewhere;
-        spent.usd + usd_elsewhere >= budget.daily_usd
+        let all_usd = spent.usd + usd_elsewhere;
+        // Probes that cost nothing may go on where nothing may be spent.
+        (all_usd > 0.0 && all_usd >= budget.daily_usd)
             || budget
                 .daily_tokens
                 .is_some_and(|limit| spent.tokens.saturating_add(tokens_elsewhere) >= limit)
@@ -883,7 +885,7 @@ impl MonitorState {
         excess.tokens = excess
             .tokens
             .saturating_add(tokens.min(most).saturating_sub(expected));
-        let is_over = excess.usd >= budget.daily_usd
+        let is_over = excess.usd > 0.0 && excess.usd >= budget.daily_usd
             || budget
                 .daily_tokens
                 .is_some_and(|limit| excess.tokens >= limit);

@@ -24,6 +24,8 @@ mod twilio;
 mod webex;
 mod zulip;
 
+pub use template::unknown_placeholders;
+
 use serde_json::Value;
 use url::Url;
 

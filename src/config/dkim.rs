@@ -1,0 +1,110 @@
+//! `dkim` of `[[email]]`: the key that signs its mails.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lettre::message::dkim::{DkimSigningAlgorithm, DkimSigningKey};
+
+use super::Dkim;
+use super::channel::required;
+use super::raw::Table;
+use crate::files;
+
+/// What a usable key file is.
+const USABLE: &str =
+    "name an RSA or Ed25519 private key in PEM form, as `openssl genrsa 2048` writes it";
+
+/// Reads `dkim`. The key is loaded now, so that a mistake is reported here.
+pub(super) fn read(table: &Table<'_>) -> Option<Dkim> {
+    let [selector, domain] =
+        ["selector", "domain"].map(|key| required(table, key, "it is needed to sign")?.string());
+    let key_file = required(table, "key_file", "it is needed to sign");
+    table.finish();
+    let key_file = key_file.and_then(|value| {
+        let path = value.path()?;
+        match dkim_key(&path) {
+            Err(why) if !value.skips_secrets() => value.error(why, USABLE),
+            _ => Some(path),
+        }
+    });
+    Some(Dkim {
+        selector: selector?,
+        domain: domain?,
+        key_file: key_file?,
+    })
+}
+
+/// Reads the key in the file at `path`.
+///
+/// # Errors
+/// What is wrong with the file, without any of its content.
+pub(crate) fn dkim_key(path: &Path) -> Result<DkimSigningKey, String> {
+    let shown = path.display();
+    let pem = files::read_to_string(path, files::MAX_SECRET)
+        .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
+    let (algorithm, key) = signing_key(&pem)
+        .ok_or_else(|| format!("cannot use the DKIM key `{shown}`: it holds no such key"))?;
+    DkimSigningKey::new(&key, algorithm)
+        .map_err(|e| format!("cannot use the DKIM key `{shown}`: {e}"))
+}
+
+/// Converts a private key to the formats that lettre reads: PKCS #1 PEM for RSA, the base64 seed
+/// for Ed25519. Current tools write PKCS #8, which wraps them.
+fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
+    if pem.contains("-----BEGIN RSA PRIVATE KEY-----") {
+        return Some((DkimSigningAlgorithm::Rsa, pem.to_owned()));
+    }
+    let (_, rest) = pem.split_once("-----BEGIN PRIVATE KEY-----")?;
+    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
+    let der = STANDARD
+        .decode(body.split_whitespace().collect::<String>())
+        .ok()?;
+    // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … },
+    // key OCTET STRING, … }
+    let (inside, _) = der_value(&der, 0x30)?;
+    let (_, rest) = der_value(inside, 0x02)?;
+    let (algorithm, rest) = der_value(rest, 0x30)?;
+    let (key, _) = der_value(rest, 0x04)?;
+    match der_value(algorithm, 0x06)?.0 {
+        // rsaEncryption, 1.2.840.113549.1.1.1
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
+            let text = STANDARD.encode(key);
+            let lines: Vec<_> = text
+                .as_bytes()
+                .chunks(64)
+                .map(String::from_utf8_lossy)
+                .collect();
+            let pem = format!(
+                "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+                lines.join("\n")
+            );
+            Some((DkimSigningAlgorithm::Rsa, pem))
+        }
+        // id-Ed25519, 1.3.101.112: an octet string in an octet string
+        [0x2b, 0x65, 0x70] => Some((
+            DkimSigningAlgorithm::Ed25519,
+            STANDARD.encode(der_value(key, 0x04)?.0),
+        )),
+        _ => None,
+    }
+}
+
+/// Returns the content of the DER value with this tag at the start of `der`, and the rest.
+fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (
+                bytes
+                    .iter()
+                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+                rest,
+            )
+        }
+        _ => return None,
+    };
+    (found == tag).then(|| rest.split_at_checked(length))?
+}
