@@ -34,22 +34,16 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         .get("name")
         .and_then(|v| checked_name(&v))
         .unwrap_or_else(|| "email".to_owned());
-    let to = required(
-        table,
-        "to",
-        "the recipients, such as `[\"oncall@example.com\"]`",
-    )
-    .and_then(|v| addresses(&v));
+    let to = table
+        .required("to", "the recipients, such as `[\"oncall@example.com\"]`")
+        .and_then(|v| addresses(&v));
     let cc = table
         .get("cc")
         .and_then(|v| addresses(&v))
         .unwrap_or_default();
-    let from = required(
-        table,
-        "from",
-        "the sender, such as `\"llmwatch@example.com\"`",
-    )
-    .and_then(|v| sender(&v));
+    let from = table
+        .required("from", "the sender, such as `\"llmwatch@example.com\"`")
+        .and_then(|v| sender(&v));
     let hello = table.get("hello").and_then(|v| hello(&v));
     let reply_to = table.get("reply_to").and_then(|v| address(&v));
     let span = ["smtp", "smtp_file", "smtp_credential"]
@@ -185,16 +179,6 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
 
 fn length(table: &Table<'_>, key: &'static str) -> Option<Duration> {
     table.get(key)?.duration()
-}
-
-/// Returns the value of a key that must be set.
-pub(super) fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
-    let value = table.get(key);
-    if value.is_none() {
-        let message = format!("missing key `{key}` in `[{}]`", table.name);
-        table.error(message, format!("add it: {why}"));
-    }
-    value
 }
 
 fn addresses(value: &Value<'_>) -> Option<Vec<String>> {

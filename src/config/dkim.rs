@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use lettre::message::dkim::{DkimSigningAlgorithm, DkimSigningKey};
 
 use super::Dkim;
-use super::channel::required;
 use super::raw::Table;
 use crate::files;
 
@@ -18,8 +17,8 @@ const USABLE: &str =
 /// Reads `dkim`. The key is loaded now, so that a mistake is reported here.
 pub(super) fn read(table: &Table<'_>) -> Option<Dkim> {
     let [selector, domain] =
-        ["selector", "domain"].map(|key| required(table, key, "it is needed to sign")?.string());
-    let key_file = required(table, "key_file", "it is needed to sign");
+        ["selector", "domain"].map(|key| table.required(key, "it is needed to sign")?.string());
+    let key_file = table.required("key_file", "it is needed to sign");
     table.finish();
     let key_file = key_file.and_then(|value| {
         let path = value.path()?;

@@ -150,6 +150,16 @@ impl<'a> Table<'a> {
             .map(|(k, v)| self.value(k.get_ref(), v))
     }
 
+    /// Returns the value of `key`; it is an error, with `why`, if it is not set.
+    pub(super) fn required(&self, key: &'static str, why: &str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            let message = format!("missing key `{key}` in `[{}]`", self.name);
+            self.error(message, format!("add it: {why}"));
+        }
+        value
+    }
+
     /// Returns the span of the key itself.
     pub(super) fn key_span(&self, key: &str) -> Range<usize> {
         self.written

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use llmwatch_core::message::timeline::{DeliveryState, Moment, delivery};
+use llmwatch_core::message::timeline::{DeliveryState, TimelineEntry, delivery};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelName, Timestamp};
 use llmwatch_core::text;
@@ -31,7 +31,12 @@ pub struct NotificationRow {
 impl NotificationRow {
     /// Returns its entry in the timeline of the incident. `recipients` come first; `with_error` adds
     /// the receiver's answer, unless it was sent.
-    pub fn moment(&self, recipients: Option<String>, with_error: bool, locale: &Locale) -> Moment {
+    pub fn moment(
+        &self,
+        recipients: Option<String>,
+        with_error: bool,
+        locale: &Locale,
+    ) -> TimelineEntry {
         let state = match self.state.as_str() {
             "sent" => DeliveryState::Sent,
             "pending" => DeliveryState::Waiting,

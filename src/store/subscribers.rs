@@ -206,7 +206,7 @@ impl Store {
                     id
                 }
             };
-            let queued = Queued {
+            let queued = QueuedMail {
                 id: Uuid::now_v7(),
                 subscriber: id,
                 incident: None,
@@ -308,7 +308,7 @@ impl Store {
                     } else {
                         Uuid::now_v7()
                     };
-                    let queued = Queued {
+                    let queued = QueuedMail {
                         id,
                         subscriber,
                         incident: Some(incident),
@@ -436,7 +436,7 @@ fn state(tx: &Transaction<'_>, id: Uuid) -> rusqlite::Result<Subscription> {
 }
 
 /// An email to queue.
-struct Queued {
+struct QueuedMail {
     id: Uuid,
     subscriber: Uuid,
     incident: Option<Uuid>,
@@ -444,7 +444,7 @@ struct Queued {
 
 fn queue(
     tx: &Transaction<'_>,
-    mail: &Queued,
+    mail: &QueuedMail,
     text: &SubscriberText,
     now: Timestamp,
 ) -> rusqlite::Result<()> {

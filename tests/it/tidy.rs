@@ -305,6 +305,7 @@ fn each_driver_has_one_home() {
                 "notify/email.rs",
                 "notify/subscriber_mail.rs",
                 "config/channel.rs",
+                "config/dkim.rs",
             ],
         ),
     ];

@@ -437,7 +437,7 @@ fn timeline(
     days
 }
 
-fn shown(moment: timeline::Moment, incident: &Incident, locale: &Locale) -> Moment {
+fn shown(moment: timeline::TimelineEntry, incident: &Incident, locale: &Locale) -> Moment {
     let at = moment.at;
     let sign = if at < incident.started_at { "−" } else { "+" };
     let offset = at.since_ms(incident.started_at).abs() as f64 / 1000.0;
@@ -459,7 +459,7 @@ fn shown(moment: timeline::Moment, incident: &Incident, locale: &Locale) -> Mome
 
 /// Describes one notification. Readers with the token also see the recipient and the receiver's
 /// answer.
-fn delivery(one: &NotificationRow, frame: &Frame, reader: Reader) -> timeline::Moment {
+fn delivery(one: &NotificationRow, frame: &Frame, reader: Reader) -> timeline::TimelineEntry {
     let recipients = recipients(&one.channel, frame).filter(|_| reader.sees_recipients());
     one.moment(recipients, reader.sees_recipients(), &frame.locale)
 }

@@ -140,7 +140,7 @@ impl SubscriberText {
     pub fn html(&self, link: &SubscriberLink, locale: &Locale) -> String {
         // A paragraph is wrapped in the text, and a browser wraps it anew.
         let paragraphs = self.body.trim().split("\n\n");
-        let html = Html {
+        let html = SubscriberHtml {
             subject: &self.subject,
             paragraphs: paragraphs.map(|p| p.replace('\n', " ")).collect(),
             link,
@@ -156,7 +156,7 @@ impl SubscriberText {
 
 #[derive(Template)]
 #[template(path = "mail/subscriber.html")]
-struct Html<'a> {
+struct SubscriberHtml<'a> {
     subject: &'a str,
     paragraphs: Vec<String>,
     link: &'a SubscriberLink,
@@ -166,7 +166,7 @@ struct Html<'a> {
     locale: &'a Locale,
 }
 
-impl Html<'_> {
+impl SubscriberHtml<'_> {
     /// Reports whether a paragraph is nothing but a web address.
     fn is_address(paragraph: &str) -> bool {
         ["https://", "http://"]

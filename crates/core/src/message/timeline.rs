@@ -22,7 +22,7 @@ pub enum Mark {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moment {
+pub struct TimelineEntry {
     /// When.
     pub at: Timestamp,
     /// What it is about.
@@ -56,10 +56,10 @@ pub enum Detail {
 /// Returns what happened to `incident`, in order, merged with its `deliveries`.
 pub fn timeline(
     incident: &Incident,
-    deliveries: Vec<Moment>,
+    deliveries: Vec<TimelineEntry>,
     detail: Detail,
     locale: &Locale,
-) -> Vec<Moment> {
+) -> Vec<TimelineEntry> {
     let is_full = detail == Detail::Full;
     let mut moments = beginning(incident, is_full, locale);
     moments.extend(deliveries);
@@ -97,7 +97,7 @@ pub fn delivery(
     kind: &str,
     detail: String,
     locale: &Locale,
-) -> Moment {
+) -> TimelineEntry {
     let (mark, what) = match state {
         DeliveryState::Sent => (
             Mark::Success,
@@ -115,8 +115,8 @@ pub fn delivery(
     moment(at, mark, what, detail)
 }
 
-fn moment(at: Timestamp, mark: Mark, what: String, detail: String) -> Moment {
-    Moment {
+fn moment(at: Timestamp, mark: Mark, what: String, detail: String) -> TimelineEntry {
+    TimelineEntry {
         at,
         mark,
         what,
@@ -124,7 +124,7 @@ fn moment(at: Timestamp, mark: Mark, what: String, detail: String) -> Moment {
     }
 }
 
-fn beginning(incident: &Incident, is_full: bool, locale: &Locale) -> Vec<Moment> {
+fn beginning(incident: &Incident, is_full: bool, locale: &Locale) -> Vec<TimelineEntry> {
     let first = if incident.cause.is_slow() {
         locale.say("First slow probe")
     } else {
@@ -144,7 +144,7 @@ fn beginning(incident: &Incident, is_full: bool, locale: &Locale) -> Vec<Moment>
 }
 
 /// Returns the acknowledgement and the notes.
-fn people(incident: &Incident, is_full: bool, locale: &Locale) -> Vec<Moment> {
+fn people(incident: &Incident, is_full: bool, locale: &Locale) -> Vec<TimelineEntry> {
     let mut moments = Vec::new();
     if let Some(ack) = &incident.acknowledged {
         let by = if ack.by.is_empty() {
