@@ -99,12 +99,12 @@ release-check: lint test package deny sbom
 recipes:
     tests/recipes
 
-# Run SCENARIOS of the service on a machine with a real systemd, all of them without a name (needs root)
+# Run SCENARIOS of the service under a real systemd; all of them if none is named (needs root)
 systemd *SCENARIOS:
     cargo build
     tests/systemd/run {{SCENARIOS}}
 
-# Fill the disk below a hundred probes a second, and kill the daemon meanwhile (needs root)
+# Fill the disk while the daemon runs a hundred probes a second, and kill it (needs root)
 disk-full-load: (systemd "disk_full_load")
 
 # Upgrade the package OLD to NEW with an open incident, on a throw-away machine (needs root)

@@ -20,7 +20,7 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(without_number)
 }
 
-/// Returns the error without the number of the system's error, which means nothing to people.
+/// Returns the error without the OS error number, which means nothing to people.
 fn without_number(error: Error) -> Error {
     match error.to_string().split_once(" (os error ") {
         Some((text, _)) => Error::new(error.kind(), text),

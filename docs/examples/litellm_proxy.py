@@ -4,7 +4,7 @@ import urllib.request
 from litellm.integrations.custom_logger import CustomLogger
 
 class LlmwatchRouting(CustomLogger):
-    """Keeps the deployment that llmwatch names: the `id` of each deployment is the name of its endpoint."""
+    """Keeps only the deployment that llmwatch recommends. The `id` of each deployment is the name of its endpoint."""
 
     def __init__(self, group, url="http://127.0.0.1:8686"):
         super().__init__()

@@ -66,7 +66,7 @@ pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
     }
     Err(Failure {
         code: EX_CONFIG,
-        text: "llmwatch: a server rejects what is configured: fix what is marked `rejected` above"
+        text: "llmwatch: part of the configuration is rejected; fix each endpoint and channel marked `rejected` above"
             .to_owned(),
     })
 }
@@ -104,7 +104,7 @@ async fn check_endpoints(config: &Settings, as_json: bool) -> Result<bool, Failu
             eprintln!("endpoint {endpoint}: rejected: {}", fault.describe());
         } else {
             eprintln!(
-                "endpoint {endpoint}: fails now, which is no error of the configuration: {}",
+                "endpoint {endpoint}: failing now, but not because of the configuration: {}",
                 fault.describe()
             );
         }
@@ -136,7 +136,7 @@ async fn check_channels(config: &Settings) -> Result<bool, Failure> {
                 is_accepted = false;
                 eprintln!("channel {name}: rejected: {why}");
             }
-            Err(OpenError::Unreachable(why)) => eprintln!("channel {name}: not reachable: {why}"),
+            Err(OpenError::Unreachable(why)) => eprintln!("channel {name}: unreachable: {why}"),
         }
     }
     Ok(is_accepted)
@@ -167,8 +167,8 @@ async fn check_shared_store(config: &Settings) -> Result<(), Failure> {
         }
         Err(error) if error.is_misconfiguration() => return Err(Failure::of_shared_store(error)),
         Err(error) => eprintln!(
-            "{error}; see that the server runs and that its host, port and firewall let this machine in. Until then the \
-             daemon works alone"
+            "{error}; check that the server is running and that its host, port and firewall settings allow this machine. \
+             Until then, the daemon works alone"
         ),
     }
     Ok(())

@@ -56,7 +56,7 @@ impl Daemon {
         let socket = directory.map(|directory| directory.join("control.sock"));
         let socket = socket.filter(|socket| socket.exists()).ok_or(failure)?;
         eprintln!(
-            "llmwatch: {} has errors, which `llmwatch check` shows; the running daemon is asked all the same",
+            "llmwatch: {} has errors (`llmwatch check` lists them); using the running daemon anyway",
             path.display()
         );
         Ok(Self {

@@ -15,8 +15,7 @@ use llmwatch_core::model::EndpointName;
                   llmwatch note \"deployed the gateway 2.3\" --group chat"
 )]
 pub(super) struct NoteArgs {
-    /// The number of the incident; without it, the note belongs to no incident: a deploy, for
-    /// instance
+    /// Incident number; leave it out for a note that belongs to no incident, such as a deploy
     number: Option<u64>,
     /// The note: one line
     text: String,

@@ -36,7 +36,7 @@ pub(super) struct RouteArgs {
     /// Write the choice to this file, by rename
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Run this program after each change, without a shell; it finds the choice in
+    /// Run this program after each change, without a shell, with the chosen endpoint in
     /// $LLMWATCH_ENDPOINT and the group in $LLMWATCH_GROUP
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,

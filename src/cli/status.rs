@@ -37,8 +37,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch status --watch")]
 pub(super) struct StatusArgs {
-    /// Follow the status: on a terminal a view that is quit with q, else a new table after each
-    /// change
+    /// Follow the status: an interactive view on a terminal (q quits), otherwise a new table after
+    /// each change
     #[arg(long)]
     watch: bool,
     /// Show how this location sees the endpoints
@@ -47,8 +47,8 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Exit with 0 if the daemon lives, whatever the endpoints' status: the health check of a
-    /// container
+    /// Exit with 0 if the daemon is running, whatever the status of the endpoints; for container
+    /// health checks
     #[arg(long, conflicts_with_all = ["watch", "location", "json"])]
     alive: bool,
 }
@@ -70,7 +70,7 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     loop {
         let (mut snapshot, note) = current(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if let Some(note) = note {
-            eprintln!("{note}; this is what it recorded last");
+            eprintln!("{note}; showing the last recorded state");
         }
         if let Some(location) = &args.location {
             snapshot = seen_from(snapshot, location)?;
@@ -138,7 +138,7 @@ pub(super) async fn current(
         Err(StatusError::Silent) => "the daemon does not answer",
         Err(StatusError::Refused) => "the daemon requires a token that is not configured here",
         Err(StatusError::Foreign) => {
-            "the daemon that answers at `listen` is not the one of this configuration"
+            "the daemon at `listen` uses a different store (check `listen` and `state_dir`)"
         }
     };
     let store = Store::open_read_only(&config.store.path).map_err(|error| super::Failure {

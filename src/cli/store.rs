@@ -96,7 +96,7 @@ pub(super) async fn run(globals: &Globals, args: &StoreArgs) -> Exit {
     }
 }
 
-/// Says that the file is not all there is if `[store] url` names a PostgreSQL database.
+/// Warns that only the local file is covered if `[store] url` names a PostgreSQL database.
 fn mention_shared_store(config: &Settings) {
     let shared = match &config.store.shared {
         Some(url) => format!(" `{}`", url.shown()),
@@ -106,8 +106,8 @@ fn mention_shared_store(config: &Settings) {
         None => return,
     };
     eprintln!(
-        "llmwatch: this is only about this daemon's own file {}, not about the shared store{shared}: use PostgreSQL's \
-         own tools for that, such as `pg_dump`",
+        "llmwatch: this covers only this daemon's local file {}, not the shared store{shared}; for that, use PostgreSQL's \
+         own tools, such as `pg_dump`",
         config.store.path.display()
     );
 }

@@ -11,8 +11,7 @@ use super::raw::Table;
 use crate::files;
 
 /// What a usable key file is.
-const USABLE: &str =
-    "name an RSA or Ed25519 private key in PEM form, as `openssl genrsa 2048` writes it";
+const USABLE: &str = "set `key_file` to an RSA or Ed25519 private key in PEM format; `openssl genrsa 2048` creates one";
 
 /// Reads `dkim`. The key is loaded now, so that a mistake is reported here.
 pub(super) fn read(table: &Table<'_>) -> Option<Dkim> {
@@ -42,8 +41,9 @@ pub(crate) fn dkim_key(path: &Path) -> Result<DkimSigningKey, String> {
     let shown = path.display();
     let pem = files::read_to_string(path, files::MAX_SECRET)
         .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
-    let (algorithm, key) = signing_key(&pem)
-        .ok_or_else(|| format!("cannot use the DKIM key `{shown}`: it holds no such key"))?;
+    let (algorithm, key) = signing_key(&pem).ok_or_else(|| {
+        format!("cannot use the DKIM key `{shown}`: the file contains no private key that can sign")
+    })?;
     DkimSigningKey::new(&key, algorithm)
         .map_err(|e| format!("cannot use the DKIM key `{shown}`: {e}"))
 }

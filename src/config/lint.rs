@@ -51,8 +51,8 @@ fn no_money(settings: &Settings) -> Option<String> {
     let endpoint = settings.endpoints.iter().find(costs)?;
     (settings.budget.daily_usd == 0.0).then(|| {
         format!(
-            "`daily_usd = 0` stops all probing until midnight once a probe of {} has cost something: give \
-             `[budget] daily_usd` what a day may cost",
+            "`daily_usd = 0` stops all probing until midnight after the first probe of {} that costs anything: set \
+             `[budget] daily_usd` to the most that you want to spend per day",
             endpoint.name
         )
     })

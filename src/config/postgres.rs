@@ -85,11 +85,11 @@ impl PostgresUrl {
                 ("sslmode", "allow" | "prefer" | "require" | "verify-ca") => {
                     return Err((
                         format!(
-                            "the store's URL asks for `sslmode={value}`, which does not prove the server's identity and is \
-                             not supported"
+                            "the store's URL sets `sslmode={value}`, which is not supported because it does not verify the \
+                             server's identity"
                         ),
-                        "write `verify-full`, with `[monitor] ca_file` for an authority of your own, or `disable` on a \
-                         network that you trust",
+                        "use `sslmode=verify-full` (with `[monitor] ca_file` for a private CA), or `sslmode=disable` on a \
+                         trusted network",
                     ));
                 }
                 ("sslmode", _) => {

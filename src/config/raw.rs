@@ -197,7 +197,7 @@ impl<'a> Table<'a> {
             return Vec::new();
         };
         let Some(items) = value.written.as_array() else {
-            let help = format!("write `[[{key}]]`, with two brackets: there can be several");
+            let help = format!("write `[[{key}]]` with double brackets: there can be several");
             self.sink.error(
                 Some(value.span),
                 format!("`{key}` is not an array of tables"),
@@ -444,7 +444,7 @@ impl<'a> Value<'a> {
                 format!("write `expect = {{ contains = {given:?} }}`")
             }
             key if wanted == TABLE && self.holds_tables() => {
-                format!("write `[{key}]`, with one pair of brackets: there is only one")
+                format!("write `[{key}]` with single brackets: there can be only one")
             }
             key if wanted == TABLE => format!("write `{key} = {{ … }}` or `[{key}]`"),
             key if wanted == LIST && self.written.is_str() && !looks_secret(given) => {

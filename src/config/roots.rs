@@ -21,7 +21,7 @@ pub(crate) fn extra_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|e| format!("it is not valid PEM: {e}"))?;
     if certificates.is_empty() {
-        return Err("it holds no certificate in PEM form".to_owned());
+        return Err("the file contains no PEM certificate".to_owned());
     }
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
@@ -39,7 +39,7 @@ pub(super) fn check(value: &Value<'_>) -> Option<PathBuf> {
         Ok(_) => Some(path),
         Err(why) => value.error(
             format!("cannot use `ca_file` `{}`: {why}", path.display()),
-            "name a readable file with one or more root certificates, each between \
+            "set it to a readable file with one or more root certificates, each between \
              `-----BEGIN CERTIFICATE-----` and `-----END CERTIFICATE-----`",
         ),
     }

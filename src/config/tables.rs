@@ -426,10 +426,13 @@ pub(super) fn read_report(
     let is_addressed = !table.items("to").is_empty();
     let to = channel_names(&table, "to", &known);
     table.finish();
-    if every.is_some() && !is_addressed {
+    let is_wanted = |channel: &Channel| channel.filters.on.iter().any(|on| on == "report");
+    if every.is_some() && !is_addressed && !channels.iter().any(|(_, c)| is_wanted(c)) {
         let name = known.first().unwrap_or(&"…");
-        let help = format!("add channels: `to = [\"{name}\"]`; `every = \"off\"` sends no report");
-        table.error("`[report]` has nobody to send the report to", help);
+        let help = format!(
+            "add `to = [\"{name}\"]` here or `\"report\"` to the `on` of a channel, or set `every = \"off\"`"
+        );
+        table.error("`[report]` has no recipients", help);
     }
     Some(ReportSettings {
         every: every?,

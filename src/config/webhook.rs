@@ -298,7 +298,7 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
         (WebhookKind::Matrix, "room") => (
             // The ID of a room of version 12 or later does not name a server.
             value.len() > 1 && value.starts_with('!') && !value.contains(char::is_whitespace),
-            "write the internal id, such as `!abc:example.org` or `!abc`; a client shows it in the room's settings",
+            "write the internal room ID, such as `!abc:example.org` or `!abc`; clients show it in the room settings",
         ),
         (WebhookKind::Signal, "from") => (
             is_phone_number(value),
@@ -508,8 +508,8 @@ fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
     });
     for path in parsed.iter().chain(&body).flat_map(unknown_placeholders) {
         table.sink().warn(format!(
-            "the placeholder `{{{{{path}}}}}` of a `template` webhook is in no message and stays empty; docs/payloads.md \
-             shows what is, such as `{{{{data.incident.title}}}}`"
+            "unknown placeholder `{{{{{path}}}}}` in a `template` webhook: it is always empty; use a field from \
+             docs/payloads.md, such as `{{{{data.incident.title}}}}`"
         ));
     }
     body

@@ -123,7 +123,7 @@ pub enum StoreError {
     },
     /// Written by a later release.
     #[error(
-        "the store `{path}` has version {found}, this llmwatch knows versions up to {known}: install the newer release \
+        "the store `{path}` has version {found}, but this release reads only versions up to {known}: install the newer release \
          again, or move the file away to start a new one",
         path = path.display()
     )]
@@ -157,7 +157,7 @@ pub enum StoreError {
     },
     /// The file exists, but may not be read.
     #[error(
-        "the store `{path}` cannot be read: {why}. Run this as root or as the user of the daemon (`sudo -u llmwatch …`)",
+        "the store `{path}` cannot be read: {why}. Run this as root or as the daemon's user (`sudo -u llmwatch …`)",
         path = path.display()
     )]
     Unreadable {

@@ -621,7 +621,7 @@ fn channels_that_fail_together_are_one_message_to_each_channel() {
     assert_eq!(
         titles(&story, "hook83"),
         [
-            "channels that recovered: hook00; still failing: hook01, hook02, hook03, hook04, hook05 and 77 more"
+            "recovered channels: hook00; still failing: hook01, hook02, hook03, hook04, hook05 and 77 more"
         ]
     );
     story.reported.clear();

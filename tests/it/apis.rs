@@ -157,7 +157,7 @@ async fn an_mcp_server_is_initialized_listed_and_called() {
         if more.contains("get_weather") {
             assert_eq!(
                 sample["error"],
-                "expected a server with the tool `get_weather`, but it lists `echo`, `get_time`"
+                "expected the server to offer the tool `get_weather`, but it lists `echo`, `get_time`"
             );
         }
     }
@@ -230,7 +230,7 @@ async fn an_mcp_server_without_tools_is_pinged_in_its_session() {
     assert_eq!(sample["fault"], "answer.wrong", "{sample}");
     assert_eq!(
         sample["error"],
-        "expected a server with the tool `search`, but it has no tools"
+        "expected the server to offer the tool `search`, but it has no tools"
     );
 }
 

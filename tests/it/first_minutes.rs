@@ -307,9 +307,9 @@ async fn status_of_another_daemon_is_not_shown() {
     // There is no store here yet, and then one without a daemon.
     let (code, text) = status(&here).await;
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("not the one of this configuration"), "{text}");
+    assert!(text.contains("uses a different store"), "{text}");
     drop(Store::open(&here.store()).unwrap());
     let (_, text) = status(&here).await;
-    assert!(text.contains("not the one of this configuration"), "{text}");
+    assert!(text.contains("uses a different store"), "{text}");
     assert_eq!(daemon.stop().await, Some(0));
 }

@@ -574,7 +574,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     );
     assert!(error("kind = \"webex\"").contains("missing keys `token` and `room`"));
     let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");
-    assert!(error(&matrix).contains("internal id"));
+    assert!(error(&matrix).contains("internal room ID"));
     let signal = format!("kind = \"signal\"\n{url}\nfrom = \"+4915112345678\"\nto = \"0151\"");
     assert!(error(&signal).contains("+4915112345678"));
     let put = format!("kind = \"template\"\n{url}\nbody = '{{}}'\nmethod = \"GET\"");

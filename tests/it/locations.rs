@@ -288,7 +288,12 @@ async fn the_certificate_of_the_store_is_verified() {
 
     refuses(&good, "", "`[monitor] ca_file`").await;
     let by_address = url("locked:right%20horse", "127.0.0.1", "verify-full");
-    refuses(&by_address, &with_root, "name the host").await;
+    refuses(
+        &by_address,
+        &with_root,
+        "use a host name from the certificate",
+    )
+    .await;
     let wrong = url("locked:s3cretword", "localhost", "verify-full");
     refuses(&wrong, &with_root, "rejects the password").await;
     let open = url("locked:right%20horse", "127.0.0.1", "disable");
@@ -296,7 +301,7 @@ async fn the_certificate_of_the_store_is_verified() {
     present("localhost", 2020);
     refuses(&good, &with_root, "renew it").await;
     present("db.example.com", 2090);
-    refuses(&good, &with_root, "name the host").await;
+    refuses(&good, &with_root, "use a host name from the certificate").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

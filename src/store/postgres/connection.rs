@@ -294,8 +294,8 @@ impl Connector {
             return Err(Migration::Refused(SharedError::refused(
                 &self.url,
                 format!(
-                    "its schema has version {version}, this llmwatch knows versions up to {known}: install the newer release \
-                     here as well"
+                    "its schema has version {version}, but this release reads only versions up to {known}: install the \
+                     newer release here as well"
                 ),
             )));
         }

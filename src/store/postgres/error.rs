@@ -153,19 +153,20 @@ fn presentable(url: &PostgresUrl, words: &str) -> String {
 fn certificate_refused(causes: &str) -> String {
     // The library's words for the first two are names of its types.
     let why = if causes.contains("UnknownIssuer") {
-        "no authority that this machine trusts has signed it: give the authority's certificate in `[monitor] ca_file`"
+        "it is not signed by a CA that this machine trusts: set `[monitor] ca_file` to the CA's certificate"
     } else if causes.contains("CaUsedAsEndEntity") {
-        "it is an authority's own certificate, made by hand and not signed: sign one for the server with an authority of \
-         your own, and give that authority's certificate in `[monitor] ca_file`"
+        "it is a CA certificate, not a server certificate: issue one for the server from your own CA, and set \
+         `[monitor] ca_file` to that CA's certificate"
     } else if let Some(at) = causes.find("certificate not valid for name") {
-        let names = causes[at..].replace("DnsName(\"", "`").replace("\")", "`");
-        return format!("its {names}: name the host in the URL as the certificate does");
+        let names = causes[at..].replacen("certificate not", "certificate is not", 1);
+        let names = names.replace("DnsName(\"", "`").replace("\")", "`");
+        return format!("its {names}: use a host name from the certificate in the URL");
     } else if causes.contains("expired") {
         "it has expired: renew it on the server"
     } else {
         return format!(
-            "its certificate is not accepted ({causes}): name the host as the certificate does, and give the authority's \
-             certificate in `[monitor] ca_file`"
+            "its certificate is not accepted ({causes}): use a host name from the certificate in the URL, and set \
+             `[monitor] ca_file` to the CA's certificate"
         );
     };
     format!("its certificate is not accepted: {why}")

@@ -89,7 +89,7 @@ pub(super) async fn sign_up(
             &locale,
             (
                 "Check your inbox.",
-                "If this address can be subscribed, it gets a mail with a link that confirms it. The link is valid \
+                "If this address can be subscribed, it gets an email with a confirmation link. The link is valid \
              for seven days.",
             ),
         ),
@@ -146,7 +146,7 @@ pub(super) async fn show_confirmation(view: &View, id: Uuid, locale: &Locale) ->
             locale,
             (
                 "Confirm your subscription?",
-                "You will get a mail when something fails and when it has recovered.",
+                "You will get an email when something fails and when it has recovered.",
             ),
         )
         .with_button(locale.say("Subscribe")),
@@ -167,7 +167,7 @@ pub(super) async fn confirm(view: &View, id: Uuid, locale: &Locale) -> Answer {
             locale,
             (
                 "You are subscribed.",
-                "Every mail has a link that ends the subscription.",
+                "Every email has an unsubscribe link.",
             ),
         ),
         Ok(Some(other)) => confirmed(other, locale),
@@ -182,7 +182,7 @@ fn confirmed(state: Subscription, locale: &Locale) -> Answer {
             locale,
             (
                 "This link is no longer valid.",
-                "The subscription has ended or was never confirmed. Subscribe again to get mails.",
+                "The subscription has ended or was never confirmed. Subscribe again to get emails.",
             ),
         ),
         Subscription::Confirmed | Subscription::Unconfirmed => Answer::fixed(
@@ -207,7 +207,7 @@ pub(super) async fn show_unsubscribe(
         &locale,
         (
             "Unsubscribe?",
-            "You will get no more mails, and your address is deleted.",
+            "You will get no more emails, and your address will be deleted.",
         ),
     )
     .with_button(locale.say("Unsubscribe"));
@@ -226,7 +226,7 @@ pub(super) async fn unsubscribe(
         &locale,
         (
             "You are unsubscribed.",
-            "You will get no more mails, and your address was deleted.",
+            "You will get no more emails, and your address was deleted.",
         ),
     );
     let answer = unsubscribing(&view, token, SubscriptionRequest::End, done, &locale).await;

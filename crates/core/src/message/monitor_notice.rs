@@ -194,7 +194,7 @@ pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> Str
             let rest = locale.list_at_most(failing, MOST_NAMED);
             text!(
                 locale,
-                "channels that recovered: {list}; still failing: {rest}",
+                "recovered channels: {list}; still failing: {rest}",
                 list,
                 rest
             )

@@ -304,7 +304,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "the provider rejects other accounts as well",
-        "resultó que el proveedor también rechaza otros",
+        "resultó que el proveedor también rechaza otras cuentas",
     ),
     (
         "The model was found until now; it may have been retired.",
@@ -362,7 +362,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "se han recuperado {n} canales: {list}",
     ),
     (
-        "channels that recovered: {list}; still failing: {rest}",
+        "recovered channels: {list}; still failing: {rest}",
         "canales recuperados: {list}; siguen fallando: {rest}",
     ),
     (
@@ -383,11 +383,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "{n} early warning at {location}",
-        "{n} aviso temprano en {location}",
+        "{n} aviso preventivo en {location}",
     ),
     (
         "{n} early warnings at {location}",
-        "{n} avisos tempranos en {location}",
+        "{n} avisos preventivos en {location}",
     ),
     ("{n} open incident", "{n} incidente abierto"),
     ("{n} open incidents", "{n} incidentes abiertos"),
@@ -644,11 +644,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("was slow", "iba lento"),
     ("were slow", "iban lentos"),
     (
-        "Somebody entered this address on the status page of {site}. To get a mail when something fails and when it has recovered, open the link and confirm. The link is valid for seven days.",
+        "Someone entered this address on the status page of {site}. To get an email when something fails and when it has recovered, open the link and confirm. The link is valid for seven days.",
         "Alguien ha introducido esta dirección en la página de estado de {site}. Para recibir un correo cuando algo falle y cuando se haya recuperado, abra el enlace y confirme. El enlace es válido durante siete días.",
     ),
     (
-        "If it was not you, ignore this mail: you will not be subscribed.",
+        "If it was not you, ignore this email: you will not be subscribed.",
         "Si no ha sido usted, ignore este correo: no quedará suscrito.",
     ),
     (
@@ -656,7 +656,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Confirme su suscripción a {site}",
     ),
     (
-        "Since {since}: {title}. You will get a mail when it is over.",
+        "Since {since}: {title}. You will get an email when it is over.",
         "Desde {since}: {title}. Recibirá un correo cuando haya terminado.",
     ),
     (
@@ -668,7 +668,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "El incidente ha terminado: {names}. Duró {lasted}, desde {since} hasta {end}.",
     ),
     (
-        "You get this mail because you subscribed to {site}. Unsubscribe:",
+        "You get this email because you subscribed to {site}. Unsubscribe:",
         "Recibe este correo porque se suscribió a {site}. Cancelar la suscripción:",
     ),
     ("the last hour of", "la última hora de"),
@@ -907,8 +907,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Las notificaciones pendientes se han entregado, de la más antigua a la más reciente, y marcadas como tardías. Las descartadas se conservan: `llmwatch outbox` las muestra y las reintenta.",
     ),
     (
-        "The other recipients got it. The rejected address is not retried: correct `to`, or ask the owner of that mailbox. This is reported once a day.",
-        "Los demás destinatarios lo han recibido. No se reintenta la dirección rechazada: corrija `to` o pregunte al dueño de ese buzón. Se informa una vez al día.",
+        "The other recipients received it. Rejected addresses are not retried: correct `to`, or ask the owners of the mailboxes. This is reported at most once a day.",
+        "Los demás destinatarios lo han recibido. Las direcciones rechazadas no se reintentan: corrija `to` o pregunte a los dueños de los buzones. Se informa como máximo una vez al día.",
     ),
     (
         "Undelivered notifications are kept and retried. `llmwatch outbox` lists pending and dead notifications, and retries them.",
@@ -920,7 +920,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Nothing has failed yet. This is an early warning; each one is sent once.",
-        "Todavía no ha fallado nada. Es un aviso temprano; cada uno se envía una sola vez.",
+        "Todavía no ha fallado nada. Es un aviso preventivo; cada uno se envía una sola vez.",
     ),
     (
         "This is only a test; nothing is wrong. The channel works.",
@@ -1062,9 +1062,9 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Fault", "Fallo"),
     ("Request id", "ID de petición"),
     ("Error message", "Mensaje de error"),
-    ("Subscribe by mail", "Suscribirse por correo"),
+    ("Subscribe by email", "Suscribirse por correo"),
     (
-        "You get a mail when something fails and when it has recovered. First you get a mail with a link that confirms the address.",
+        "You get an email when something fails and when it has recovered. First, confirm your address with the link that we send you.",
         "Recibirá un correo cuando algo falle y otro cuando se haya recuperado. Antes recibirá un correo con un enlace para confirmar la dirección.",
     ),
     ("Email address", "Dirección de correo"),
@@ -1182,7 +1182,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Cada endpoint se sondea en los diez segundos siguientes al arranque.",
     ),
     (
-        "Every mail has a link that ends the subscription.",
+        "Every email has an unsubscribe link.",
         "Cada correo lleva un enlace para darse de baja.",
     ),
     (
@@ -1215,7 +1215,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("History", "Historial"),
     ("History as a table", "Historial en forma de tabla"),
     (
-        "If this address can be subscribed, it gets a mail with a link that confirms it. The link is valid for seven days.",
+        "If this address can be subscribed, it gets an email with a confirmation link. The link is valid for seven days.",
         "Si la dirección se puede suscribir, recibirá un correo con un enlace para confirmarla. El enlace caduca a los siete días.",
     ),
     ("Incident opened", "Incidente abierto"),
@@ -1247,11 +1247,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "It was acknowledged by {by} at {at}. {title}.",
-        "Lo reconoció {by} a las {at}. {title}.",
+        "Lo reconoció {by} el {at}. {title}.",
     ),
     (
         "It was acknowledged at {at}. {title}.",
-        "Se reconoció a las {at}. {title}.",
+        "Se reconoció el {at}. {title}.",
     ),
     (
         "Its API failed or was slow while this machine’s network worked. This counts as downtime of the provider.",
@@ -1427,7 +1427,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "No se puede leer la base de datos.",
     ),
     (
-        "The subscription has ended or was never confirmed. Subscribe again to get mails.",
+        "The subscription has ended or was never confirmed. Subscribe again to get emails.",
         "La suscripción terminó o nunca se confirmó. Suscríbase de nuevo para recibir correos.",
     ),
     (
@@ -1498,15 +1498,15 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("You are subscribed.", "Ya está suscrito."),
     ("You are unsubscribed.", "Se ha dado de baja."),
     (
-        "You will get a mail when something fails and when it has recovered.",
+        "You will get an email when something fails and when it has recovered.",
         "Recibirá un correo cuando algo falle y otro cuando se haya recuperado.",
     ),
     (
-        "You will get no more mails, and your address is deleted.",
+        "You will get no more emails, and your address will be deleted.",
         "No recibirá más correos y se borrará su dirección.",
     ),
     (
-        "You will get no more mails, and your address was deleted.",
+        "You will get no more emails, and your address was deleted.",
         "No recibirá más correos y su dirección se ha borrado.",
     ),
     ("account fault", "fallo de la cuenta"),
@@ -1637,7 +1637,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "{endpoints}, none is known to be healthy",
-        "{endpoints}, no consta que alguno esté operativo",
+        "{endpoints}, no consta que haya ninguno operativo",
     ),
     ("{endpoints}, now {name}", "{endpoints}, ahora {name}"),
     (
@@ -1894,11 +1894,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "{name}: {n} probe failed because of your account: check key, quota and limits.",
-        "{name}: falló {n} sondeo por su cuenta: revise la clave, la cuota y los límites.",
+        "{name}: falló {n} sondeo a causa de su cuenta: revise la clave, la cuota y los límites.",
     ),
     (
         "{name}: {n} probes failed because of your account: check key, quota and limits.",
-        "{name}: fallaron {n} sondeos por su cuenta: revise la clave, la cuota y los límites.",
+        "{name}: fallaron {n} sondeos a causa de su cuenta: revise la clave, la cuota y los límites.",
     ),
     (
         "#{number} {from} to {to}, {lasted}: {title}",
@@ -1909,7 +1909,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("previous period", "periodo anterior"),
     ("SLO", "SLO"),
     ("budget left", "presupuesto restante"),
-    ("downtime", "tiempo caído"),
+    ("downtime", "tiempo de inactividad"),
     ("incidents", "incidentes"),
     ("tokens in", "tokens de entrada"),
     ("tokens out", "tokens de salida"),
@@ -1925,7 +1925,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Commitment of {objective}", "Compromiso del {objective}"),
     (
         "Downtime counts from the first failed to the first good probe of each outage of the provider. Whether a vendor owes anything is decided by its own terms: Azure https://www.microsoft.com/licensing/docs/view/Service-Level-Agreements-SLA-for-Online-Services, OpenAI https://openai.com/api-scale-tier/, Google https://cloud.google.com/vertex-ai/generative-ai/sla, Amazon https://aws.amazon.com/bedrock/sla/.",
-        "El tiempo caído cuenta desde el primer sondeo fallido hasta el primero correcto de cada caída del proveedor. Si un proveedor debe algo lo deciden sus propias condiciones: Azure https://www.microsoft.com/licensing/docs/view/Service-Level-Agreements-SLA-for-Online-Services, OpenAI https://openai.com/api-scale-tier/, Google https://cloud.google.com/vertex-ai/generative-ai/sla, Amazon https://aws.amazon.com/bedrock/sla/.",
+        "El tiempo de inactividad cuenta desde el primer sondeo fallido hasta el primero correcto de cada caída del proveedor. Si un proveedor debe algo lo deciden sus propias condiciones: Azure https://www.microsoft.com/licensing/docs/view/Service-Level-Agreements-SLA-for-Online-Services, OpenAI https://openai.com/api-scale-tier/, Google https://cloud.google.com/vertex-ai/generative-ai/sla, Amazon https://aws.amazon.com/bedrock/sla/.",
     ),
     (
         "−{over} (budget used {times}×)",
@@ -1991,8 +1991,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "se ha agotado el presupuesto de sondeo de hoy",
     ),
     (
-        "its own probing budget is used up by usage that cannot be",
-        "su presupuesto de sondeo se ha agotado por un consumo imposible",
+        "its own probing budget is used up by implausible usage figures",
+        "su presupuesto de sondeo se ha agotado por cifras de consumo inverosímiles",
     ),
     ("not probed yet", "aún sin sondear"),
     ("no good probe yet", "aún sin sondeos correctos"),
@@ -2157,7 +2157,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (", no incident", ", sin incidentes"),
     (
         ", NOT RECORDING ({error})",
-        ", NO SE ESTÁ GRABANDO ({error})",
+        ", NO SE ESTÁ REGISTRANDO ({error})",
     ),
     ("; last probe {ago} ago", "; último sondeo hace {ago}"),
     ("; no probe yet", "; aún sin sondeos"),
@@ -2305,8 +2305,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("{n} checking", "{n} en comprobación"),
     ("{n} failing", "{n} con fallos"),
-    ("Note of {at}: {said}", "Nota de {at}: {said}"),
-    ("Note of {at} by {by}: {said}", "Nota de {by}, {at}: {said}"),
+    ("Note at {at}: {said}", "Nota del {at}: {said}"),
+    (
+        "Note by {by} at {at}: {said}",
+        "Nota de {by} ({at}): {said}",
+    ),
     ("{n} down", "{n} caído"),
     ("{n} down ", "{n} caídos"),
     ("{n} degraded", "{n} degradado"),

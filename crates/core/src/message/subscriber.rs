@@ -34,11 +34,11 @@ pub fn confirmation(site: &str, locale: &Locale) -> SubscriberText {
     let site = clean(site);
     let text = text!(
         locale,
-        "Somebody entered this address on the status page of {site}. To get a mail when something fails \
+        "Someone entered this address on the status page of {site}. To get an email when something fails \
          and when it has recovered, open the link and confirm. The link is valid for seven days.",
         site
     );
-    let otherwise = locale.say("If it was not you, ignore this mail: you will not be subscribed.");
+    let otherwise = locale.say("If it was not you, ignore this email: you will not be subscribed.");
     SubscriberText {
         subject: text!(locale, "Confirm your subscription to {site}", site),
         body: format!(
@@ -65,7 +65,7 @@ pub fn incident(
             format!("[{tag}] {title}"),
             text!(
                 locale,
-                "Since {since}: {title}. You will get a mail when it is over.",
+                "Since {since}: {title}. You will get an email when it is over.",
                 since,
                 title
             ),
@@ -181,7 +181,7 @@ fn unsubscribe_line(site: &str, locale: &Locale) -> String {
     let site = clean(site);
     text!(
         locale,
-        "You get this mail because you subscribed to {site}. Unsubscribe:",
+        "You get this email because you subscribed to {site}. Unsubscribe:",
         site
     )
 }

@@ -747,7 +747,7 @@ impl MonitorState {
         }
         let excess = self.state.spent.excess.get(&endpoint.name);
         if excess.is_some_and(|e| e.over) && self.state.spent.day == self.local_day(now) {
-            return unknown("its own probing budget is used up by usage that cannot be");
+            return unknown("its own probing budget is used up by implausible usage figures");
         }
         let recent = self.recents.get(&endpoint.name);
         let Some((last, outcome, _)) = recent.and_then(Recent::last) else {

@@ -103,7 +103,7 @@ pub(super) fn check_listed(answer: &Answer, tool: &str) -> Option<Problem> {
     };
     Some(Problem {
         fault: Fault::AnswerWrong,
-        expected: format!("expected a server with the tool `{tool}`, but it {listed}"),
+        expected: format!("expected the server to offer the tool `{tool}`, but it {listed}"),
     })
 }
 
@@ -239,17 +239,17 @@ mod tests {
         assert_eq!(said(&["get_time", "echo"]), None);
         assert_eq!(
             said(&["get_time", "search"]).as_deref(),
-            Some("expected a server with the tool `echo`, but it lists `get_time`, `search`")
+            Some("expected the server to offer the tool `echo`, but it lists `get_time`, `search`")
         );
         assert_eq!(
             said(&["a", "b", "c", "d", "e", "f", "g"]).as_deref(),
             Some(
-                "expected a server with the tool `echo`, but it lists `a`, `b`, `c`, `d`, `e` and 2 more"
+                "expected the server to offer the tool `echo`, but it lists `a`, `b`, `c`, `d`, `e` and 2 more"
             )
         );
         assert_eq!(
             said(&[]).as_deref(),
-            Some("expected a server with the tool `echo`, but it has no tools")
+            Some("expected the server to offer the tool `echo`, but it has no tools")
         );
     }
 

@@ -733,8 +733,8 @@ fn of_monitor(notice: &Notice) -> &'static str {
         }
         NoticeKind::Delivery if is_unconfirmed_drill(notice) => "",
         NoticeKind::Delivery if notice.condition.is_none() => {
-            "The other recipients got it. The rejected address is not retried: correct `to`, or ask \
-             the owner of that mailbox. This is reported once a day."
+            "The other recipients received it. Rejected addresses are not retried: correct `to`, or ask \
+             the owners of the mailboxes. This is reported at most once a day."
         }
         NoticeKind::Delivery => {
             "Undelivered notifications are kept and retried. `llmwatch outbox` lists pending and dead \

@@ -66,10 +66,10 @@ fn noted(notice: &Notice, context: RenderContext<'_>) -> Vec<String> {
             let at = locale.time(note.at);
             let said = clean(&note.text);
             if note.by.is_empty() {
-                text!(locale, "Note of {at}: {said}", at, said)
+                text!(locale, "Note at {at}: {said}", at, said)
             } else {
                 let by = clean(&note.by);
-                text!(locale, "Note of {at} by {by}: {said}", at, by, said)
+                text!(locale, "Note by {by} at {at}: {said}", at, by, said)
             }
         })
         .collect()
