@@ -306,6 +306,7 @@ async fn serve(
         config,
         wall: Arc::new(move || now + Duration::from_millis(ahead.load(Ordering::Relaxed) as u64)),
         started_at: now,
+        store_id: None,
         store,
         stop: CancellationToken::new(),
         broadcast: Broadcast::new(now),

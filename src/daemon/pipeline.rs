@@ -506,7 +506,7 @@ impl Pipeline {
         if !rechecks.is_empty() {
             let _ = self.scheduler.send(SchedulerCommand::Recheck(rechecks));
         }
-        if let Some(until) = steps.iter().find_map(|s| s.effects.pause_until()) {
+        for until in steps.iter().filter_map(|s| s.effects.pause_until()) {
             let _ = self.scheduler.send(SchedulerCommand::RestUntil(until));
         }
         for (endpoint, until) in steps.iter().flat_map(|s| s.effects.pauses()) {

@@ -325,7 +325,12 @@ impl RunnerState {
         let mut reports = Vec::new();
         let missed = self.schedule.finished(&task.endpoint, now);
         match ended {
-            Ok((_, Some(probed))) if task.accepts(&probed) => {
+            Ok((_, Some(mut probed))) if task.accepts(&probed) => {
+                if task.stalled {
+                    // The stall is in its latencies, so only the outcome counts.
+                    let lag = &mut probed.sample.schedule_lag_ms;
+                    *lag = lag.max(ASLEEP.as_secs_f64() * 1000.0);
+                }
                 reports.push(Report::Probed(Box::new(probed)));
             }
             Ok((_, None)) => return reports,

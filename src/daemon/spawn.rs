@@ -372,6 +372,7 @@ impl Wiring {
             config: self.config.clone(),
             wall: self.wall.clone(),
             started_at: self.started_at,
+            store_id: read_only.identity().ok(),
             store: read_only,
             stop: self.stop.notifying.clone(),
             history: web::pages::HistoryCache::default(),

@@ -50,6 +50,19 @@ pub(super) struct AttemptRecord {
     pub(super) progress: String,
     pub(super) error: Option<String>,
     pub(super) fallback: Option<String>,
+    /// How far the clock of the stored times is ahead of these times, in milliseconds.
+    pub(super) ahead_ms: i64,
+}
+
+impl AttemptRecord {
+    /// Returns the attempt with the times to store, after the stored times were shifted by
+    /// `shift_ms`.
+    pub(super) fn stored(&self, shift_ms: i64) -> Self {
+        let mut stored = self.clone();
+        stored.shift_clock(self.ahead_ms + shift_ms);
+        stored.ahead_ms = 0;
+        stored
+    }
 }
 
 impl ShiftClock for AttemptRecord {
@@ -62,6 +75,7 @@ impl ShiftClock for AttemptRecord {
             progress: _,
             error: _,
             fallback: _,
+            ahead_ms: _,
         } = self;
         at.shift_clock(by_ms);
         if let DeliveryOutcome::RetryAt(next) = attempted {

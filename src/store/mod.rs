@@ -644,6 +644,8 @@ impl Store {
     /// When nothing was recorded.
     pub fn commit_first(&self, commits: &[Commit], later: &[Outgoing]) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
+        // Follows steps that are too small to be reported, so that they do not add up.
+        unwritten.is_clock_behind();
         let written = {
             let mut connection = self.lock();
             let written = self.write(&mut connection, commits, &unwritten);
@@ -694,7 +696,9 @@ impl Store {
     /// it. So every connection is closed first.
     fn reopened(&self, connection: &mut Connection, error: &rusqlite::Error) -> bool {
         let is_read_only = error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
-        if self.read_only || !is_read_only || !is_writable(&self.path) {
+        // An earlier reopening may have failed halfway.
+        let is_lost = connection.path().is_none_or(str::is_empty);
+        if self.read_only || !(is_read_only || is_lost) || !is_writable(&self.path) {
             return false;
         }
         let readers: Vec<_> = locked(&self.shared.readers)
@@ -714,17 +718,17 @@ impl Store {
             .chain([&mut *connection])
             .try_for_each(|open| Connection::open_in_memory().map(|none| *open = none));
         let writer = closed.and_then(|()| connect(&self.path));
-        let is_reopened = writer.is_ok();
-        // Otherwise the next commit tries again.
-        if let Ok(writer) = writer.or_else(|_| connect_read_only(&self.path)) {
-            *connection = writer;
-        }
-        for reader in &mut open {
-            if let Ok(new) = connect_read_only(&self.path) {
-                **reader = new;
+        let readers = open
+            .iter_mut()
+            .try_for_each(|reader| connect_read_only(&self.path).map(|new| **reader = new));
+        match (writer, readers) {
+            (Ok(writer), Ok(())) => {
+                *connection = writer;
+                true
             }
+            // The writer stays in memory, where every commit fails: the next one tries again.
+            _ => false,
         }
-        is_reopened
     }
 
     /// Writes `commits` and the unrecorded delivery attempts. Returns the IDs of the latter.

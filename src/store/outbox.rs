@@ -260,10 +260,16 @@ impl Store {
             progress: progress.to_owned(),
             error: error.map(str::to_owned),
             fallback: fallback.map(str::to_owned),
+            ahead_ms: 0,
         };
         let mut unwritten = self.unwritten();
         // The clock may have been set since the attempt; only how long to wait is certain then.
-        made.shift_clock(unwritten.stored_now(now).since_ms(now));
+        let ahead_ms = unwritten.stored_now(now).since_ms(now);
+        if unwritten.is_clock_behind() {
+            made.ahead_ms = ahead_ms;
+        } else {
+            made.shift_clock(ahead_ms);
+        }
         if unwritten.holds(pending.notice.id) {
             unwritten.keep(made);
             return Ok(());
@@ -271,7 +277,7 @@ impl Store {
         let recorded = self.transaction(|tx| {
             // In order, so that an older attempt cannot overwrite a newer one.
             let before = unwritten.record(tx, 0)?;
-            record(tx, &made).map(|_| before)
+            record(tx, &made.stored(0)).map(|_| before)
         });
         match recorded {
             Ok(before) => unwritten.recorded(&before),
@@ -288,8 +294,8 @@ impl Store {
     /// When the store cannot be written.
     pub fn release_channel(&self, channel: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
-        let now = unwritten.stored_now(now);
         unwritten.release(channel, now);
+        let now = unwritten.stored_now(now);
         self.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt_at = ?2

@@ -14,7 +14,7 @@ use super::Commit;
 use super::delivery::{self, AttemptRecord, DeliveryOutcome, Pending};
 use super::queue::Queued;
 use crate::clock::StoredClock;
-use llmwatch_core::model::{Outgoing, ShiftClock as _, Timestamp};
+use llmwatch_core::model::{Outgoing, Timestamp};
 
 /// Notifications and attempts that are not in the file yet.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl WriteBehind {
             clock.shift(by_ms);
         }
         for made in &mut self.attempts {
-            made.shift_clock(by_ms);
+            *made = made.stored(by_ms);
         }
     }
 
@@ -85,11 +85,14 @@ impl WriteBehind {
 
     /// Makes failed notifications of `channel` due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
+        let ahead_ms = self.stored_now(now).since_ms(now);
         for made in &mut self.attempts {
             if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
                 && made.pending.channel == channel
+                && *at > now
             {
-                *at = now.min(*at);
+                *at = now;
+                made.ahead_ms = ahead_ms;
             }
         }
     }
@@ -103,8 +106,7 @@ impl WriteBehind {
     ) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut recorded = BTreeSet::new();
         for made in &self.attempts {
-            let mut made = made.clone();
-            made.shift_clock(shift_ms);
+            let made = made.stored(shift_ms);
             if delivery::record(tx, &made)? {
                 recorded.insert(made.pending.notice.id);
             }

@@ -32,6 +32,7 @@ use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub(crate) use self::api::STORE_HEADER;
 use self::middleware::Middleware;
@@ -68,6 +69,8 @@ pub struct View {
     pub started_at: Timestamp,
     /// The store, read-only.
     pub store: Store,
+    /// The identity of the store; `None` if it could not be read.
+    pub store_id: Option<Uuid>,
     /// Cancelled when the daemon stops, which ends the streams.
     pub stop: CancellationToken,
     /// Live events.

@@ -72,6 +72,7 @@ async fn main() {
         config,
         wall: Arc::new(clock::now),
         started_at: now,
+        store_id: store.identity().ok(),
         store: store.clone(),
         stop: stop.clone(),
         history: web::pages::HistoryCache::default(),

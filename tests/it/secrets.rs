@@ -357,7 +357,7 @@ fn sentinel(table: &str, key: &str) -> String {
 fn every_key_that_takes_a_secret_is_redacted() {
     let directory = tempfile::tempdir().unwrap();
     let dkim = directory.path().join("dkim.pem");
-    let of_dkim = "MC4CAQAwBQYDK2VwBCIEIPs3ntinelofthedkimkey0123456789abcd";
+    let of_dkim = "MC4CAQAwBQYDK2VwBCIEIPs3ntinelofthedkimkey0123456789abcdefghijkl";
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{of_dkim}\n-----END PRIVATE KEY-----\n");
     std::fs::write(&dkim, pem).unwrap();
     let text = format!(

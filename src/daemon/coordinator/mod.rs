@@ -431,7 +431,7 @@ impl Coordinator {
         let (pulled, is_full) = self
             .samples_of_others(session, state, &here.settings, updates.now)
             .await?;
-        let revised = revised_of_others(session, state, &here.settings).await?;
+        let revised = revised_of_others(session, state, &here.settings, updates.now).await?;
         if state.forget_at.elapsed() >= FORGET_EVERY {
             state.forget_at = Instant::now();
             let before = updates.now - here.settings.store.keep_samples;
@@ -946,8 +946,12 @@ async fn revised_of_others(
     session: &Session,
     state: &mut SyncState,
     settings: &Settings,
+    now: Timestamp,
 ) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
-    let mut since = state.place.revised;
+    let mut since = state
+        .place
+        .revised
+        .max(Timestamp(now.0 - FIRST_LOOK_BACK_MS));
     let mut limit = PULL;
     if state.late_revised.is_due(LATE_EVERY) {
         state.late_revised.set(());

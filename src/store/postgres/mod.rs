@@ -322,7 +322,9 @@ impl Session {
                 let name = format!("{}/{}", link_key::SIGNING, Uuid::now_v7());
                 self.client
                     .execute_typed(
-                        "INSERT INTO llmwatch_secret VALUES ($1, $2)",
+                        // One that is too old to be read is there all the same.
+                        "INSERT INTO llmwatch_secret SELECT $1, $2 WHERE NOT EXISTS
+                             (SELECT 1 FROM llmwatch_secret WHERE name LIKE 'links%' AND value = $2)",
                         &[(&name, Type::TEXT), (&key.as_slice(), Type::BYTEA)],
                     )
                     .await?;
@@ -847,7 +849,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
         zone: Some(push.zone),
     };
     let inserted = insert_samples(&tx, &rows).await?;
-    revise_samples(&tx, push.revised).await?;
+    revise_samples(&tx, push.revised, &push.daemon.location).await?;
     if !push.verdicts.is_empty() {
         let verdicts = push.verdicts.iter();
         let endpoints: Vec<&str> = verdicts.clone().map(|(v, _)| v.endpoint.as_str()).collect();
@@ -903,10 +905,12 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     Ok(inserted)
 }
 
-/// Replaces samples whose attribution was revised.
+/// Replaces samples of `location` whose attribution was revised. Only the location that recorded a
+/// sample may replace it: the copies of the others may be older.
 async fn revise_samples(
     tx: &Transaction<'_>,
     revised: &[Sample],
+    location: &str,
 ) -> Result<(), tokio_postgres::Error> {
     if revised.is_empty() {
         return Ok(());
@@ -919,9 +923,13 @@ async fn revise_samples(
     tx.execute_typed(
         &format!(
             "UPDATE llmwatch_sample SET data = n.d, revised_at = {NOW}
-             FROM unnest($1, $2) AS n(i, d) WHERE id = n.i AND data <> n.d"
+             FROM unnest($1, $2) AS n(i, d) WHERE id = n.i AND data <> n.d AND location = $3"
         ),
-        &[(&ids, Type::UUID_ARRAY), (&data, Type::TEXT_ARRAY)],
+        &[
+            (&ids, Type::UUID_ARRAY),
+            (&data, Type::TEXT_ARRAY),
+            (&location, Type::TEXT),
+        ],
     )
     .await
     .map(drop)

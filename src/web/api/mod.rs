@@ -21,7 +21,6 @@ use axum::{Json, Router};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::{View, events, summary};
-use crate::store::Store;
 use llmwatch_core::model::Snapshot;
 
 /// The most items per page, and the default.
@@ -87,9 +86,8 @@ async fn status(
         return Ok(Json(summary::status_json(&snapshot)).into_response());
     }
     let mut response = Json(&*snapshot).into_response();
-    let identity = view.store.run_blocking(Store::identity).await;
-    if let Some(value) = identity
-        .ok()
+    if let Some(value) = view
+        .store_id
         .and_then(|id| HeaderValue::from_str(&id.to_string()).ok())
     {
         response.headers_mut().insert(STORE_HEADER, value);

@@ -85,6 +85,7 @@ impl Site {
             config: config_in,
             wall: Arc::new(move || now),
             started_at: now,
+            store_id: None,
             store: Store::open_read_only(&path).unwrap(),
             stop: stop.clone(),
             history: web::pages::HistoryCache::default(),

@@ -164,7 +164,11 @@ impl EndpointState {
             failed: bad.k,
             probes: bad.n,
             since: Timestamp(bad.since),
-            earliest_alert_at: Timestamp(own.min(outlook.earliest(next_start))),
+            earliest_alert_at: Timestamp(
+                // A sibling may not have been probed for long.
+                own.min(outlook.earliest(next_start))
+                    .max(self.seen.unwrap_or(i64::MIN)),
+            ),
             cause,
         }
     }

@@ -75,7 +75,7 @@ pub struct MonitorState {
     /// The end of the last sample in `recents`.
     remembered: Option<Timestamp>,
     /// Usage today by other daemons that share the budget, in US dollars and tokens.
-    spent_elsewhere: (f64, u64),
+    spent_elsewhere: Option<(f64, u64)>,
 }
 
 /// A checkpoint.
@@ -164,7 +164,7 @@ impl MonitorState {
             recents,
             checkpoint_at: Timestamp(0),
             remembered: None,
-            spent_elsewhere: (0.0, 0),
+            spent_elsewhere: None,
         }
     }
 
@@ -791,7 +791,7 @@ impl MonitorState {
         let day = self.local_day(sample.started_at);
         let spent = &mut self.state.spent;
         if spent.day != day {
-            self.spent_elsewhere = (0.0, 0);
+            self.spent_elsewhere = self.spent_elsewhere.map(|_| (0.0, 0));
             let was_over = spent.over;
             *spent = Spent {
                 day,
@@ -833,7 +833,9 @@ impl MonitorState {
         if self.state.spent.day != self.local_day(at) {
             return;
         }
-        if self.state.spent.over && !self.is_budget_used_up() {
+        // What the others have spent is not known until the shared store answers.
+        let is_known = !self.config.budget.shared || self.spent_elsewhere.is_some();
+        if self.state.spent.over && is_known && !self.is_budget_used_up() {
             self.state.spent.over = false;
             step.announce(self.budget_reset(at));
             step.push(Effect::PauseProbing { until: at });
@@ -844,7 +846,7 @@ impl MonitorState {
     fn is_budget_used_up(&self) -> bool {
         let budget = self.config.budget;
         let spent = &self.state.spent;
-        let (usd_elsewhere, tokens_elsewhere) = self.spent_elsewhere;
+        let (usd_elsewhere, tokens_elsewhere) = self.spent_elsewhere.unwrap_or_default();
         let all_usd = spent.usd + usd_elsewhere;
         // Probes that cost nothing may go on where nothing may be spent.
         (all_usd > 0.0 && all_usd >= budget.daily_usd)
@@ -918,10 +920,10 @@ impl MonitorState {
     /// included.
     pub fn spent_by_all(&mut self, usd: f64, tokens: u64) {
         let spent = &self.state.spent;
-        self.spent_elsewhere = (
+        self.spent_elsewhere = Some((
             (usd - spent.usd).max(0.0),
             tokens.saturating_sub(spent.tokens),
-        );
+        ));
     }
 
     /// Factor on every interval; 1 or more.

@@ -79,17 +79,31 @@ impl MonitorState {
     fn own_evidence(&self, feed: &StatusFeed) -> OwnEvidence {
         let pending = self.state.detector.all_pending(&self.policies);
         let covered = self.config.endpoints.iter().filter(|e| feed.is_about(e));
-        let evidence = covered.map(|endpoint| {
+        let mut is_silent = false;
+        let evidence = covered.filter_map(|endpoint| {
             let incident = self.state.incidents.of(&endpoint.name);
             let attribution = incident.map(|i| i.attribution);
             let alert = self.alert_of(&endpoint.name, pending.get(&endpoint.name));
             match (alert.state, attribution) {
-                (AlertState::Inactive, _) => OwnEvidence::Unaffected,
-                (AlertState::Firing, None | Some(Attribution::Provider)) => OwnEvidence::Affected,
-                (AlertState::Pending | AlertState::Firing, _) => OwnEvidence::Unclear,
+                (AlertState::Inactive, _) => Some(OwnEvidence::Unaffected),
+                (AlertState::Firing, None | Some(Attribution::Provider)) => {
+                    Some(OwnEvidence::Affected)
+                }
+                (AlertState::Firing, Some(Attribution::Account | Attribution::Local)) => {
+                    // Its failures hide how the provider is.
+                    is_silent = true;
+                    None
+                }
+                (AlertState::Pending, _) => Some(OwnEvidence::Unclear),
             }
         });
-        evidence.max().unwrap_or(OwnEvidence::Unaffected)
+        let strongest = evidence.max();
+        let otherwise = if is_silent {
+            OwnEvidence::Unclear
+        } else {
+            OwnEvidence::Unaffected
+        };
+        strongest.unwrap_or(otherwise)
     }
 
     /// Takes the vendor's incidents that the probes do not see, if somebody wants them. While that
