@@ -177,7 +177,10 @@ fn the_end_says_what_was_noted_since_the_last_message() {
     });
     let text = render::text(&over, setting());
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("by kim: the vendor confirmed it"), "{text}");
+    assert!(
+        text.contains("Note by kim at 2026-11-23 10:32:00 CET: the vendor confirmed it"),
+        "{text}"
+    );
     assert!(!text.contains("an old one"), "{text}");
 }
 

@@ -214,7 +214,7 @@ async fn check_reports_a_store_that_does_not_answer() {
             text.contains(&format!("@{host}:{port}/monitor` cannot be reached")),
             "{text}"
         );
-        assert!(text.contains("see that the server runs"), "{text}");
+        assert!(text.contains("check that the server is running"), "{text}");
         assert!(!text.contains("s3cretword"), "{text}");
         assert!(!text.contains("os error"), "{text}");
     }
