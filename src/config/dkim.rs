@@ -5,6 +5,9 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::message::dkim::{DkimSigningAlgorithm, DkimSigningKey};
+use llmwatch_core::protocol::der::{
+    INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, element_of,
+};
 
 use super::Dkim;
 use super::raw::Table;
@@ -61,11 +64,11 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
         .ok()?;
     // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … },
     // key OCTET STRING, … }
-    let (inside, _) = der_value(&der, 0x30)?;
-    let (_, rest) = der_value(inside, 0x02)?;
-    let (algorithm, rest) = der_value(rest, 0x30)?;
-    let (key, _) = der_value(rest, 0x04)?;
-    match der_value(algorithm, 0x06)?.0 {
+    let (inside, _) = element_of(SEQUENCE, &der)?;
+    let (_, rest) = element_of(INTEGER, inside)?;
+    let (algorithm, rest) = element_of(SEQUENCE, rest)?;
+    let (key, _) = element_of(OCTET_STRING, rest)?;
+    match element_of(OBJECT_IDENTIFIER, algorithm)?.0 {
         // rsaEncryption, 1.2.840.113549.1.1.1
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
             let text = STANDARD.encode(key);
@@ -83,27 +86,8 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
         // id-Ed25519, 1.3.101.112: an octet string in an octet string
         [0x2b, 0x65, 0x70] => Some((
             DkimSigningAlgorithm::Ed25519,
-            STANDARD.encode(der_value(key, 0x04)?.0),
+            STANDARD.encode(element_of(OCTET_STRING, key)?.0),
         )),
         _ => None,
     }
-}
-
-/// Returns the content of the DER value with this tag at the start of `der`, and the rest.
-fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (
-                bytes
-                    .iter()
-                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
-                rest,
-            )
-        }
-        _ => return None,
-    };
-    (found == tag).then(|| rest.split_at_checked(length))?
 }

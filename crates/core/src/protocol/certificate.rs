@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+use super::der::{SEQUENCE, element, element_of};
 use crate::model::Timestamp;
 
-const SEQUENCE: u8 = 0x30;
 /// The version field, `[0]`, which version 1 omits.
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
@@ -13,8 +13,8 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// Returns the `notAfter` of a DER certificate; `None` if it cannot be parsed.
 pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
-    let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
-    let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
+    let (certificate, _) = element_of(SEQUENCE, certificate)?;
+    let (mut rest, _) = element_of(SEQUENCE, certificate)?;
     if rest.first() == Some(&VERSION) {
         rest = element(rest)?.2;
     }
@@ -22,31 +22,10 @@ pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
     for _ in 0..3 {
         rest = element(rest)?.2;
     }
-    let (_, validity, _) = element(rest).filter(|(tag, ..)| *tag == SEQUENCE)?;
+    let (validity, _) = element_of(SEQUENCE, rest)?;
     let (_, _, not_after) = element(validity)?;
     let (tag, text, _) = element(not_after)?;
     moment(tag, std::str::from_utf8(text).ok()?)
-}
-
-/// Splits `der` into the tag and content of its first element, and the rest.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (
-                digits
-                    .iter()
-                    .fold(0, |n, digit| n << 8 | usize::from(*digit)),
-                rest,
-            )
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 /// Parses `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two-digit years mean 1950 to 2049.

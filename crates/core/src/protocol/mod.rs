@@ -6,6 +6,7 @@ pub mod aws_credentials;
 pub mod catalog;
 pub mod certificate;
 mod decoder;
+pub mod der;
 pub mod dialect;
 pub mod entra_token;
 pub mod error;
