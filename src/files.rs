@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Opens a regular file, or `/dev/stdin`.
@@ -18,6 +18,24 @@ pub fn open(path: &Path) -> Result<File> {
         return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
     }
     File::open(path).map_err(without_number)
+}
+
+/// Checks that `program` is a file that may be run.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn check_program(program: &str) -> std::result::Result<(), String> {
+    match std::fs::metadata(program).map_err(without_number) {
+        Err(error) => Err(format!(
+            "`{program}` cannot be run: {}",
+            error.to_string().to_lowercase()
+        )),
+        Ok(found) if !found.is_file() => Err(format!("`{program}` is not a file")),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            Err(format!("`{program}` is not executable"))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Returns the error without the OS error number, which means nothing to people.

@@ -41,6 +41,13 @@ impl Key {
     }
 }
 
+/// Returns the only table that has `key`; `None` if there is none, or several.
+pub(crate) fn table_of(key: &str) -> Option<&'static str> {
+    let mut tables = TABLES.iter().filter(|(_, keys)| keys.contains_key(key));
+    let (table, _) = tables.next()?;
+    (tables.next().is_none() && table != "top" && table != "channel").then_some(table)
+}
+
 /// Strips `_file` or `_credential`.
 fn without_source(path: &str) -> Option<&str> {
     path.strip_suffix("_file")

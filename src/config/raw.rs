@@ -20,7 +20,7 @@ use super::Environment;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
 use super::postgres::PostgresUrl;
 use super::source::Sources;
-use super::{duration, show};
+use super::{duration, keys, show};
 use crate::files;
 use llmwatch_core::model::{EndpointName, Secret};
 
@@ -369,7 +369,13 @@ impl<'a> Table<'a> {
                 format!("did you mean `{meant}`?")
             } else {
                 let known: Vec<_> = asked.iter().copied().collect();
-                format!("known keys: {}", known.join(", "))
+                let elsewhere = keys::table_of(name).filter(|table| *table != self.name);
+                let elsewhere = elsewhere.map(|table| format!("it is a key of `{table}`; "));
+                format!(
+                    "{}known keys: {}",
+                    elsewhere.unwrap_or_default(),
+                    known.join(", ")
+                )
             };
             self.sink.error(
                 Some(key.span()),

@@ -10,6 +10,7 @@ use super::channel::filters;
 use super::endpoint::{checked_name, headers_of};
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
+use crate::files;
 use llmwatch_core::message::receivers::unknown_placeholders;
 use llmwatch_core::model::Secret;
 
@@ -214,7 +215,7 @@ pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
     let timeout = table
         .get("timeout")
         .and_then(|v| v.duration_of_at_least(Duration::from_millis(100)));
-    let command = command(table, kind);
+    let command = command(table, kind, &name);
     let filters = filters(table);
     table.finish();
     let mut webhook = Webhook {
@@ -228,7 +229,7 @@ pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
         command,
     };
     if webhook.kind == WebhookKind::Template {
-        webhook.template = template(table, &webhook);
+        webhook.template = template(table, &webhook, &name);
     }
     Some(Channel {
         name: name.into(),
@@ -344,7 +345,7 @@ fn has(extra: &[(String, Secret)], name: &str) -> bool {
 }
 
 /// `command` of `exec`: a program and its arguments, run without a shell.
-fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
+fn command(table: &Table<'_>, kind: Option<WebhookKind>, name: &str) -> Vec<String> {
     let written = table.get("command");
     match (kind, &written) {
         (Some(WebhookKind::Exec), None) => {
@@ -360,10 +361,9 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
                 .error(Some(table.key_span("command")), message, Some(help));
         }
     }
-    let command = written
-        .as_ref()
-        .and_then(Value::strings)
-        .unwrap_or_default();
+    let Some(command) = written.as_ref().and_then(Value::strings) else {
+        return Vec::new();
+    };
     if let (Some(value), Some(program)) = (&written, command.first())
         && !program.starts_with('/')
     {
@@ -375,6 +375,11 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
             "`command` is empty".to_owned(),
             "write `[\"/usr/local/bin/notify\", \"argument\"]`",
         );
+    }
+    if let Some(program) = command.first().filter(|p| p.starts_with('/'))
+        && let Err(why) = files::check_program(program)
+    {
+        table.sink().warn(format!("channel `{name}`: {why}"));
     }
     command
 }
@@ -477,7 +482,7 @@ fn without_placeholders(url: &str) -> String {
 
 /// Parses the template's headers, URL and body now, so that mistakes are reported before anything
 /// is sent.
-fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
+fn template(table: &Table<'_>, webhook: &Webhook, name: &str) -> Option<Template> {
     let complain = |key: &str, what: &str, why: String| {
         let span = table.key_span(key);
         let help =
@@ -508,7 +513,7 @@ fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
     });
     for path in parsed.iter().chain(&body).flat_map(unknown_placeholders) {
         table.sink().warn(format!(
-            "unknown placeholder `{{{{{path}}}}}` in a `template` webhook: it is always empty; use a field from \
+            "channel `{name}`: unknown placeholder `{{{{{path}}}}}`: it is always empty; use a field from \
              docs/payloads.md, such as `{{{{data.incident.title}}}}`"
         ));
     }

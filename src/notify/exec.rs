@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{Attempt, Obstacle, Progress};
 use crate::config::Webhook;
+use crate::files;
 use crate::redact::Redactor;
 use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
@@ -47,14 +48,9 @@ impl Program {
         }
     }
 
-    /// Checks that the program exists.
+    /// Checks that the program exists and may be run.
     pub(super) fn open(&self) -> Result<(), String> {
-        let program = self.command.first().map_or("", String::as_str);
-        match std::fs::metadata(program) {
-            Ok(found) if found.is_file() => Ok(()),
-            Ok(_) => Err(format!("`{program}` is not a file")),
-            Err(error) => Err(format!("`{program}` cannot be run: {}", reason(&error))),
-        }
+        files::check_program(self.command.first().map_or("", String::as_str))
     }
 
     /// Runs the program once.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use llmwatch::clock;
 use llmwatch::config::Settings;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::receivers::{load, opened};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, World};
 
 /// Configures a channel that runs this shell script with this timeout.
 fn script(directory: &Path, text: &str, timeout: &str) -> Settings {
@@ -86,6 +87,37 @@ async fn exit_codes_decide_whether_a_program_is_run_again() {
         error,
         "the program cannot be run: no such file or directory"
     );
+}
+
+#[tokio::test]
+async fn check_reports_a_program_that_cannot_be_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "#!/bin/sh\n").unwrap();
+    for (program, why) in [
+        (
+            "/nonexistent/program".to_owned(),
+            "cannot be run: no such file or directory",
+        ),
+        (plain.display().to_string(), "is not executable"),
+        (directory.path().display().to_string(), "is not a file"),
+    ] {
+        let world = World::new().await;
+        world.write(&format!(
+            "{}\n[[webhook]]\nname = \"pager\"\nkind = \"exec\"\ncommand = [\"{program}\"]\n",
+            world.endpoints()
+        ));
+        let checked = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
+            .arg("-c")
+            .arg(world.config_path())
+            .arg("check")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        let wanted = format!("warning: channel `pager`: `{program}` {why}");
+        assert!(said.contains(&wanted), "{said}");
+        assert_eq!(checked.status.code(), Some(0));
+    }
 }
 
 #[tokio::test]
