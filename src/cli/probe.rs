@@ -11,7 +11,7 @@ use crate::probe::{ConnectivityChecks, Due, Prober};
 use crate::redact::Redactor;
 use llmwatch_core::incident::attribution::{Context, attribute};
 use llmwatch_core::model::{
-    Attribution, Endpoint, Fault, Outcome, Sample, Status, Timestamp, Trigger,
+    Attribution, Endpoint, Fault, Outcome, Provider, Sample, Status, Timestamp, Trigger,
 };
 use llmwatch_core::protocol::dialect::{Adaptations, Credential, Dialect, ProbeRequest};
 
@@ -281,8 +281,11 @@ fn render(all: &[Vec<Sample>], asked: &[String]) -> String {
         }
         let is_unknown_path = matches!(s.http_status, Some(404 | 405));
         if is_unknown_path && s.fault == Some(Fault::RequestRejected) {
-            text += "\n  check `base_url`: the server does not know the path that was asked \
-                     (compatible servers want `/v1` at its end)";
+            text += "\n  check `base_url`: the server does not know the path that was asked";
+            let is_compatible = matches!(s.provider, Provider::OpenAi | Provider::OpenAiCompatible);
+            if is_compatible && !asked.contains("/v1/") {
+                text += " (most compatible servers want `/v1` at its end)";
+            }
         }
     }
     text

@@ -70,10 +70,17 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     loop {
         let (mut snapshot, note) = current(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if let Some(note) = note {
-            eprintln!("{note}; showing the last recorded state");
+            let note = locale.say(note);
+            eprintln!(
+                "{}",
+                text!(locale, "{note}; showing the last recorded state", note)
+            );
         }
         if let Some(location) = &args.location {
-            snapshot = seen_from(snapshot, location)?;
+            snapshot = view_from(&snapshot, location).map_err(|why| super::Failure {
+                code: UNKNOWN,
+                text: format!("llmwatch: {why}"),
+            })?;
         }
         if args.json {
             print(&serde_json::to_string(&snapshot)?);
@@ -108,25 +115,6 @@ async fn alive(config: &Settings) -> Exit {
         None => "llmwatch: the daemon cannot be asked, since `listen` is \"off\"".to_owned(),
     };
     Err(super::Failure { code: 1, text })
-}
-
-/// Returns `snapshot` as seen from `location`.
-fn seen_from(snapshot: Snapshot, location: &str) -> Result<Snapshot, super::Failure> {
-    if snapshot.locations.is_empty() && snapshot.location == location {
-        return Ok(snapshot);
-    }
-    view_from(&snapshot, location).ok_or_else(|| {
-        let known = match snapshot.locations.as_slice() {
-            [] => snapshot.location.clone(),
-            known => known.join(", "),
-        };
-        let text =
-            format!("llmwatch: nothing is probed from `{location}`; the locations are {known}");
-        super::Failure {
-            code: UNKNOWN,
-            text,
-        }
-    })
 }
 
 /// Reads the status, and why it may be outdated.

@@ -23,23 +23,14 @@ impl LocationQuery {
     /// Returns `snapshot` as seen from the requested location.
     ///
     /// # Errors
-    /// When nothing is probed from there.
+    /// If no daemon probes from there.
     pub(super) fn view(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>, Problem> {
         let Some(location) = &self.location else {
             return Ok(snapshot);
         };
-        if snapshot.locations.is_empty() && snapshot.location == *location {
-            return Ok(snapshot);
-        }
-        view_from(&snapshot, location).map(Arc::new).ok_or_else(|| {
-            Problem::not_found(match snapshot.locations.join(", ").as_str() {
-                "" => format!(
-                    "no daemon probes from that location; the only one is {}",
-                    snapshot.location
-                ),
-                known => format!("no daemon probes from that location; the locations are {known}"),
-            })
-        })
+        view_from(&snapshot, location)
+            .map(Arc::new)
+            .map_err(Problem::not_found)
     }
 }
 

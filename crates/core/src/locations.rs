@@ -767,10 +767,15 @@ pub fn overlay(
     }
 }
 
-/// Returns `snapshot`, which holds the combined verdicts, as seen from `location`. `None` if no
-/// endpoint is probed from there.
-pub fn view_from(snapshot: &Snapshot, location: &str) -> Option<Snapshot> {
+/// Returns `snapshot`, which holds the combined verdicts, as seen from `location`.
+///
+/// # Errors
+/// If no daemon probes from there: a message that names the locations.
+pub fn view_from(snapshot: &Snapshot, location: &str) -> Result<Snapshot, String> {
     let mut view = snapshot.clone();
+    if snapshot.locations.is_empty() && snapshot.location == location {
+        return Ok(view);
+    }
     view.location = location.to_owned();
     view.endpoints.retain_mut(
         |e| match e.locations.iter().find(|l| l.location == location) {
@@ -789,5 +794,17 @@ pub fn view_from(snapshot: &Snapshot, location: &str) -> Option<Snapshot> {
             .iter()
             .any(|l| l.location == location && l.state != Status::Operational)
     });
-    (!view.endpoints.is_empty() || snapshot.location == location).then_some(view)
+    if !view.endpoints.is_empty() || snapshot.location == location {
+        return Ok(view);
+    }
+    Err(match snapshot.locations.as_slice() {
+        [] => format!(
+            "no daemon probes from `{location}`; the only location is {}",
+            snapshot.location
+        ),
+        known => format!(
+            "no daemon probes from `{location}`; the locations are {}",
+            known.join(", ")
+        ),
+    })
 }

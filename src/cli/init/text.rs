@@ -39,14 +39,14 @@ pub(super) fn render(
 }
 
 fn monitor(surroundings: &Environment) -> String {
+    let location = format!("# location = \"{}\"", surroundings.hostname);
     let mut text = format!(
         "[monitor]\n\
-         # location = \"{}\"              # where this daemon probes from\n\
+         {location:<33} # where this daemon probes from\n\
          # listen = \"127.0.0.1:8686\"       # the status page and the API; \"off\" for none\n\
-         # public_url = \"https://status.example.com\"   # for links in messages\n\
+         # public_url = \"https://status.example.com\"  # for links in messages\n\
          # timezone = \"UTC\"\n\
-         # language = \"en\"                 # or \"es\"\n",
-        surroundings.hostname
+         # language = \"en\"                 # or \"es\"\n"
     );
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let has_value = |name: &&&str| surroundings.vars.get(**name).is_some_and(|v| !v.is_empty());

@@ -52,7 +52,7 @@ pub(super) async fn annotate(
         groups: new.groups,
     };
     if annotation.text.is_empty() {
-        return Err(Problem::bad_request("give the note as `text`"));
+        return Err(Problem::bad_request("the note has no text"));
     }
     let config = view.config.borrow().clone();
     check_scope(&config, &annotation.endpoints, &annotation.groups)?;

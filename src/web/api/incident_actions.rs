@@ -76,7 +76,7 @@ pub(super) async fn note(
         text: short(&new.text),
     };
     if note.text.is_empty() {
-        return Err(Problem::bad_request("give the note as `text`"));
+        return Err(Problem::bad_request("the note has no text"));
     }
     let snapshot = view.snapshot.borrow().clone();
     let open = snapshot.incidents.iter().find(|i| i.number == number);

@@ -36,8 +36,9 @@ pub fn remedy(fault: Fault) -> &'static str {
              retirement announcements. Then change it and reload."
         }
         Fault::RequestRejected => {
-            "The provider's message names the parameter that it rejects: check `body`, \
-             `reasoning_effort` and `max_tokens` of the endpoint."
+            "Read what the provider's message names. For a parameter, check `body`, \
+             `reasoning_effort` and `max_tokens` of the endpoint; for a URL, check `base_url` and \
+             `api`."
         }
         Fault::RequestTooFewTokens => "Raise `max_tokens` or lower `reasoning_effort`.",
         Fault::AnswerFiltered => "Change `prompt` or the settings of the content filter.",

@@ -439,6 +439,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{outcome}, from {from} to {to}.",
         "{outcome}, de {from} a {to}.",
     ),
+    ("{outcome}, at {from}.", "{outcome} ({from})."),
     (
         "{names} has been {how} since {since}: {whose}.",
         "{names} está {how} desde {since}: {whose}.",
@@ -781,8 +782,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Compare `model` (o `deployment`) con la lista de modelos del proveedor y sus anuncios de retirada. Después cámbielo y recargue.",
     ),
     (
-        "The provider's message names the parameter that it rejects: check `body`, `reasoning_effort` and `max_tokens` of the endpoint.",
-        "El mensaje del proveedor indica el parámetro que rechaza: revise `body`, `reasoning_effort` y `max_tokens` del endpoint.",
+        "Read what the provider's message names. For a parameter, check `body`, `reasoning_effort` and `max_tokens` of the endpoint; for a URL, check `base_url` and `api`.",
+        "Lea qué señala el mensaje del proveedor. Si es un parámetro, revise `body`, `reasoning_effort` y `max_tokens` del endpoint; si es una URL, revise `base_url` y `api`.",
     ),
     (
         "Raise `max_tokens` or lower `reasoning_effort`.",
@@ -900,7 +901,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "Probing, detection and notifications continue from memory. Everything is written once the database is writable again. Free up disk space; do not restart the daemon, which would lose the buffered records.",
-        "Los sondeos, la detección y las notificaciones continúan en memoria. Todo se escribirá cuando la base de datos vuelva a aceptar escrituras. Libere espacio en disco; no reinicie el servicio, porque se perderían los registros en espera.",
+        "Los sondeos, la detección y las notificaciones continúan en memoria. Todo se escribirá cuando la base de datos vuelva a aceptar escrituras. Libere espacio en disco; no reinicie el demonio, porque se perderían los registros en espera.",
     ),
     (
         "Pending notifications were delivered, oldest first, and marked as late. Dead notifications are kept: `llmwatch outbox` lists and retries them.",
@@ -1525,7 +1526,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("degraded", "degradado"),
     ("down", "caído"),
     ("earlier", "antes"),
-    ("edge {edge}", "nodo {edge}"),
+    ("edge {edge}", "frontal {edge}"),
     ("end after", "fin tras"),
     ("enough evidence", "datos suficientes"),
     (
@@ -1802,6 +1803,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (
         "the daemon requires a token that is not configured here",
         "el demonio pide un token que no está configurado aquí",
+    ),
+    (
+        "the daemon at `listen` uses a different store (check `listen` and `state_dir`)",
+        "el demonio de `listen` usa otra base de datos (revise `listen` y `state_dir`)",
+    ),
+    (
+        "{note}; showing the last recorded state",
+        "{note}; se muestra el último estado registrado",
     ),
     ("no status", "sin estado"),
     ("{cause} since {since}", "{cause} desde {since}"),

@@ -436,6 +436,9 @@ fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> Str
         let end = incident.end().unwrap_or(incident.started_at);
         let from = since;
         let to = locale.time_short(end, context.now);
+        if from == to {
+            return clean(&text!(locale, "{outcome}, at {from}.", outcome, from));
+        }
         return clean(&text!(
             locale,
             "{outcome}, from {from} to {to}.",
