@@ -25,7 +25,7 @@ pub const BOUNDS: [f64; 16] = [
     81.92,
 ];
 /// The most characters of a request id in an exemplar: OpenMetrics allows 128 characters of labels.
-const MOST_EXEMPLAR: usize = 100;
+const MAX_EXEMPLAR: usize = 100;
 
 /// A histogram with fixed buckets.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,7 +60,7 @@ impl Histogram {
         if let Some(id) = sample
             .request_id
             .as_ref()
-            .filter(|id| id.len() <= MOST_EXEMPLAR)
+            .filter(|id| id.len() <= MAX_EXEMPLAR)
         {
             self.exemplar = Some(Exemplar {
                 request_id: id.clone(),

@@ -28,9 +28,9 @@ use super::transport::{Connected, Io};
 use llmwatch_core::model::{EndpointName, Timestamp};
 
 /// The maximum size of all response headers. OpenAI's take about two kilobytes.
-const MOST_HEADER_BYTES: usize = 64 * 1024;
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// The maximum number of response headers.
-const MOST_HEADERS: usize = 128;
+const MAX_HEADERS: usize = 128;
 
 /// A connection that speaks HTTP. Dropping it closes it.
 pub(super) struct HttpConnection {
@@ -105,7 +105,7 @@ impl HttpConnection {
         let io = TokioIo::new(connected.io);
         let (sender, driver) = if connected.http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_header_list_size(MOST_HEADER_BYTES as u32);
+            builder.max_header_list_size(MAX_HEADER_BYTES as u32);
             let (sender, driver) = builder.handshake(io).await?;
             // Its error shows in the response.
             let driver = Driver::Here(driver.map(drop).boxed().fuse());
@@ -113,8 +113,8 @@ impl HttpConnection {
         } else {
             let mut builder = http1::Builder::new();
             builder
-                .max_buf_size(MOST_HEADER_BYTES)
-                .max_headers(MOST_HEADERS);
+                .max_buf_size(MAX_HEADER_BYTES)
+                .max_headers(MAX_HEADERS);
             let (sender, driver) = builder.handshake(io).await?;
             let driver = if upgrades {
                 Driver::Here(driver.with_upgrades().map(drop).boxed().fuse())

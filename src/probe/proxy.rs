@@ -10,7 +10,7 @@ use crate::config::Proxy;
 use llmwatch_core::model::Secret;
 
 /// The maximum size of the head of a proxy's response, in bytes.
-const MOST_HEAD: usize = 8 * 1024;
+const MAX_HEAD: usize = 8 * 1024;
 const SOCKS_PORT: u16 = 1080;
 /// SOCKS authentication methods.
 const NO_LOGIN: u8 = 0;
@@ -235,7 +235,7 @@ impl Address {
         let mut head = Vec::new();
         // Read byte by byte: data after the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
-            if head.len() == MOST_HEAD {
+            if head.len() == MAX_HEAD {
                 return Err(format!("the proxy {} sends an endless answer", self.name()).into());
             }
             head.push(stream.read_u8().await.map_err(|e| self.broke(&e))?);

@@ -17,8 +17,8 @@ use llmwatch_core::protocol::response_head::ResponseHead;
 use llmwatch_core::schedule::budget::MAX_ADDED_TOKENS;
 
 /// How many bytes of the provider's message, and of a wrong answer, are kept.
-const MOST_WORDS: usize = 500;
-const MOST_ANSWER: usize = 200;
+const MAX_WORDS: usize = 500;
+const MAX_ANSWER: usize = 200;
 
 /// The inputs for recording a probe.
 pub(super) struct Recorder<'a> {
@@ -84,7 +84,7 @@ impl Recorder<'_> {
         sample.outcome = Outcome::Failed;
         sample.fault = Some(fault);
         sample.attribution = Some(fault.attribution());
-        sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
+        sample.error = words.map(|w| self.presentable(&w, MAX_WORDS));
     }
 
     fn record_answer(
@@ -146,7 +146,7 @@ impl Recorder<'_> {
             .map(|((first, last), n)| round((last - first) / n));
         self.price(sample, answer, times.bytes);
         if matches!(ended.fault, Some((Fault::AnswerWrong, _))) {
-            sample.answer = Some(self.presentable(answer.visible_text(), MOST_ANSWER));
+            sample.answer = Some(self.presentable(answer.visible_text(), MAX_ANSWER));
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
                 "arn:aws:iam::123456789012:role/llm, digest 5d672d79c15b13162d9279b0855cfba6",
             ),
         ] {
-            assert_eq!(recorder.presentable(said, MOST_WORDS), shown);
+            assert_eq!(recorder.presentable(said, MAX_WORDS), shown);
         }
     }
 }

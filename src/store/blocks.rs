@@ -25,7 +25,7 @@ const BLOCK_LENGTH: Duration = Duration::from_mins(10);
 const WRITE_AFTER: Duration = Duration::from_mins(30);
 /// With more samples than this in memory, sums are written early: a start after a crash must reread
 /// them.
-const MOST_SAMPLES: usize = 200_000;
+const MAX_SAMPLES: usize = 200_000;
 /// The maximum number of series written in one transaction.
 const SERIES_AT_ONCE: usize = 64;
 
@@ -283,7 +283,7 @@ impl Unsummed {
 
     /// Reports whether sums are due to be written.
     pub(super) fn is_due(&self) -> bool {
-        self.samples > MOST_SAMPLES
+        self.samples > MAX_SAMPLES
             || self
                 .series
                 .values()
@@ -298,7 +298,7 @@ impl Unsummed {
             .filter(|(_, s)| everything || s.since.elapsed() >= WRITE_AFTER)
             .map(|(series, s)| (s.span.first_seq, *series))
             .collect();
-        if due.is_empty() && self.samples > MOST_SAMPLES {
+        if due.is_empty() && self.samples > MAX_SAMPLES {
             due = self
                 .series
                 .iter()

@@ -15,7 +15,7 @@ use crate::support::PATIENCE;
 
 /// The most bytes in transit when the reader hangs up: those it has read, and the buffers on both
 /// sides.
-const MOST_UNDER_WAY: u64 = 32 * 1024 * 1024;
+const MAX_UNDER_WAY: u64 = 32 * 1024 * 1024;
 
 /// Limits of an answer short enough to wait for.
 const SHORT: &str = "timeout = { connect = \"60s\", headers = \"60s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }";
@@ -133,7 +133,7 @@ async fn every_hostile_answer_is_survived_and_named() {
     for exchange in simulator.log() {
         let written: u64 = exchange.writes.iter().map(|w| w.bytes).sum();
         assert!(
-            written < MOST_UNDER_WAY,
+            written < MAX_UNDER_WAY,
             "{:?}: {written} bytes were taken",
             exchange.model
         );

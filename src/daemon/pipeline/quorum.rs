@@ -30,7 +30,7 @@ use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
 /// How long this daemon's resolved incidents are kept, so that the others learn of their end.
 const KEEP_RESOLVED_MS: i64 = 3_600_000;
 /// How many of them are kept.
-const MOST_RESOLVED: usize = 200;
+const MAX_RESOLVED: usize = 200;
 
 /// This daemon's conclusions from its own samples.
 #[derive(Debug)]
@@ -248,7 +248,7 @@ impl Pipeline {
             i.resolved_at
                 .is_some_and(|end| at.since_ms(end) <= KEEP_RESOLVED_MS)
         });
-        let excess = quorum.resolved.len().saturating_sub(MOST_RESOLVED);
+        let excess = quorum.resolved.len().saturating_sub(MAX_RESOLVED);
         quorum.resolved.drain(..excess);
         let mut incidents: Vec<Incident> = snapshot.incidents.clone();
         incidents.extend(quorum.resolved.iter().cloned());
@@ -348,7 +348,7 @@ impl QuorumState {
         self.logged.insert(incident.id, incident.clone());
         // IDs sort by time.
         let resolved = self.logged.values().filter(|i| i.resolved_at.is_some());
-        let excess = resolved.clone().count().saturating_sub(MOST_RESOLVED);
+        let excess = resolved.clone().count().saturating_sub(MAX_RESOLVED);
         let oldest: Vec<Uuid> = resolved.take(excess).map(|i| i.id).collect();
         for id in &oldest {
             self.logged.remove(id);

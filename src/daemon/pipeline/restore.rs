@@ -14,14 +14,14 @@ use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record};
 
 /// The most samples that are folded again at a start. Checkpoints are written each minute, so only
 /// more than a thousand probes a second exceed this.
-const MOST_FOLDED: i64 = 100_000;
+const MAX_FOLDED: i64 = 100_000;
 /// How many recent samples are loaded after a checkpoint of release 0.1.
-const MOST_REMEMBERED: i64 = 50_000;
+const MAX_REMEMBERED: i64 = 50_000;
 
 /// The most incidents, newest first, whose missing recovery time is filled in at a start.
-const MOST_COMPLETED: usize = 500;
+const MAX_COMPLETED: usize = 500;
 /// The most probes of one endpoint that are searched for the start of its recovery.
-const MOST_RECOVERING: u32 = 500;
+const MAX_RECOVERING: u32 = 500;
 
 /// Writes the records in the reserve of a killed daemon to the store. Returns them if the store is
 /// still not writable.
@@ -101,7 +101,7 @@ pub fn catch_up(
     if seq > 0 && !core.has_recents() {
         // A checkpoint of release 0.1 has no recent samples: load them from the last hour.
         let query = SampleQuery {
-            after_seq: seq.saturating_sub(MOST_REMEMBERED),
+            after_seq: seq.saturating_sub(MAX_REMEMBERED),
             since: Some(now - Duration::from_hours(1)),
             ..SampleQuery::default()
         };
@@ -115,7 +115,7 @@ pub fn catch_up(
     // Without a checkpoint the baselines are learned from the last samples only, however long the
     // history is.
     let query = SampleQuery {
-        after_seq: seq.max(last_seq.saturating_sub(MOST_FOLDED)),
+        after_seq: seq.max(last_seq.saturating_sub(MAX_FOLDED)),
         through_seq: Some(last_seq),
         ..SampleQuery::default()
     };
@@ -159,7 +159,7 @@ pub fn complete_incidents(store: &Store) -> Result<(), StoreError> {
         let parsed = serde_json::from_str::<Incident>(&row.data).ok();
         if let Some(incident) = parsed.filter(|i| i.has_recovered() && i.ended_at.is_none()) {
             open_ended.push_back(incident);
-            if open_ended.len() > MOST_COMPLETED {
+            if open_ended.len() > MAX_COMPLETED {
                 open_ended.pop_front();
             }
         }
@@ -202,7 +202,7 @@ fn recovery_of(
         since: Some(incident.started_at),
         until: Some(resolved_at + Duration::from_millis(1)),
         outcome: None,
-        limit: MOST_RECOVERING,
+        limit: MAX_RECOVERING,
     })?;
     let is_slow = incident.cause.is_slow();
     let is_bad = |outcome| match outcome {

@@ -35,7 +35,7 @@ const CHART: (usize, usize) = (720, 120);
 /// The number of bad probes shown.
 const BAD: u32 = 10;
 /// The number of samples in the shortest range at the shortest interval.
-const MOST_SAMPLES: u32 = 3600;
+const MAX_SAMPLES: u32 = 3600;
 const MINUTE_MS: i64 = 60_000;
 
 /// The query parameters.
@@ -107,7 +107,7 @@ const STEPS_MS: [i64; 7] = [
     8 * HOUR_MS,
     DAY_MS,
 ];
-const MOST_COLUMNS: i64 = 120;
+const MAX_COLUMNS: i64 = 120;
 /// The number of incidents that are searched for those within a range.
 const INCIDENTS: u32 = 200;
 
@@ -352,7 +352,7 @@ fn free_range(length_ms: i64) -> Range {
     let length_ms = length_ms.clamp(10 * MINUTE_MS, DAYS as i64 * DAY_MS);
     let step_ms = STEPS_MS
         .into_iter()
-        .find(|step| length_ms / step < MOST_COLUMNS)
+        .find(|step| length_ms / step < MAX_COLUMNS)
         .unwrap_or(DAY_MS);
     Range {
         name: "",
@@ -413,7 +413,7 @@ fn steps(store: &Store, endpoint: &str, window: ChartWindow) -> Result<Vec<Rollu
         since,
         until,
         outcome: None,
-        limit: MOST_SAMPLES,
+        limit: MAX_SAMPLES,
     };
     let mut steps: BTreeMap<Timestamp, Rollup> = BTreeMap::new();
     for (_, sample) in store.samples(page)? {

@@ -27,7 +27,7 @@ const SPAN: Duration = Duration::from_hours(7 * 24);
 /// How long a replay is cached.
 const FRESH: Duration = Duration::from_mins(10);
 /// The most groups whose replays are cached.
-const MOST_KEPT: usize = 64;
+const MAX_KEPT: usize = 64;
 
 /// Smaller cost differences are not shown.
 const LEAST_USD: f64 = 0.001;
@@ -84,7 +84,7 @@ impl ReplayCache {
         let found = replayed.into_iter().next().map(Arc::new);
         if let Some(failover) = &found {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= MOST_KEPT {
+            if kept.len() >= MAX_KEPT {
                 kept.clear();
             }
             kept.insert(group.to_owned(), (now, failover.clone()));

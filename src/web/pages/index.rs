@@ -42,7 +42,7 @@ const LONG_AMONG_MANY: usize = 6;
 /// The number of endpoints from which that limit applies.
 const MANY: usize = 40;
 /// The most rows sent for one provider; the filter finds the rest.
-const MOST_ROWS: usize = 300;
+const MAX_ROWS: usize = 300;
 /// The number of problems listed before the rest is collapsed.
 const FIRST_PROBLEMS: usize = 6;
 /// The longest filter that is accepted, in bytes.
@@ -642,14 +642,14 @@ fn block(
     };
     let locale = &frame.locale;
     let wanted = if selection.is_filtered() || members.len() <= long {
-        MOST_ROWS
+        MAX_ROWS
     } else {
         problems
     };
-    let shown = &members[..members.len().min(wanted).min(MOST_ROWS)];
+    let shown = &members[..members.len().min(wanted).min(MAX_ROWS)];
     let left = members.len() - shown.len();
     let encoded: String = url::form_urlencoded::byte_serialize(title.as_bytes()).collect();
-    let hidden = (left > 0 && members.len() <= MOST_ROWS).then(|| {
+    let hidden = (left > 0 && members.len() <= MAX_ROWS).then(|| {
         let text = if shown.is_empty() {
             let endpoints = format::endpoints(left, locale);
             text!(locale, "Show {endpoints}", endpoints)

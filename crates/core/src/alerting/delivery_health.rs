@@ -21,8 +21,8 @@ const FAILING: Duration = Duration::from_mins(5);
 const REFUSED: Duration = Duration::from_hours(24);
 /// The most reports within [`PERIOD`]. What changes meanwhile waits for the next one, so a channel
 /// that flaps, or reports that are themselves rejected, cannot flood the other channels.
-const MOST_REPORTS: usize = 4;
-/// See [`MOST_REPORTS`].
+const MAX_REPORTS: usize = 4;
+/// See [`MAX_REPORTS`].
 const PERIOD: Duration = Duration::from_hours(1);
 
 /// What has changed since the last report, by channel.
@@ -57,7 +57,7 @@ impl DeliveryHealth {
 
     /// Reports whether something has changed and a report may be sent at `now`.
     fn is_due(&self, now: Timestamp) -> bool {
-        let latest = self.reported_at.len().checked_sub(MOST_REPORTS);
+        let latest = self.reported_at.len().checked_sub(MAX_REPORTS);
         let has_room = latest.is_none_or(|i| now >= self.reported_at[i] + PERIOD);
         let is_unchanged =
             self.failed.is_empty() && self.recovered.is_empty() && self.rejected.is_empty();
@@ -69,7 +69,7 @@ impl DeliveryHealth {
         let changes = std::mem::take(self);
         self.reported_at.clone_from(&changes.reported_at);
         self.reported_at.push(now);
-        let excess = self.reported_at.len().saturating_sub(MOST_REPORTS);
+        let excess = self.reported_at.len().saturating_sub(MAX_REPORTS);
         self.reported_at.drain(..excess);
         changes
     }

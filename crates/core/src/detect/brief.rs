@@ -32,9 +32,9 @@ const SAME_TIME_MS: i64 = 7_200_000;
 /// Failures that make an endpoint part of an outage, and the maximum number of endpoints that are
 /// kept.
 const CONCERNED_FROM: u32 = 2;
-const MOST_ENDPOINTS: usize = 4;
+const MAX_ENDPOINTS: usize = 4;
 /// The maximum share of failed requests, 0 to 1, in an outage that is remembered.
-const MOST_FAILED: f32 = 0.8;
+const MAX_FAILED: f32 = 0.8;
 /// Consecutive failures that are a complete outage; and how many are enough once they have lasted
 /// for `alert_after`.
 const COMPLETE_FROM: u32 = 7;
@@ -118,7 +118,7 @@ impl BriefOutages {
         let concerned = &mut outage.endpoints;
         match concerned.iter().position(|(name, _)| name == endpoint) {
             Some(place) => concerned[place].1 += 1,
-            None if concerned.len() < MOST_ENDPOINTS => concerned.push((endpoint.to_owned(), 1)),
+            None if concerned.len() < MAX_ENDPOINTS => concerned.push((endpoint.to_owned(), 1)),
             None => return,
         }
         outage.failed += 1;
@@ -180,7 +180,7 @@ impl BriefOutages {
         let is_rest = self
             .long_until
             .is_some_and(|at| outage.since - at < APART_MS);
-        if length_ms < SHORTEST_MS || failed_share > MOST_FAILED || is_rest {
+        if length_ms < SHORTEST_MS || failed_share > MAX_FAILED || is_rest {
             return;
         }
         match self.known.last_mut() {

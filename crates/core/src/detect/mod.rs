@@ -547,7 +547,7 @@ impl EndpointState {
     fn open(&mut self, policy: &Policy, end: i64, why: AlertKind, grouped: bool) {
         (self.flaps, self.first_open) = match self.closed {
             Some(closed) if end - closed <= recovery::REOPEN_WINDOW_MS => {
-                ((self.flaps + 1).min(recovery::MOST_FLAPS), self.first_open)
+                ((self.flaps + 1).min(recovery::MAX_FLAPS), self.first_open)
             }
             _ => (0, end),
         };

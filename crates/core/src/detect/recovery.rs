@@ -10,7 +10,7 @@ use crate::model::{ProviderName, ShiftClock};
 /// An alert that reopens within this time is the same problem.
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
 /// The hold time doubles each time an alert reopens, at most this often.
-pub(super) const MOST_FLAPS: u32 = 3;
+pub(super) const MAX_FLAPS: u32 = 3;
 /// The accepted chance of resolving an incident that continues.
 const ALPHA: f64 = 0.01;
 /// The minimum number of consecutive good probes.

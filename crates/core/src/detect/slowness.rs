@@ -35,7 +35,7 @@ const LEAST_STEP: f64 = 1.0;
 /// The additional step for a probe far beyond slow, from another half slower, and its maximum.
 const STEP_BEYOND: f64 = 0.4;
 const STEP_SLOPE: f64 = 1.5;
-const MOST_STEP: f64 = 2.0;
+const MAX_STEP: f64 = 2.0;
 /// How much the last 40 minutes can raise the level, as a natural logarithm: by half.
 const LIFT_CAP: f64 = 0.405;
 /// The minimum neutral distance, in standard deviations, and the share of the changing level's
@@ -506,7 +506,7 @@ impl LatencyStep {
     /// Creates a step. `beyond` is how much slower than slow the probe was, as a natural logarithm.
     fn clipped(z: f64, neutral: f64, beyond: f64) -> Self {
         let most = LEAST_STEP + STEP_SLOPE * (beyond - STEP_BEYOND);
-        let most = most.clamp(LEAST_STEP, MOST_STEP);
+        let most = most.clamp(LEAST_STEP, MAX_STEP);
         Self {
             z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + most)),
             neutral,

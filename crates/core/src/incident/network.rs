@@ -45,7 +45,7 @@ const COINCIDENCE: f64 = 0.001;
 const CUT_OFF_AFTER: u32 = 2;
 /// Probes of a provider of which the lost ones are counted: the terms of a longer series are too
 /// small.
-const MOST_COMPARED: f64 = 200.0;
+const MAX_COMPARED: f64 = 200.0;
 /// How long failures are kept.
 const KEPT_MS: i64 = 3_600_000;
 /// How many runs of failures are kept for each endpoint.
@@ -142,9 +142,9 @@ impl ProbeCount {
     }
 
     /// The chance that as many are lost, or more, if this share of all probes is, 0 to 1: the upper
-    /// tail of the binomial distribution. Of many probes, [`MOST_COMPARED`] stand for all.
+    /// tail of the binomial distribution. Of many probes, [`MAX_COMPARED`] stand for all.
     fn chance(self, share: f64) -> f64 {
-        let part = (MOST_COMPARED / self.probes).min(1.0);
+        let part = (MAX_COMPARED / self.probes).min(1.0);
         let probes = (part * self.probes).round();
         let lost = (part * self.lost).round() as u32;
         let odds = share / (1.0 - share);

@@ -14,9 +14,9 @@ use crate::model::{
 use crate::text;
 
 /// The most channels that a title names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 /// The most channels whose errors a message lists.
-const MOST_DETAILED: usize = 20;
+const MAX_DETAILED: usize = 20;
 
 /// An event of the monitor itself, or one that is not tied to an incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,17 +181,17 @@ pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> Str
         }
         MonitorNotice::ChannelsFailing { channels } => {
             let n = locale.number(channels.len());
-            let list = locale.list_at_most(channels, MOST_NAMED);
+            let list = locale.list_at_most(channels, MAX_NAMED);
             text!(locale, "{n} channels are failing: {list}", n, list)
         }
         MonitorNotice::ChannelsRecovered { channels } => {
             let n = locale.number(channels.len());
-            let list = locale.list_at_most(channels, MOST_NAMED);
+            let list = locale.list_at_most(channels, MAX_NAMED);
             text!(locale, "{n} channels recovered: {list}", n, list)
         }
         MonitorNotice::ChannelsPartlyRecovered { recovered, failing } => {
-            let list = locale.list_at_most(recovered, MOST_NAMED);
-            let rest = locale.list_at_most(failing, MOST_NAMED);
+            let list = locale.list_at_most(recovered, MAX_NAMED);
+            let rest = locale.list_at_most(failing, MAX_NAMED);
             text!(
                 locale,
                 "recovered channels: {list}; still failing: {rest}",
@@ -201,7 +201,7 @@ pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> Str
         }
         MonitorNotice::ChannelsRejecting { channels } => {
             let n = locale.number(channels.len());
-            let list = locale.list_at_most(channels, MOST_NAMED);
+            let list = locale.list_at_most(channels, MAX_NAMED);
             text!(
                 locale,
                 "{n} channels do not reach every recipient: {list}",
@@ -341,7 +341,7 @@ pub fn recipients_rejected(
 
 /// Lists channels with what their receivers said.
 fn channels_document<'a>(channels: impl Iterator<Item = (&'a str, &'a str)>) -> Document {
-    let channels: Vec<_> = channels.take(MOST_DETAILED).collect();
+    let channels: Vec<_> = channels.take(MAX_DETAILED).collect();
     let lines = channels
         .iter()
         .map(|(name, said)| format!("{name}: {said}"));

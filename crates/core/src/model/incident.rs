@@ -540,14 +540,14 @@ pub struct Evidence {
     #[serde(default)]
     pub worst_total_ms: Option<f64>,
     /// The vendor's IDs of the first bad requests, for a support ticket; at most
-    /// [`Evidence::MOST_REQUEST_IDS`].
+    /// [`Evidence::MAX_REQUEST_IDS`].
     #[serde(default)]
     pub request_ids: Vec<String>,
 }
 
 impl Evidence {
     /// The maximum number of request IDs.
-    pub const MOST_REQUEST_IDS: usize = 20;
+    pub const MAX_REQUEST_IDS: usize = 20;
 
     /// Adds a sample to the post-mortem.
     pub fn note(&mut self, sample: &Sample) {
@@ -567,7 +567,7 @@ impl Evidence {
     /// Adds the ID of a bad request, unless it is there.
     pub fn note_request(&mut self, id: Option<&str>) {
         if let Some(id) = id
-            && self.request_ids.len() < Self::MOST_REQUEST_IDS
+            && self.request_ids.len() < Self::MAX_REQUEST_IDS
             && !self.request_ids.iter().any(|known| known == id)
         {
             self.request_ids.push(id.to_owned());

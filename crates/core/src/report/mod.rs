@@ -24,9 +24,9 @@ use crate::text;
 
 /// The maximum width of a report on a terminal, in columns.
 const TERMINAL: usize = 110;
-/// The maximum number of request IDs per incident in the report's data (`MOST_IDS`) and in its text
+/// The maximum number of request IDs per incident in the report's data (`MAX_IDS`) and in its text
 /// (`IDS`).
-const MOST_IDS: usize = 20;
+const MAX_IDS: usize = 20;
 const IDS: usize = 5;
 
 /// A report. Durations are in milliseconds if the name ends in `_ms`. Ratios are from 0 to 1.
@@ -542,7 +542,7 @@ impl Brief {
                 .evidence
                 .request_ids
                 .iter()
-                .take(MOST_IDS)
+                .take(MAX_IDS)
                 .cloned()
                 .collect(),
             duration_s: end.since_ms(i.started_at).max(0) as f64 / 1000.0,

@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the key reader checks whether to stop.
 const KEYS: Duration = Duration::from_millis(100);
 /// The size of the key queue.
-const MOST_KEYS: usize = 64;
+const MAX_KEYS: usize = 64;
 
 /// The last status: the snapshot, and why it may be outdated.
 type Seen = (Snapshot, Option<&'static str>);
@@ -40,7 +40,7 @@ pub(super) async fn run(config: Arc<Settings>) -> Exit {
     let first = current(&config).await?;
     let (seen, mut news) = watch::channel(first);
     let reading = tokio::spawn(keep_reading(config.clone(), seen));
-    let (send, mut keys) = mpsc::channel(MOST_KEYS);
+    let (send, mut keys) = mpsc::channel(MAX_KEYS);
     let stop = Arc::new(AtomicBool::new(false));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
