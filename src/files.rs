@@ -52,7 +52,8 @@ fn without_number(error: Error) -> Error {
 /// Those of [`open`], and [`ErrorKind::FileTooLarge`].
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    let mut file = open(path)?.take(limit + 1);
+    file.read_to_end(&mut bytes).map_err(without_number)?;
     if bytes.len() as u64 > limit {
         let message = match limit >> 20 {
             0 => format!("larger than {} KiB", limit >> 10),

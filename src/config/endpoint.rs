@@ -5,6 +5,7 @@
 
 mod written;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -17,6 +18,7 @@ pub(super) use self::written::{checked_name, headers_of};
 use super::cloud;
 use super::is_local;
 use super::raw::Table;
+use crate::files;
 use llmwatch_core::model::{
     Api, ClientIdentity, Connection, DetectionPolicy, Endpoint, Expect, Provider, SlowLimits,
     Timeouts,
@@ -308,15 +310,17 @@ fn placeholder_url() -> Url {
 pub(crate) fn client_identity(
     identity: &ClientIdentity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let read = |path: &Path| {
+        files::read(path, files::MAX_SECRET).map_err(|e| format!("{}: {e}", path.display()))
+    };
     let certificate = identity.certificate.display();
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.certificate)
-        .map_err(|e| format!("{certificate}: {e}"))?
-        .collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&read(&identity.certificate)?).collect();
     let chain = chain.map_err(|e| format!("{certificate}: {e}"))?;
     if chain.is_empty() {
         return Err(format!("{certificate} holds no certificate"));
     }
-    let key = PrivateKeyDer::from_pem_file(&identity.key)
+    let key = PrivateKeyDer::from_pem_slice(&read(&identity.key)?)
         .map_err(|e| format!("{}: {e}", identity.key.display()))?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|e| e.to_string())?;

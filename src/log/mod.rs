@@ -104,7 +104,8 @@ pub fn store_failed(part: &'static str, message: &str, error: &impl Display) {
 /// error.
 pub fn complain(text: &str) {
     if !stderr_is_journal() {
-        eprintln!("{text}");
+        // Not `eprintln`, which panics if nobody reads stderr any more.
+        let _ = writeln!(std::io::stderr(), "{text}");
         return;
     }
     // A single write, so that lines of other threads do not get in between.

@@ -600,6 +600,12 @@ fn a_pipe_where_a_file_is_wanted_is_refused_at_once() {
             "[[email]]\nto = [\"a@example.com\"]\nfrom = \"b@example.com\"\n\
              smtp = \"smtp://127.0.0.1\"\ndkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"{shown}\" }}\n"
         ),
+        format!(
+            "[[endpoint]]\nprovider = \"openai\"\nmodel = \"m\"\napi_key = \"k\"\n\
+             client_cert = \"{shown}\"\nclient_key = \"{shown}\"\n"
+        ),
+        format!("[monitor]\nca_file = \"{shown}\"\n"),
+        format!("include = [\"{shown}\"]\n"),
     ] {
         std::fs::write(&file, key).unwrap();
         refused(&file, &["check"]);
