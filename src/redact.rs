@@ -6,7 +6,10 @@
 //! status pages, mail servers, receivers, proxies and collectors. Code after that point can use it
 //! as it is.
 
+mod decoded;
+
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +17,6 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use url::Url;
-use url::form_urlencoded::byte_serialize;
 
 use crate::config::{ChannelKind, Email, Proxy, Settings, Webhook};
 use crate::files;
@@ -60,6 +62,28 @@ struct Patterns {
     texts: Vec<String>,
 }
 
+impl Patterns {
+    /// Returns where `text` contains a secret.
+    fn found(&self, text: &[u8]) -> Vec<Range<usize>> {
+        self.automaton
+            .find_iter(text)
+            .map(|found| found.range())
+            .collect()
+    }
+
+    /// Returns where `text` ends with the beginning of a secret.
+    fn begun_at_end(&self, text: &[u8]) -> Option<Range<usize>> {
+        let longest = self.texts.iter().filter_map(|secret| {
+            let from = MIN_SECRET.min(secret.len());
+            (from..secret.len())
+                .rev()
+                .find(|length| text.ends_with(&secret.as_bytes()[..*length]))
+        });
+        let length = longest.max()?;
+        Some(text.len() - length..text.len())
+    }
+}
+
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Redactor")
@@ -99,32 +123,42 @@ impl Redactor {
 
     /// Replaces every secret in `text` with `***` and escapes invisible characters.
     pub fn clean(&self, text: &str) -> String {
-        let Some(patterns) = &self.0 else {
-            return escape_invisible(text);
-        };
-        let masks = vec![MASK; patterns.texts.len()];
-        escape_invisible(&patterns.automaton.replace_all(text, &masks))
+        self.masked(text, Patterns::found)
     }
 
     /// Cleans a text that may have been truncated: also masks a secret of which only the beginning
     /// remains.
     pub fn clean_cut(&self, text: &str) -> String {
-        let mut clean = self.clean(text);
-        let texts = self.0.iter().flat_map(|patterns| &patterns.texts);
-        let beginning = texts
-            .filter_map(|secret| {
-                let from = MIN_SECRET.min(secret.len());
-                (from..secret.len())
-                    .rev()
-                    .filter(|at| secret.is_char_boundary(*at))
-                    .find(|at| clean.ends_with(&secret[..*at]))
+        self.masked(text, |patterns, text| {
+            let mut found = patterns.found(text);
+            found.extend(patterns.begun_at_end(text));
+            found
+        })
+    }
+
+    /// Masks what `find` finds in `text`, in whatever form it is there.
+    fn masked(&self, text: &str, find: fn(&Patterns, &[u8]) -> Vec<Range<usize>>) -> String {
+        let Some(patterns) = &self.0 else {
+            return escape_invisible(text);
+        };
+        let mut found: Vec<_> = decoded::levels(text)
+            .flat_map(|level| {
+                let found = find(patterns, &level.bytes);
+                found.into_iter().map(move |range| level.original(range))
             })
-            .max();
-        if let Some(length) = beginning {
-            clean.truncate(clean.len() - length);
-            clean += MASK;
+            .collect();
+        found.sort_unstable_by_key(|range| range.start);
+        let mut clean = String::with_capacity(text.len());
+        let mut end = 0;
+        for range in found {
+            if range.start >= end {
+                clean += text.get(end..range.start).unwrap_or_default();
+                clean += MASK;
+            }
+            end = end.max(range.end);
         }
-        clean
+        clean += text.get(end..).unwrap_or_default();
+        escape_invisible(&clean)
     }
 
     /// Cleans the fields of `sample` that come from the provider's answer.
@@ -377,23 +411,9 @@ impl Forms {
             return;
         }
         self.add_base64(secret);
-        let upper = percent_encoded(secret);
-        let form: String = byte_serialize(secret.as_bytes()).collect();
-        let json = serde_json::Value::from(secret).to_string();
-        let html = secret.replace('&', "&amp;");
-        let forms = [
-            secret.to_owned(),
-            lower_codes(&upper),
-            lower_codes(&form),
-            upper,
-            form,
-            json.trim_matches('"').replace('/', "\\/"),
-            json.trim_matches('"').to_owned(),
-            html.replace('<', "&lt;")
-                .replace('>', "&gt;")
-                .replace('"', "&quot;"),
-        ];
-        self.0.extend(forms);
+        self.0.insert(secret.to_owned());
+        // A form has `+` for a blank; every other escape is decoded before it is searched.
+        self.0.insert(secret.replace(' ', "+"));
     }
 
     fn add_base64(&mut self, secret: &str) {
@@ -402,9 +422,7 @@ impl Forms {
         }
         let encoded = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD]
             .map(|engine| engine.encode(secret));
-        let percent = encoded.each_ref().map(|text| percent_encoded(text));
         self.0.extend(encoded);
-        self.0.extend(percent);
         for offset in 0..3 {
             let inner = [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
                 .map(|engine| base64_within(secret, offset, &engine))
@@ -425,30 +443,6 @@ fn base64_within(secret: &str, offset: usize, engine: &impl base64::Engine) -> S
     let first = (offset * 8).div_ceil(6);
     let end = bytes.len() * 8 / 6;
     text.get(first..end).unwrap_or_default().to_owned()
-}
-
-/// Percent-encodes everything but the unreserved characters of RFC 3986.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out += &format!("%{byte:02X}");
-        }
-    }
-    out
-}
-
-/// Converts percent codes to lower case.
-fn lower_codes(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let at = part.floor_char_boundary(2);
-        out += &format!("%{}{}", part[..at].to_ascii_lowercase(), &part[at..]);
-    }
-    out
 }
 
 /// Decodes percent codes.
@@ -489,6 +483,12 @@ mod tests {
             "p%40ss+w%2Frd%22%26%3C%C3%A9".to_owned(),
             "p@ss w/rd\\\"&<é".to_owned(),
             "p@ss w/rd&quot;&amp;&lt;é".to_owned(),
+            "p@ss w&#x2F;rd&#34;&#38;&lt;&eacute;".replace("&eacute;", "&#233;"),
+            "p@ss w\\/rd\\u0022\\u0026\\u003c\\u00e9".to_owned(),
+            "p\\x40ss w/rd\\x22&<é".to_owned(),
+            "p%2540ss%2520w%252Frd%2522%2526%253C%25C3%25A9".to_owned(),
+            "p%40ss+w%2Frd%22&amp;%3C\\u00e9".to_owned(),
+            "p@ss w/rd\\\\\\\"\\\\u0026<é".to_owned(),
         ];
         for form in forms {
             assert_eq!(redactor.clean(&format!("a {form} b")), "a *** b", "{form}");
@@ -559,6 +559,7 @@ mod tests {
         let redactor = redactor(|forms| forms.add("sk-1234567890"));
         assert_eq!(redactor.clean_cut("bad key sk-12345"), "bad key ***");
         assert_eq!(redactor.clean_cut("bad key sk-12"), "bad key sk-12");
+        assert_eq!(redactor.clean_cut("bad key sk%2D12345"), "bad key ***");
         assert_eq!(
             Redactor::default().clean_cut("te\u{202e}xt"),
             "te\\u{202e}xt"

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -17,8 +18,34 @@ use crate::support::{World, eventually};
 /// Everything sent outside, to verify that each secret could be echoed.
 type Received = Arc<Mutex<String>>;
 
-/// Returns the text as is, percent-decoded, and with its base64 parts decoded.
+/// Returns the text escaped as HTML, as JSON, and as a URL within a URL.
+fn escaped(text: &str) -> [String; 3] {
+    let escape = |code: fn(char) -> String| {
+        let codes = text.chars().map(|c| match c {
+            c if c.is_ascii_alphanumeric() || c.is_control() || c == ' ' => c.to_string(),
+            c => code(c),
+        });
+        codes.collect()
+    };
+    [
+        escape(|c| format!("&#x{:X};", u32::from(c))),
+        escape(|c| format!("\\u{:04x}", u32::from(c))),
+        escape(|c| percent(&percent(&c.to_string()))),
+    ]
+}
+
+/// Returns the text as is, percent-decoded, with its base64 parts decoded, and escaped. Only the
+/// beginning of an answer is kept, so each answer begins with a different form.
 fn forms(text: &str) -> String {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let [html, json, url] = escaped(text);
+    let mut forms = [plain_forms(text), html, json, url];
+    let turn = TURN.fetch_add(1, Ordering::Relaxed) % forms.len();
+    forms.rotate_left(turn);
+    forms.join(" ")
+}
+
+fn plain_forms(text: &str) -> String {
     let decoded: String = url::form_urlencoded::parse(text.replace(['&', '='], "\u{1}").as_bytes())
         .map(|(name, value)| format!("{name}{value}"))
         .collect::<String>()
@@ -329,6 +356,7 @@ token = "{token}"
             format!("\0user\0{secret}"),
         ];
         let forms = [secret.to_owned(), percent(secret), encoded].into_iter();
+        let forms = forms.chain(escaped(secret).into_iter().filter(|form| form != secret));
         for form in forms.chain(pairs.map(|pair| STANDARD.encode(pair))) {
             let found = left.find(&form).map(|at| {
                 let from = left.floor_char_boundary(at.saturating_sub(120));
