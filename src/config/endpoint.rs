@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use url::Url;
 
-use self::written::{Given, Layers, WrittenEndpoint, WrittenLong, authorizes, read_detection};
-pub(super) use self::written::{checked_name, headers_of};
+use self::written::{Given, Layers, WrittenEndpoint, WrittenLong, read_detection};
+pub(super) use self::written::{authorizes, checked_name, headers_of};
 use super::cloud;
 use super::is_local;
 use super::raw::Table;

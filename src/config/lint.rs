@@ -6,12 +6,16 @@ use std::sync::Arc;
 use url::Url;
 
 use super::Settings;
+use super::endpoint::authorizes;
 use crate::config::{Channel, ChannelKind, Distance, Email, SmtpTls, Webhook, WebhookKind};
 use llmwatch_core::model::{Api, Endpoint, Provider};
 use llmwatch_core::schedule::budget::load;
 
 /// An objective below this is probably a fraction instead of a percentage.
 const FRACTION: f64 = 1.0;
+/// What happens to one secret that is sent without TLS, followed by what others do with it.
+const IN_THE_CLEAR: &str =
+    "is sent over `http://` to another machine, where anyone on the network path can";
 
 /// Returns all warnings about `settings`.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
@@ -40,6 +44,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
                 .map(|w| format!("channel `{name}`: {w}")),
         );
     }
+    found.extend(others_in_the_clear(settings));
     found.extend(open_page(settings));
     found.extend(no_money(settings));
     found
@@ -160,13 +165,33 @@ fn without_request_path(path: &str) -> Option<&str> {
     azure.or(found)
 }
 
-/// Warns about a key that is sent unencrypted.
+/// Warns about a key or a token that is sent unencrypted.
 fn plain_http(endpoint: &Endpoint) -> Option<String> {
-    let exposed = endpoint.api_key.is_some() && leaves_in_the_clear(&endpoint.base_url);
-    exposed.then(|| {
-        "the API key is sent over `http://` to another machine, where anyone on the network path can read it: use `https://`"
-            .to_owned()
-    })
+    let has_key = endpoint.api_key.is_some()
+        || endpoint.entra.is_some()
+        || endpoint.google.is_some()
+        || endpoint.headers.iter().any(|(name, _)| authorizes(name));
+    let exposed = has_key && leaves_in_the_clear(&endpoint.base_url);
+    exposed.then(|| format!("the API key {IN_THE_CLEAR} read it: use `https://`"))
+}
+
+/// Warns about the login of a collector and the address of a heartbeat that are sent unencrypted.
+fn others_in_the_clear(settings: &Settings) -> Vec<String> {
+    let otlp = settings.otlp.as_ref().filter(|otlp| {
+        let has_login = !otlp.headers.is_empty() || otlp.endpoint.password().is_some();
+        has_login && leaves_in_the_clear(&otlp.endpoint)
+    });
+    let heartbeat = settings.heartbeat.as_ref().filter(|heartbeat| {
+        let mut urls = std::iter::once(&heartbeat.url).chain(&heartbeat.fail_url);
+        urls.any(|url| Url::parse(url.expose()).is_ok_and(|url| leaves_in_the_clear(&url)))
+    });
+    let otlp = otlp.map(|_| {
+        format!("`[otlp]`: the login at the collector {IN_THE_CLEAR} read it: use `https://`")
+    });
+    let heartbeat = heartbeat.map(|_| {
+        format!("`[heartbeat]`: the ping {IN_THE_CLEAR} learn its address and ping as well: use `https://`")
+    });
+    otlp.into_iter().chain(heartbeat).collect()
 }
 
 fn leaves_in_the_clear(url: &Url) -> bool {

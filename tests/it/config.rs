@@ -765,6 +765,17 @@ name = "claude"
 provider = "anthropic"
 base_url = "http://127.0.0.1:9/v1"
 api_key = "'sentinel4f9c2d7ab1e85'"
+[[endpoint]]
+name = "gateway"
+provider = "openai-compatible"
+model = "m"
+base_url = "http://192.0.2.1/v1"
+headers = { authorization = "Bearer sentinel4f9c2d7ab1e85" }
+[otlp]
+endpoint = "http://192.0.2.1/v1/metrics"
+headers = { authorization = "Bearer sentinel4f9c2d7ab1e85" }
+[heartbeat]
+url = "http://192.0.2.1/ping/sentinel4f9c2d7ab1e85"
 [[webhook]]
 name = "chat"
 url = "https://hooks.slack.com/services/T0/B0/sentinel4f9c2d7ab1e85"

@@ -264,7 +264,7 @@ impl<'a> WrittenLong<'a> {
 }
 
 /// Reports whether a header of this name carries credentials.
-pub(super) fn authorizes(name: &str) -> bool {
+pub(in crate::config) fn authorizes(name: &str) -> bool {
     ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
         .contains(&name.to_ascii_lowercase().as_str())
 }
