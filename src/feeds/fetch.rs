@@ -45,6 +45,7 @@ pub(super) struct Document {
     /// The maximum size of the body, in bytes.
     max_bytes: usize,
     validators: Vec<(HeaderName, HeaderValue)>,
+    /// What the server may say is unchanged. Kept only if it gave a validator.
     body: Option<Arc<[u8]>>,
 }
 
@@ -76,8 +77,8 @@ impl Document {
         }
         let validators = validators(response.headers());
         let body: Arc<[u8]> = self.body_of(response).await?.into();
+        self.body = (!validators.is_empty()).then(|| body.clone());
         self.validators = validators;
-        self.body = Some(body.clone());
         Ok(body)
     }
 
@@ -183,6 +184,8 @@ fn describe(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -206,5 +209,23 @@ mod tests {
     fn the_address_of_a_redirect_is_shown_without_secrets() {
         let url = "https://me:secret@new.example.com/path?token=secret#secret";
         assert_eq!(shown(&url.parse().unwrap()), "https://new.example.com/path");
+    }
+    #[tokio::test]
+    async fn a_body_without_validator_is_not_kept() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for (header, is_kept) in [("", false), ("etag: \"1\"\r\n", true)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: 2\r\n\r\n{{}}");
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            });
+            let mut document = Document::at(url.parse().unwrap(), 1024);
+            let body = document.fetch(&Client::new()).await.unwrap();
+            assert_eq!(&*body, b"{}");
+            assert_eq!(document.body.is_some(), is_kept, "{header}");
+        }
     }
 }
