@@ -684,6 +684,17 @@ fn a_good_status_with_something_else_in_it() {
         br#"{"data":[{"embedding":[0.1,null]}]}"#,
         Some(Fault::BodyMalformed),
     );
+    // Base64 of two numbers, of half a number, and of none.
+    for (packed, fault) in [
+        ("AACAPwAAAEA=", None),
+        ("AACA", Some(Fault::BodyMalformed)),
+        ("AADAfw==", Some(Fault::BodyMalformed)),
+        ("see below", Some(Fault::BodyMalformed)),
+        ("", Some(Fault::AnswerEmpty)),
+    ] {
+        let body = format!("{{\"data\":[{{\"embedding\":\"{packed}\"}}]}}");
+        assert_fault(EMBEDDINGS, 200, &[], body.as_bytes(), fault);
+    }
     assert_fault(
         MODELS,
         200,

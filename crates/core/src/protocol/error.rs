@@ -168,7 +168,12 @@ const PERMISSION: &[&str] = &[
 ];
 /// Codes of a valid key that may not use this model, at any status: gateways send them with 401
 /// too.
-const KEY_WITHOUT_MODEL: &[&str] = &["key_model_access_denied", "team_model_access_denied"];
+const KEY_WITHOUT_MODEL: &[&str] = &[
+    "key_model_access_denied",
+    "team_model_access_denied",
+    // Zhipu's code for a model that is not part of the plan.
+    "1311",
+];
 const FILTERED: &[&str] = &[
     "bio_policy",
     "content_filter",
@@ -296,15 +301,18 @@ const REJECTED: &[&str] = &[
     "invalid_request_error",
     "invalid_argument",
     "invalid_request",
-    "unsupported_parameter",
-    "unsupported_value",
-    "integer_below_min_value",
-    "context_length_exceeded",
-    "string_above_max_length",
     "conflict_error",
     "request_too_large",
     "badrequesterror",
     "validationexception",
+];
+/// Codes for a rejected request, at any status: no failing server sends them by itself.
+const REJECTED_ANYWHERE: &[&str] = &[
+    "context_length_exceeded",
+    "integer_below_min_value",
+    "string_above_max_length",
+    "unsupported_parameter",
+    "unsupported_value",
 ];
 /// MiniMax's codes (`base_resp.status_code`, or in parentheses after its text).
 const MINIMAX: &[(i64, Fault)] = &[
@@ -700,6 +708,7 @@ const NO_PERMISSION: &[&str] = &[
     "无权",
     "没有权限",
     "未开通",
+    "未开放",
     "未实名",
 ];
 /// Texts for a region that is not served.
@@ -951,7 +960,11 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     }
     // llama.cpp sends 501 for a feature that it was started without.
     let is_unsupported = status == 501 && facts.has(&["not_supported_error"]);
-    if (in_stream && facts.has(REJECTED)) || is_unsupported || facts.has(&["conflict_error"]) {
+    let is_rejected = facts.has(REJECTED_ANYWHERE)
+        || in_stream && facts.has(REJECTED)
+        || is_unsupported
+        || facts.has(&["conflict_error"]);
+    if is_rejected {
         return Some(Fault::RequestRejected);
     }
     None
@@ -1148,6 +1161,8 @@ mod tests {
             (503, openai("service_unavailable_error", "server_is_overloaded"), Fault::Overloaded),
             (200, openai("server_error", "server_is_overloaded"), Fault::Overloaded),
             (200, openai(invalid, "context_length_exceeded"), Fault::RequestRejected),
+            (500, openai("server_error", "context_length_exceeded"), Fault::RequestRejected),
+            (429, openai("x", "1311"), Fault::AccountPermission),
             (200, openai("server_error", "rate_limit_exceeded"), Fault::AccountRateLimit),
             (400, openai("x", "content_filter"), Fault::AnswerFiltered),
             (401, openai("x", "AuthenticationTypeDisabled"), Fault::AccountAuth),

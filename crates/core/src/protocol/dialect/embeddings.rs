@@ -1,5 +1,7 @@
 //! OpenAI-style embeddings: the cheapest request that makes a provider compute.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Answer, ProbeRequest, Request, chat, text_of};
@@ -41,12 +43,25 @@ pub(super) fn body(answer: &mut Answer, document: &Value) {
             answer.complete = true;
         }
         // Base64, from a server that does not support `encoding_format`.
-        Value::String(packed) => {
-            if !packed.is_empty() {
-                "an embedding".clone_into(&mut answer.text);
+        Value::String(packed) => match packed_numbers(packed) {
+            Some(numbers) => {
+                if numbers > 0 {
+                    answer.text = format!("an embedding of {numbers} numbers");
+                }
+                answer.complete = true;
             }
-            answer.complete = true;
-        }
+            None => answer.malformed = true,
+        },
         _ => answer.malformed = true,
     }
+}
+
+/// Returns how many numbers of four bytes `packed` holds. `None` if it holds something else.
+fn packed_numbers(packed: &str) -> Option<usize> {
+    let bytes = STANDARD.decode(packed).ok()?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    let are_numbers = numbers
+        .iter()
+        .all(|number| f32::from_le_bytes(*number).is_finite());
+    (are_numbers && rest.is_empty()).then_some(numbers.len())
 }

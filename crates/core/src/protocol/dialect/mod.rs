@@ -185,6 +185,7 @@ const FAILURE_REASONS: &[&str] = &[
     "interrupt",
     "disconnect",
     "crash",
+    "exception",
 ];
 
 impl Answer {
