@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::{Event, emit};
-use llmwatch_core::detect::{Blip, DetectedCause, Pending};
+use llmwatch_core::detect::{Blip, Cleared, DetectedCause, Pending};
 use llmwatch_core::incident::Change;
 use llmwatch_core::incident::vendor_status::FeedDiff;
 use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
@@ -317,8 +317,14 @@ impl LogRecord {
         } else {
             format!(" ({})", codes.join(", "))
         };
+        let how = match blip.cleared {
+            Cleared::Recovered => "recovered before an alert",
+            Cleared::Gap => "no alert, since probing paused",
+            Cleared::Reattributed => "no alert, since it was this machine",
+            Cleared::Superseded => "no alert, since it fails in another way now",
+        };
         let message = format!(
-            "{}: recovered before an alert: {} of {} probes {verb}{codes} within {}",
+            "{}: {how}: {} of {} probes {verb}{codes} within {}",
             blip.endpoint,
             blip.k,
             blip.n,

@@ -151,6 +151,13 @@ impl Story {
         })
     }
 
+    /// Something of it changes that no message says.
+    fn stirs(self, number: usize) -> Self {
+        self.change(number, Change::Updated, |i| {
+            i.explanation.push_str(" One more probe failed.");
+        })
+    }
+
     fn worsens(self, number: usize) -> Self {
         self.change(number, Change::Escalated, |i| i.status = Status::Outage)
     }
@@ -365,6 +372,12 @@ fn on_selects_the_notified_changes() {
         "20 hook escalated #1",
         "30 hook resolved #1",
     ]);
+    let stirred = story(all)
+        .opens(&["a"], Status::Degraded)
+        .until(10)
+        .stirs(1);
+    let stirred = stirred.until(20).joins(1, "b").until(30).stirs(1).until(40);
+    stirred.reported(&["0 hook opened #1", "20 hook updated #1"]);
     story_of_all("group_wait = \"0s\"").reported(&[
         "0 hook opened #1",
         "20 hook escalated #1",

@@ -258,6 +258,54 @@ fn another_kind_of_trouble_is_another_incident() {
 }
 
 #[test]
+fn an_endpoint_that_fails_in_another_way_has_not_recovered() {
+    let text: String = ["a1", "a2"]
+        .iter()
+        .map(|name| endpoint(name, "anthropic", "model = \"claude-opus\""))
+        .collect();
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(6, None, |_| Some(Fault::Http5xx));
+    let [before] = watch.open().try_into().unwrap();
+    watch.minutes(6, None, |name| {
+        Some(match name {
+            "a1" => Fault::AccountAuth,
+            _ => Fault::Http5xx,
+        })
+    });
+    let update = watch
+        .changes
+        .iter()
+        .rev()
+        .find(|(_, incident)| incident.number == before.number && incident.recovered == ["a1"]);
+    let (_, update) = update.unwrap();
+    let notice = Notice {
+        before: Some(llmwatch_core::model::Extent::from(&before)),
+        failing_otherwise: [("a1".into(), Fault::AccountAuth)].into(),
+        ..mail(NoticeKind::Updated, update)
+    };
+    let subject = render::subject(&notice, &Locale::default());
+    assert!(
+        subject.ends_with("a1 now fails in another way: account.auth; a2 still fails: http.5xx"),
+        "{subject}"
+    );
+    watch.minutes(8, None, |name| (name == "a1").then_some(Fault::AccountAuth));
+    let over = watch
+        .changes
+        .iter()
+        .find(|(change, incident)| *change == Change::Resolved && incident.number == before.number);
+    let notice = Notice {
+        failing_otherwise: [("a1".into(), Fault::AccountAuth)].into(),
+        ..mail(NoticeKind::Resolved, &over.unwrap().1)
+    };
+    let text = render::text(&notice, setting());
+    assert!(
+        text.contains("a1 now fails in another way: account.auth."),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_incident_is_about_the_endpoints_that_fail_now() {
     let text: String = ["a1", "a2", "b1"]
         .iter()

@@ -115,6 +115,7 @@ pub(crate) fn notice(kind: NoticeKind, incident: Option<Incident>, at: Timestamp
         recent: Vec::new(),
         test: false,
         instead_of: None,
+        failing_otherwise: std::collections::BTreeMap::new(),
         failover: None,
         document: None,
         condition: None,

@@ -98,6 +98,13 @@ impl ChannelState {
         }
     }
 
+    /// Reports whether nothing that a message says has changed since the last one.
+    pub(super) fn knows_all_of(&self, incident: &Incident) -> bool {
+        let acknowledged_at = incident.acknowledged.as_ref().map(|a| a.at);
+        acknowledged_at.is_none_or(|at| at <= self.last_at)
+            && self.known.as_ref() == Some(&Extent::from(incident))
+    }
+
     /// The extent of the incident as of the last message.
     pub(super) fn known(&self) -> Option<Extent> {
         self.known.clone()

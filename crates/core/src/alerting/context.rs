@@ -1,5 +1,6 @@
 //! Context of one tick: the time, the configuration, the snapshot and the maintenance windows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::Timelike;
@@ -11,7 +12,10 @@ use crate::config::{Channel, Config, Filters};
 use crate::message::values::Locale;
 use crate::model::Silence;
 use crate::model::Snapshot;
-use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeKind, Status, Timestamp};
+use crate::model::{
+    Attribution, Endpoint, EndpointName, Fault, Incident, Notice, NoticeKind, Outcome, Status,
+    Timestamp,
+};
 
 /// Context of one tick.
 pub(super) struct TickContext<'a> {
@@ -104,6 +108,7 @@ impl TickContext<'_> {
             also_failing: self
                 .snapshot
                 .also_failing(incident, Locale::of(self.config).say("being checked")),
+            failing_otherwise: self.failing_otherwise(incident),
             recent: self.snapshot.sparklines(&incident.endpoints),
             url: self
                 .config
@@ -116,6 +121,20 @@ impl TickContext<'_> {
             incident: Some(incident.clone()),
             ..self.bare(id, kind, at, incident.title.clone())
         }
+    }
+
+    /// Returns the endpoints that have left `incident`, or whose incident is over, and that fail in
+    /// another way now.
+    fn failing_otherwise(&self, incident: &Incident) -> BTreeMap<EndpointName, Fault> {
+        let affected = incident.endpoints.iter();
+        let affected = affected.filter(|_| incident.resolved_at.is_some() && !incident.removed);
+        let left = || incident.recovered.iter().chain(affected.clone());
+        let endpoints = self.snapshot.endpoints.iter();
+        endpoints
+            .filter(|e| e.last_outcome == Some(Outcome::Failed) && left().any(|n| *n == e.name))
+            .filter_map(|e| Some((e.name.clone(), e.last_fault?)))
+            .filter(|(_, fault)| incident.cause.fault() != Some(*fault))
+            .collect()
     }
 
     /// Builds a message that is not about an incident.
@@ -137,6 +156,7 @@ impl TickContext<'_> {
             recent: Vec::new(),
             test: false,
             instead_of: None,
+            failing_otherwise: BTreeMap::new(),
             failover: None,
             document: None,
             condition: None,

@@ -17,7 +17,7 @@ use crate::config::matchers::{
     concerns, is_stateful_receiver, requires_explicit_resolve, wants_type,
 };
 use crate::message::values::Locale;
-use crate::model::{IncidentState, Notice, NoticeKind, Outgoing};
+use crate::model::{Incident, IncidentState, Notice, NoticeKind, Outgoing};
 
 /// More simultaneous first messages than this become one digest. Ten endpoints of one vendor are
 /// one incident anyway.
@@ -203,7 +203,7 @@ impl Turn<'_> {
         };
         let now = self.context.now;
         let id = state.next_id(&self.channel.name, incident, kind, at);
-        let delivery = self.delivery(state, kind);
+        let delivery = self.delivery(state, kind, incident);
         match delivery {
             Delivery::Unwanted => {}
             Delivery::Digest => self.limiter.enqueue(now, kind, incident),
@@ -223,8 +223,9 @@ impl Turn<'_> {
         }
     }
 
-    fn delivery(&self, state: &ChannelState, kind: NoticeKind) -> Delivery {
-        if !wants_type(&self.channel.filters, kind) {
+    fn delivery(&self, state: &ChannelState, kind: NoticeKind, incident: &Incident) -> Delivery {
+        let has_nothing_to_say = kind == NoticeKind::Updated && state.knows_all_of(incident);
+        if !wants_type(&self.channel.filters, kind) || has_nothing_to_say {
             Delivery::Unwanted
         } else if is_stateful_receiver(self.channel) {
             Delivery::Single

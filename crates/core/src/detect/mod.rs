@@ -506,7 +506,12 @@ impl EndpointState {
     fn end_account_faults(&mut self, judged: Judged<'_>, verdict: &mut Verdict) {
         let name = &judged.seen.endpoint;
         let passed = self.account.passed();
-        let blip = |e: Episode| e.blip(name, DetectedCause::Account, Cleared::Recovered);
+        let cleared = if judged.failed() {
+            Cleared::Superseded
+        } else {
+            Cleared::Recovered
+        };
+        let blip = |e: Episode| e.blip(name, DetectedCause::Account, cleared);
         verdict.blips.extend(passed.map(blip));
         if let Some(ended) = self.account.clear(judged.start()) {
             let figures = NoteFigures {

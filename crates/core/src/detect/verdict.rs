@@ -52,6 +52,8 @@ pub enum Cleared {
     Gap,
     /// The failures turned out to be this machine's.
     Reattributed,
+    /// It fails on, in a way that another alert is about.
+    Superseded,
 }
 
 impl Cleared {
@@ -61,6 +63,7 @@ impl Cleared {
             Self::Recovered => "recovered",
             Self::Gap => "gap",
             Self::Reattributed => "reattributed",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The texts of an incident: title, summary, attribution and its reason.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::fault::{local_cause, remedy};
 use super::place;
 use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
-    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts,
-    IncidentState, Measure, Only, Reattribution, Status, Timestamp, TypicalAndNow,
+    Attribution, Cause, Confirmation, Elsewhere, EndpointName, Extent, Fault, Incident,
+    IncidentFacts, IncidentState, Measure, Only, Reattribution, Status, Timestamp, TypicalAndNow,
 };
 use crate::text;
 
@@ -268,15 +270,20 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
 
 /// Returns what has changed since `before`: `a1 and a2 recovered; b1 and b2 still fail:
 /// account.auth`.
-pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String {
+pub fn changes(
+    before: &Extent,
+    incident: &Incident,
+    otherwise: &BTreeMap<EndpointName, Fault>,
+    locale: &Locale,
+) -> String {
     let (old, new): (Vec<_>, Vec<_>) = incident
         .endpoints
         .iter()
         .partition(|name| before.endpoints.contains(name));
     let gone = before.endpoints.iter();
-    let recovered: Vec<_> = gone
+    let (otherwise_now, recovered): (Vec<_>, Vec<_>) = gone
         .filter(|name| !incident.endpoints.contains(name))
-        .collect();
+        .partition(|name| otherwise.contains_key(*name));
     let slow = incident.cause.is_slow();
     let cause = incident.cause;
     let mut clauses = Vec::new();
@@ -288,6 +295,9 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
                 .to_owned(),
         );
     }
+    if !otherwise_now.is_empty() {
+        clauses.push(fails_otherwise(otherwise, locale));
+    }
     if !new.is_empty() {
         let names = locale.list_at_most(&new, MAX_NAMES);
         let n = new.len();
@@ -297,7 +307,7 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
             text!(locale, n => "{names} fails as well", "{names} fail as well"; names)
         });
     }
-    let moved = !recovered.is_empty() || !new.is_empty();
+    let moved = !recovered.is_empty() || !otherwise_now.is_empty() || !new.is_empty();
     if moved && !old.is_empty() {
         let names = locale.list_at_most(&old, MAX_NAMES);
         let n = old.len();
@@ -545,6 +555,24 @@ fn removed(incident: &Incident, locale: &Locale) -> String {
         incident.endpoints.len() => "{names} was removed from the configuration, so the incident is closed. Nothing is known about a recovery.",
         "{names} were removed from the configuration, so the incident is closed. Nothing is known about a recovery.";
         names
+    )
+}
+
+/// Returns `openai-chat now fails in another way: account.auth`.
+pub(super) fn fails_otherwise(
+    otherwise: &BTreeMap<EndpointName, Fault>,
+    locale: &Locale,
+) -> String {
+    let names: Vec<_> = otherwise.keys().collect();
+    let faults: BTreeSet<_> = otherwise.values().map(|fault| fault.as_str()).collect();
+    let faults: Vec<_> = faults.into_iter().collect();
+    let (names, n) = (locale.list_at_most(&names, MAX_NAMES), names.len());
+    let faults = locale.list_at_most(&faults, MAX_NAMES);
+    text!(
+        locale,
+        n => "{names} now fails in another way: {faults}",
+        "{names} now fail in another way: {faults}";
+        names, faults
     )
 }
 
@@ -879,7 +907,8 @@ impl Narrator<'_> {
             ),
             Fault::AccountRateLimit => text!(
                 self.locale,
-                "{names} exceeds the account's own rate limit",
+                self.incident.endpoints.len() => "{names} exceeds the account's own rate limit",
+                "{names} exceed the account's own rate limit";
                 names
             ),
             Fault::AccountRegion => {
@@ -1136,24 +1165,29 @@ impl Narrator<'_> {
     }
 
     fn api_error(&self) -> String {
-        let samples = &self.incident.evidence.samples;
-        let status = samples.iter().rev().find_map(|s| s.http_status);
+        let fault = self.incident.cause.fault();
+        let samples = self.incident.evidence.samples.iter().rev();
+        // A later probe may have failed in another way.
+        let of_cause = samples.clone().filter(|s| s.fault == fault);
+        let status = of_cause.chain(samples).find_map(|s| s.http_status);
+        let is_answer = matches!(
+            fault,
+            Some(Fault::AnswerEmpty | Fault::AnswerWrong | Fault::BodyMalformed)
+        ) && status.is_none_or(|status| (200..300).contains(&status));
         let status = status.map_or(String::new(), |status| {
             text!(self.locale, " (HTTP {status})", status)
         });
-        match self.incident.cause.fault() {
-            Some(Fault::AnswerEmpty | Fault::AnswerWrong) => {
-                text!(
-                    self.locale,
-                    "The API itself answered{status}, but not correctly.",
-                    status
-                )
-            }
-            _ => text!(
+        if is_answer {
+            return text!(
                 self.locale,
-                "The error came from the API itself{status}, not from your network or account.",
+                "The API itself answered{status}, but not correctly.",
                 status
-            ),
+            );
         }
+        text!(
+            self.locale,
+            "The error came from the API itself{status}, not from your network or account.",
+            status
+        )
     }
 }

@@ -193,6 +193,18 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{names} supera el límite de peticiones de la cuenta",
     ),
     (
+        "{names} exceed the account's own rate limit",
+        "{names} superan el límite de peticiones de la cuenta",
+    ),
+    (
+        "{names} now fails in another way: {faults}",
+        "{names} falla ahora de otra manera: {faults}",
+    ),
+    (
+        "{names} now fail in another way: {faults}",
+        "{names} fallan ahora de otra manera: {faults}",
+    ),
+    (
         "{names} does not accept this machine's address or region",
         "{names} no acepta la dirección o la región de esta máquina",
     ),

@@ -84,6 +84,7 @@ pub fn sample_notice(
         }],
         test: true,
         instead_of: None,
+        failing_otherwise: BTreeMap::new(),
         failover: None,
         document: document(kind, locale),
         condition: match kind {

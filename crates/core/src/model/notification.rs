@@ -1,11 +1,13 @@
 //! The content of a notification, before it is put into a receiver's format.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Alternative, Attribution, Cause, ChannelName, EndpointName, Incident, Status, Timestamp,
+    Alternative, Attribution, Cause, ChannelName, EndpointName, Fault, Incident, Status, Timestamp,
 };
 
 /// The kind of a notification; its name is the `type` of the generic webhook.
@@ -172,6 +174,9 @@ pub struct Notice {
     /// Vendors of other open outages ("Azure").
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_failing: Vec<String>,
+    /// Endpoints that do not fail in the incident's way any more, but in another way now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failing_otherwise: BTreeMap<EndpointName, Fault>,
     /// What the previous message to the channel said; `None` for the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Extent>,

@@ -46,7 +46,8 @@ pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
             data["incident"]["alternatives"] = json!(notice.alternatives);
             data["incident"]["url"] = json!(notice.url);
             if let (Some(before), Some(incident)) = (&notice.before, &notice.incident) {
-                data["changes"] = json!(changes(before, incident, locale));
+                data["changes"] =
+                    json!(changes(before, incident, &notice.failing_otherwise, locale));
             }
         }
         None => data["title"] = json!(notice.title),

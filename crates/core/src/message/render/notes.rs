@@ -2,7 +2,7 @@
 //! one.
 
 use super::RenderContext;
-use crate::message::incident::changes;
+use crate::message::incident::{changes, fails_otherwise};
 use crate::message::values::clean;
 use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeKind};
 use crate::text;
@@ -44,6 +44,9 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
             end
         ));
     }
+    if notice.kind == NoticeKind::Resolved && !notice.failing_otherwise.is_empty() {
+        notes.push(fails_otherwise(&notice.failing_otherwise, locale) + ".");
+    }
     notes.extend(change(notice, context));
     notes.extend(noted(notice, context));
     notes
@@ -81,7 +84,7 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
     let changes = notice
         .before
         .as_ref()
-        .map(|before| changes(before, incident, &context.locale))
+        .map(|before| changes(before, incident, &notice.failing_otherwise, &context.locale))
         .filter(|changes| !changes.is_empty());
     let locale = &context.locale;
     let was_acknowledged = notice

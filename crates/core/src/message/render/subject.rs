@@ -58,7 +58,7 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
         && notice.kind == NoticeKind::Updated
         && before.is_acknowledged == incident.acknowledged.is_some()
     {
-        let changes = changes(before, incident, locale);
+        let changes = changes(before, incident, &notice.failing_otherwise, locale);
         if !changes.is_empty() {
             return format!("[{}] {name}: {changes}", Tag::of(notice).label());
         }
