@@ -692,3 +692,94 @@ async fn a_visitor_without_end() {
     assert!(peak < MAX_MEMORY, "{} MiB", peak / MIB);
     assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
 }
+
+/// What one server answers to each path.
+async fn absurd(path: axum::http::Uri, elsewhere: u16) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    let usage = |tokens: &str| {
+        let event =
+            "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}";
+        let text = format!(
+            "{event}\n\ndata: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":{tokens},\"completion_tokens\":{tokens}}}}}\n\ndata: [DONE]\n\n"
+        );
+        ([("content-type", "text/event-stream")], text).into_response()
+    };
+    match path.path() {
+        "/token" => {
+            r#"{"access_token":"t","expires_in":18446744073709551615,"token_type":"Bearer"}"#
+                .into_response()
+        }
+        "/attributes" => {
+            let attributes: String = (0..50_000).map(|n| format!(" a{n}=\"1\"")).collect();
+            format!("<rss><channel><item{attributes}/></channel></rss>").into_response()
+        }
+        "/redirect" => {
+            let to = format!("http://127.0.0.1:{elsewhere}/");
+            (axum::http::StatusCode::FOUND, [("location", to)]).into_response()
+        }
+        path if path.starts_with("/false/") => usage("4294967295"),
+        path if path.starts_with("/vast/") => usage("18446744073709551615"),
+        _ => usage("3"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_numbers_and_addresses_from_outside_change_nothing_else() {
+    let elsewhere = Hostile::http(Attack::Body, Form::Json).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let port = elsewhere.port;
+    let router = axum::Router::new().fallback(move |path| absurd(path, port));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let world = World::new().await;
+    let endpoint = |name: &str| {
+        format!(
+            "[[endpoint]]\nname = \"{name}\"\nprovider = \"openai-compatible\"\nmodel = \"m\"\n\
+             base_url = \"http://{at}/{name}/v1\"\nprice = {{ input = 1.0, output = 1.0 }}\n"
+        )
+    };
+    let feed = |kind: &str, path: &str| {
+        format!(
+            "[[status_feed]]\nprovider = \"openai-compatible\"\nkind = \"{kind}\"\nurl = \"http://{at}/{path}\"\ninterval = \"1s\"\n"
+        )
+    };
+    world.write(&format!(
+        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\nlisten = \"off\"\n[defaults]\ninterval = \"1s\"\n\
+         [budget]\ndaily_usd = 10.0\n{}{}{}\
+         [[endpoint]]\nname = \"entra\"\nprovider = \"azure-openai\"\ndeployment = \"d\"\nbase_url = \"http://{at}\"\n\
+         entra = {{ client_id = \"c\", client_secret = \"s\", token_url = \"http://{at}/token\" }}\n{}{}",
+        world.state().display(),
+        endpoint("false"),
+        endpoint("vast"),
+        endpoint("honest"),
+        feed("rss", "attributes"),
+        feed("statuspage", "redirect"),
+    ));
+    let mut daemon = world.run();
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    while ["false", "vast", "honest", "entra"]
+        .iter()
+        .any(|name| seen.get(*name).is_none_or(|n| *n < 2))
+    {
+        let sample = daemon.event("probe.completed").await;
+        let name = sample["endpoint"].as_str().unwrap().to_owned();
+        assert_eq!(sample["outcome"], "ok", "{sample}");
+        if matches!(&*name, "false" | "vast") {
+            assert_eq!(sample["warnings"][0], "usage.implausible", "{sample}");
+            assert_eq!(sample["output_tokens"], u32::MAX, "{sample}");
+            assert!(sample["cost_usd"].as_f64().unwrap() < 0.05, "{sample}");
+        }
+        *seen.entry(name).or_default() += 1;
+    }
+    assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    let log = &daemon.log;
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(!log.contains("budget."), "{log}");
+    assert!(log.contains("attributes on one element"), "{log}");
+    assert!(
+        log.contains(&format!("it redirects to http://127.0.0.1:{port}/")),
+        "{log}"
+    );
+    assert_eq!(elsewhere.given_up.load(Ordering::Relaxed), 0);
+    server.abort();
+}
