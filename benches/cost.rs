@@ -1,7 +1,8 @@
 //! What a probe costs beside a bare client that does only the same requests (the floor), at the
 //! same time on the same machine: processor time, memory, bytes written, bytes kept.
 //!
-//! `cargo bench --bench cost [-- [ENDPOINTS [SECONDS]] [WORK…] [all]]`. WORK is `kept`, `fresh`,
+//! `cargo bench --bench cost [-- [ENDPOINTS [SECONDS [INTERVAL_S]]] [WORK…] [all]]`: 1,000
+//! endpoints every 10 s, measured for 40 s unless it says otherwise. WORK is `kept`, `fresh`,
 //! `https` or `streamed`; all four by default. `all` logs every sample, otherwise only failures are
 //! logged. The server is in this process and not counted; daemon and floor are processes of their
 //! own that run side by side, so other work on the machine slows both alike.
@@ -15,9 +16,8 @@ use std::time::Duration;
 use self::support::Process;
 use self::support::floor::{Work, be_floor, configure, serve, start_floor};
 
-const INTERVAL: Duration = Duration::from_secs(10);
-/// Every endpoint has been probed at least once, and what is done once is done.
-const WARM_UP: Duration = Duration::from_secs(22);
+/// Every endpoint has been probed twice after so many intervals, and what is done once is done.
+const WARM_UP: f64 = 2.2;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +32,7 @@ async fn run(arguments: &[String]) {
     let mut numbers = arguments.iter().filter_map(|a| a.parse().ok());
     let count: usize = numbers.next().unwrap_or(1000);
     let measured = Duration::from_secs(numbers.next().unwrap_or(40) as u64);
+    let interval = Duration::from_secs(numbers.next().unwrap_or(10) as u64);
     let log = if arguments.iter().any(|a| a == "all") {
         "all"
     } else {
@@ -41,25 +42,28 @@ async fn run(arguments: &[String]) {
     if works.is_empty() {
         works.extend(Work::ALL);
     }
-    println!("{count} endpoints, each every 10 s, [log] samples = \"{log}\"");
+    println!(
+        "{count} endpoints, each every {} s, [log] samples = \"{log}\"",
+        interval.as_secs()
+    );
     println!(
         "{:10} {:>8} {:>12} {:>9} {:>9} {:>12} {:>14}",
         "", "x floor", "ms a probe", "peak MiB", "floor MiB", "kB a probe", "bytes a sample"
     );
     for work in works {
-        measure(work, count, measured, log).await;
+        measure(work, count, interval, measured, log).await;
     }
 }
 
-async fn measure(work: Work, count: usize, measured: Duration, log: &str) {
+async fn measure(work: Work, count: usize, interval: Duration, measured: Duration, log: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let server = serve(work, directory.path()).await;
-    let floor = start_floor(&server, work, count, INTERVAL);
-    let config = configure(directory.path(), &server, work, count, INTERVAL, log);
+    let floor = start_floor(&server, work, count, interval);
+    let config = configure(directory.path(), &server, work, count, interval, log);
     // What is logged has to go somewhere: a file, as under a service manager.
     let log = std::fs::File::create(directory.path().join("log")).expect("room");
     let daemon = Process::daemon(&config, Stdio::from(log));
-    tokio::time::sleep(WARM_UP).await;
+    tokio::time::sleep(interval.mul_f64(WARM_UP)).await;
     let recorded = samples(directory.path());
     let read = |process: &Process| (process.cpu_s(), process.written());
     let (bare, ours) = (read(&floor), read(&daemon));
