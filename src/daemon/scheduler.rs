@@ -178,9 +178,13 @@ impl<P: Probe> Runner<P> {
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
+        // A probe that waits for its turn does not begin.
+        state.slots.close();
         let deadline = Instant::now() + DRAIN;
-        while let Ok(Some(ended)) =
-            tokio::time::timeout_at(deadline, state.in_flight.join_next_with_id()).await
+        // A timeout alone never passes while one result after another is ready.
+        while Instant::now() < deadline
+            && let Ok(Some(ended)) =
+                tokio::time::timeout_at(deadline, state.in_flight.join_next_with_id()).await
         {
             for report in state.take(ended) {
                 self.report(report).await;
@@ -206,7 +210,7 @@ struct RunnerState {
     /// Paused endpoints, and until when.
     paused: BTreeMap<EndpointName, Timestamp>,
     slots: Arc<Semaphore>,
-    /// Yields `None` where another daemon makes the probe.
+    /// Yields `None` where another daemon makes the probe, or the shutdown came before its turn.
     in_flight: JoinSet<Option<Probed>>,
     /// The tasks in flight.
     tasks: BTreeMap<tokio::task::Id, Task>,
@@ -293,8 +297,8 @@ impl RunnerState {
                 if !probe.claims(&endpoint, &due).await {
                     return None;
                 }
-                // The semaphore is never closed.
-                let _slot = slots.acquire_owned().await;
+                // Closed by the shutdown.
+                let _slot = slots.acquire_owned().await.ok()?;
                 let lag =
                     Instant::now().saturating_duration_since(clock.instant_of(due.scheduled_at));
                 let mut probed = probe.probe(endpoint, due, clock.now()).await;

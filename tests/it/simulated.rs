@@ -292,6 +292,19 @@ async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_waits_for_a_slot_does_not_begin_after_the_shutdown() {
+    let script = Script {
+        latency: Duration::from_secs(2),
+        fails: 0..0,
+    };
+    let length = Duration::from_mins(10);
+    let config = configuration(40, "max_concurrent_probes = 1\n");
+    let (samples, _) = watch_for(config, script, length).await;
+    assert!(samples.iter().any(|s| s.schedule_lag_ms > 1000.0));
+    assert!(samples.iter().all(|s| s.started_at <= START + length));
+}
+
+#[tokio::test(start_paused = true)]
 async fn failure_is_rechecked_within_seconds() {
     let script = Script {
         latency: Duration::from_millis(400),
