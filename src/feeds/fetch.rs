@@ -210,6 +210,7 @@ mod tests {
         let url = "https://me:secret@new.example.com/path?token=secret#secret";
         assert_eq!(shown(&url.parse().unwrap()), "https://new.example.com/path");
     }
+
     #[tokio::test]
     async fn a_body_without_validator_is_not_kept() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -219,7 +220,7 @@ mod tests {
             let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: 2\r\n\r\n{{}}");
             tokio::spawn(async move {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                stream.read(&mut [0; 4096]).await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
             });
             let mut document = Document::at(url.parse().unwrap(), 1024);

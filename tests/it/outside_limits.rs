@@ -694,7 +694,7 @@ async fn a_visitor_without_end() {
 }
 
 /// What one server answers to each path.
-async fn absurd(path: axum::http::Uri, elsewhere: u16) -> axum::response::Response {
+fn absurd(path: &axum::http::Uri, elsewhere: u16) -> axum::response::Response {
     use axum::response::IntoResponse as _;
     let usage = |tokens: &str| {
         let event =
@@ -729,7 +729,8 @@ async fn absurd_numbers_and_addresses_from_outside_change_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let port = elsewhere.port;
-    let router = axum::Router::new().fallback(move |path| absurd(path, port));
+    let router = axum::Router::new()
+        .fallback(move |path: axum::http::Uri| async move { absurd(&path, port) });
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     let world = World::new().await;
     let endpoint = |name: &str| {
