@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use llmwatch::clock;
 use llmwatch::config::Settings;
@@ -107,13 +106,8 @@ async fn check_reports_a_program_that_cannot_be_run() {
             "{}\n[[webhook]]\nname = \"pager\"\nkind = \"exec\"\ncommand = [\"{program}\"]\n",
             world.endpoints()
         ));
-        let checked = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-            .arg("-c")
-            .arg(world.config_path())
-            .arg("check")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        let checked = world.llmwatch(&["check"]).output().await.unwrap();
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
         let wanted = format!("warning: channel `pager`: `{program}` {why}");
         assert!(said.contains(&wanted), "{said}");
         assert_eq!(checked.status.code(), Some(0));
