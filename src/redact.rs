@@ -111,8 +111,8 @@ impl Redactor {
     fn of(forms: Forms) -> Self {
         let texts: Vec<_> = forms.0.into_iter().collect();
         // Fails only beyond four billion states, which takes gigabytes of secrets. By default, a few
-        // patterns become a DFA, whose half a kilobyte for each byte of a secret adds up: a fetched
-        // token of 2 KiB would take 12 MB.
+        // patterns become a DFA, which takes 2.5 kB for each byte of a secret: 5 MB for a fetched
+        // token of 2 KiB.
         let automaton = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .match_kind(MatchKind::LeftmostLongest)
