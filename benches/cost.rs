@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use self::support::Process;
-use self::support::floor::{Work, be_floor, configure, serve, start_floor};
+use self::support::floor::{Work, be_floor, set_up, start_floor};
 
 /// Every endpoint has been probed twice after so many intervals, and what is done once is done.
 const WARM_UP: f64 = 2.2;
@@ -57,9 +57,8 @@ async fn run(arguments: &[String]) {
 
 async fn measure(work: Work, count: usize, interval: Duration, measured: Duration, log: &str) {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = serve(work, directory.path()).await;
+    let (server, config) = set_up(directory.path(), work, count, interval, log).await;
     let floor = start_floor(&server, work, count, interval);
-    let config = configure(directory.path(), &server, work, count, interval, log);
     // What is logged has to go somewhere: a file, as under a service manager.
     let log = std::fs::File::create(directory.path().join("log")).expect("room");
     let daemon = Process::daemon(&config, Stdio::from(log));

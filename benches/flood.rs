@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use self::support::Process;
-use self::support::floor::{Work, configure, serve};
+use self::support::floor::{Work, set_up};
 
 const ENDPOINTS: usize = 50;
 const FLOODED: usize = 4;
@@ -45,15 +45,14 @@ async fn run(measured: Duration) {
     );
     for (what, flood) in FLOODS {
         let directory = tempfile::tempdir().expect("a directory");
-        let server = serve(Work::Kept, directory.path()).await;
-        let config = configure(
+        let (_, config) = set_up(
             directory.path(),
-            &server,
             Work::Kept,
             ENDPOINTS,
             INTERVAL,
             "failures",
-        );
+        )
+        .await;
         if !flood.is_empty() {
             let address = flooding(flood).await;
             let mut file = std::fs::OpenOptions::new()

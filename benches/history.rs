@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use self::support::floor::{Work, configure, serve};
+use self::support::floor::{Work, set_up};
 use self::support::{Process, history, quantile};
 
 /// Rollups are kept for so long.
@@ -52,15 +52,7 @@ async fn run(count: usize, days: i64) {
         "{count} endpoints, samples of {days} days, rollups of {ROLLUP_DAYS}: {mib} MiB, made in {:.0} s",
         began.elapsed().as_secs_f64()
     );
-    let server = serve(Work::Kept, directory.path()).await;
-    let config = configure(
-        directory.path(),
-        &server,
-        Work::Kept,
-        count,
-        INTERVAL,
-        "failures",
-    );
+    let (_, config) = set_up(directory.path(), Work::Kept, count, INTERVAL, "failures").await;
     if days > 0 {
         commands(&config, &file);
     }

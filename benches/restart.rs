@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use llmwatch::clock;
 use llmwatch_core::model::Timestamp;
 
-use self::support::floor::{Work, configure, serve};
+use self::support::floor::{Work, set_up};
 use self::support::{Process, history};
 
 const ROUNDS: usize = 5;
@@ -45,15 +45,7 @@ async fn run(count: usize, days: usize, interval: Duration) {
         interval.as_secs(),
         began.elapsed().as_secs_f64()
     );
-    let server = serve(Work::Kept, directory.path()).await;
-    let config = configure(
-        directory.path(),
-        &server,
-        Work::Kept,
-        count,
-        interval,
-        "all",
-    );
+    let (_, config) = set_up(directory.path(), Work::Kept, count, interval, "all").await;
     let log = std::fs::File::create(directory.path().join("log")).expect("room");
     let daemon = Process::daemon(&config, Stdio::from(log));
     tokio::time::sleep(RUNS_FOR).await;

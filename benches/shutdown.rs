@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::support::Process;
-use self::support::floor::{Work, configure, serve};
+use self::support::floor::{Work, set_up};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// It starves for so long before it is told to end.
+/// How long it starves before SIGTERM.
 const STARVES_FOR: Duration = Duration::from_secs(45);
 /// The service manager kills it then.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -31,15 +31,7 @@ fn main() {
 
 async fn run(count: usize) {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = serve(Work::Kept, directory.path()).await;
-    let config = configure(
-        directory.path(),
-        &server,
-        Work::Kept,
-        count,
-        INTERVAL,
-        "failures",
-    );
+    let (_, config) = set_up(directory.path(), Work::Kept, count, INTERVAL, "failures").await;
     let _busy = [(); 2].map(|()| start(command(&BUSY)));
     let program = ["nice", "-n", "15", env!("CARGO_BIN_EXE_llmwatch")];
     let mut starved = command(&program);

@@ -15,7 +15,7 @@ use llmwatch::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::model::Timestamp;
 
 use self::support::Process;
-use self::support::floor::{Work, be_floor, configure, serve, start_floor};
+use self::support::floor::{Work, be_floor, set_up, start_floor};
 
 const ENDPOINTS: usize = 500;
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,15 +33,14 @@ fn main() {
 
 async fn run(minutes: u32) {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = serve(Work::Kept, directory.path()).await;
-    let config = configure(
+    let (server, config) = set_up(
         directory.path(),
-        &server,
         Work::Kept,
         ENDPOINTS,
         INTERVAL,
         "failures",
-    );
+    )
+    .await;
     let floor = start_floor(&server, Work::Kept, ENDPOINTS, INTERVAL);
     let daemon = Process::daemon(&config, Stdio::null());
     println!("{ENDPOINTS} probes a second for {minutes} minutes, http on kept connections");

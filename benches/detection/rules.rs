@@ -165,7 +165,7 @@ pub(crate) fn policies(
     (0..count).map(|e| (name(e).into(), of(e))).collect()
 }
 
-/// What the detector is told of a probe.
+/// A probe as the detector sees it.
 pub(crate) fn result(probe: &Probe) -> ProbeResult {
     let reason = match probe.outcome {
         Outcome::Offline => return ProbeResult::Offline,

@@ -71,7 +71,7 @@ pub(crate) struct Server {
 }
 
 /// Answers with the same few bytes.
-pub(crate) async fn serve(work: Work, directory: &Path) -> Server {
+async fn serve(work: Work, directory: &Path) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (tls, certificate) = match work {
@@ -267,8 +267,22 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     sender
 }
 
+/// Starts the server that answers `work`, and writes the configuration of a daemon that asks it
+/// `count` times every `interval`; `log` is the value of `[log] samples`.
+pub(crate) async fn set_up(
+    directory: &Path,
+    work: Work,
+    count: usize,
+    interval: Duration,
+    log: &str,
+) -> (Server, PathBuf) {
+    let server = serve(work, directory).await;
+    let config = configure(directory, &server, work, count, interval, log);
+    (server, config)
+}
+
 /// A configuration of `count` endpoints on `server` in `directory`.
-pub(crate) fn configure(
+fn configure(
     directory: &Path,
     server: &Server,
     work: Work,

@@ -195,9 +195,7 @@ fn replay_store(
 }
 
 fn nothing_to_replay() -> Failure {
-    let text =
-        "llmwatch: no samples to replay; `llmwatch export` shows what is recorded".to_owned();
-    Failure { code: 1, text }
+    Failure::new("no samples to replay; `llmwatch export` shows what is recorded")
 }
 
 /// The events under the current rules, and then under each set of given rules.

@@ -123,7 +123,7 @@ impl Daemon {
         let Some(url) = &self.url else {
             let why =
                 why.unwrap_or_else(|| "there is no control socket, and `listen` is off".to_owned());
-            return Err(failed(format!(
+            return Err(Failure::new(format!(
                 "no daemon answers ({why}); is `llmwatch run` running?"
             )));
         };
@@ -134,7 +134,7 @@ impl Daemon {
         }
         request.send().await.map_err(|error| {
             let why = why.map(|why| format!("; {why}")).unwrap_or_default();
-            failed(format!(
+            Failure::new(format!(
                 "no daemon answers at {url}: {}{why}",
                 cause(&error)
             ))
@@ -175,22 +175,15 @@ fn cause(error: &reqwest::Error) -> String {
 pub(super) fn refused(status: StatusCode, answer: &Value) -> Failure {
     let detail = answer["detail"].as_str().unwrap_or("the daemon refused");
     match status {
-        StatusCode::UNAUTHORIZED => failed(
+        StatusCode::UNAUTHORIZED => Failure::new(
             "the daemon requires its web token: set LLMWATCH_TOKEN and `--url`, or run this as the daemon's user or root"
                 .to_owned(),
         ),
-        StatusCode::FORBIDDEN => failed(
+        StatusCode::FORBIDDEN => Failure::new(
             "the daemon has no web token, so it takes changes only through its control socket: run this as the daemon's user or \
              root"
                 .to_owned(),
         ),
-        _ => failed(detail.to_owned()),
-    }
-}
-
-pub(super) fn failed(text: impl std::fmt::Display) -> Failure {
-    Failure {
-        code: 1,
-        text: format!("llmwatch: {text}"),
+        _ => Failure::new(detail.to_owned()),
     }
 }

@@ -32,6 +32,7 @@ mod test_alert;
 pub mod trace_files;
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -255,6 +256,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl Failure {
+    /// Creates the failure of a subcommand, with the name of the program before `text`.
+    fn new(text: impl Display) -> Self {
+        Self {
+            code: 1,
+            text: format!("llmwatch: {text}"),
+        }
+    }
+
     /// Converts an error of the shared store; a misconfiguration gets the exit code of the
     /// configuration.
     fn of_shared_store(error: SharedError) -> Self {

@@ -141,16 +141,16 @@ fn choose<'a>(rows: &'a [OutboxRow], asked: &[String]) -> Result<Vec<&'a OutboxR
             [one] => chosen.push(*one),
             [] => {
                 let text = format!(
-                    "llmwatch: no pending or dead notification `{text}`; `llmwatch outbox` lists them"
+                    "no pending or dead notification `{text}`; `llmwatch outbox` lists them"
                 );
-                return Err(Failure { code: 1, text });
+                return Err(Failure::new(text));
             }
             several => {
                 let text = format!(
-                    "llmwatch: {} notifications start with `{text}`: use more characters of the id",
+                    "{} notifications start with `{text}`: use more characters of the id",
                     several.len()
                 );
-                return Err(Failure { code: 1, text });
+                return Err(Failure::new(text));
             }
         }
     }

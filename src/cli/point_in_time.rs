@@ -16,12 +16,11 @@ pub(super) fn point_in_time(text: &str, now: Timestamp, zone: Tz) -> Result<Time
         .ok()
         .or_else(|| start_of_day(text.parse().ok()?, zone))
         .or_else(|| duration(text).ok().map(|back| now - back))
-        .ok_or_else(|| Failure {
-            code: 1,
-            text: format!(
-                "llmwatch: invalid point in time `{text}`: expected a duration before now (`30d`), \
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "invalid point in time `{text}`: expected a duration before now (`30d`), \
                  a date (`2026-11-01`) or RFC 3339 (`2026-11-01T09:00:00Z`)"
-            ),
+            ))
         })
 }
 

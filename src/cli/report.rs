@@ -66,7 +66,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     let now = clock::now();
     let span = if let Some(text) = &args.month {
         report::month(text, zone)
-            .ok_or_else(|| usage(&format!("invalid month `{text}`: write it as `2026-10`")))?
+            .ok_or_else(|| Failure::new(format!("invalid month `{text}`: write it as `2026-10`")))?
     } else {
         let until = args.until.as_deref();
         (
@@ -75,7 +75,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
         )
     };
     if span.1 <= span.0 {
-        return Err(usage("`--until` is not after `--since`"));
+        return Err(Failure::new("`--until` is not after `--since`"));
     }
     daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
@@ -92,7 +92,7 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
         let known = store.known_locations()?;
         if !known.iter().any(|l| l == location) {
             let known = known.join(", ");
-            return Err(usage(&format!(
+            return Err(Failure::new(format!(
                 "nothing was recorded from `{location}`; the locations are {known}"
             )));
         }
@@ -135,13 +135,6 @@ pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     };
     print(text.trim_end());
     Ok(0)
-}
-
-fn usage(text: &str) -> Failure {
-    Failure {
-        code: 1,
-        text: format!("llmwatch: {text}"),
-    }
 }
 
 /// Returns the charts of the page, with daily steps, or hourly ones for a period of a few days.

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use serde_json::Value;
 
-use super::daemon_client::{Daemon, Remote, failed, refused};
+use super::daemon_client::{Daemon, Remote, refused};
 use super::{Exit, Failure, Globals, print};
 use llmwatch_core::model::EndpointName;
 
@@ -152,7 +152,7 @@ async fn act(args: &RouteArgs, choice: &RouteChoice) -> Result<(), Failure> {
     }
     if let Some(path) = &args.write {
         write(path, endpoint)
-            .map_err(|e| failed(format!("cannot write `{}`: {e}", path.display())))?;
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())))?;
     }
     if let Some(program) = &args.exec {
         let mut command = tokio::process::Command::new(program);
@@ -162,7 +162,7 @@ async fn act(args: &RouteArgs, choice: &RouteChoice) -> Result<(), Failure> {
             .stdin(Stdio::null());
         let ended = command.status().await;
         let ended =
-            ended.map_err(|e| failed(format!("cannot run `{}`: {e}", program.display())))?;
+            ended.map_err(|e| Failure::new(format!("cannot run `{}`: {e}", program.display())))?;
         if !ended.success() {
             eprintln!("llmwatch: `{}` has failed: {ended}", program.display());
         }

@@ -77,10 +77,8 @@ pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
             );
         }
         if let Some(location) = &args.location {
-            snapshot = view_from(&snapshot, location).map_err(|why| super::Failure {
-                code: UNKNOWN,
-                text: format!("llmwatch: {why}"),
-            })?;
+            snapshot = view_from(&snapshot, location)
+                .map_err(|why| super::Failure::new(why).with(UNKNOWN))?;
         }
         if args.json {
             print(&serde_json::to_string(&snapshot)?);
@@ -109,12 +107,12 @@ async fn alive(config: &Settings) -> Exit {
         return Ok(0);
     }
     let text = match config.process.listen {
-        Some(address) => format!(
-            "llmwatch: no daemon answers at http://{address}/healthz; is `llmwatch run` running?"
-        ),
-        None => "llmwatch: the daemon cannot be asked, since `listen` is \"off\"".to_owned(),
+        Some(address) => {
+            format!("no daemon answers at http://{address}/healthz; is `llmwatch run` running?")
+        }
+        None => "the daemon cannot be asked, since `listen` is \"off\"".to_owned(),
     };
-    Err(super::Failure { code: 1, text })
+    Err(super::Failure::new(text))
 }
 
 /// Reads the status, and why it may be outdated.

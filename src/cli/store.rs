@@ -177,7 +177,7 @@ impl From<StoreError> for CopyStop {
 }
 
 async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
-    let wrong = |text: &str| Err(Failure::from(anyhow::anyhow!("{text}")));
+    let wrong = |text: &str| Err(Failure::new(text));
     let Some(file) = from.strip_prefix("sqlite:").filter(|f| !f.is_empty()) else {
         return wrong(
             "`--from` must be `sqlite:FILE`: history is copied from SQLite to PostgreSQL",

@@ -50,18 +50,14 @@ fn reasons(word: &str) -> Result<Reasons, String> {
 pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
     let config = globals.load_whole()?;
     if config.channels.is_empty() {
-        let text =
-            "llmwatch: no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned();
-        return Err(Failure { code: 1, text });
+        let text = "no channel is configured: add an `[[email]]` or a `[[webhook]]`";
+        return Err(Failure::new(text));
     }
     for name in &args.channels {
         if !config.channels.iter().any(|c| c.name == *name) {
             let known: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
-            let text = format!(
-                "llmwatch: unknown channel `{name}`; configured: {}",
-                known.join(", ")
-            );
-            return Err(Failure { code: 1, text });
+            let text = format!("unknown channel `{name}`; configured: {}", known.join(", "));
+            return Err(Failure::new(text));
         }
     }
     let chosen: Vec<_> = config

@@ -511,7 +511,7 @@ fn template(table: &Table<'_>, webhook: &Webhook, name: &str) -> Option<Template
         body.map_err(|why| complain("body", "the template", why))
             .ok()
     });
-    for path in parsed.iter().chain(&body).flat_map(unknown_placeholders) {
+    for path in unknown_placeholders(parsed.iter().chain(&body)) {
         table.sink().warn(format!(
             "channel `{name}`: unknown placeholder `{{{{{path}}}}}`: it is always empty; use a field from \
              docs/payloads.md, such as `{{{{data.incident.title}}}}`"

@@ -288,10 +288,7 @@ fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
     }
     for i in &snapshot.incidents {
         // The incident names the failure domain, which may be a host; the label is the provider.
-        let endpoint = snapshot
-            .endpoints
-            .iter()
-            .find(|e| i.endpoints.contains(&e.name));
+        let endpoint = snapshot.endpoint_of(i);
         let provider = endpoint.map_or(i.provider.as_str(), |e| e.provider.as_str());
         *open.entry((provider, i.attribution.as_str())).or_default() += 1;
     }

@@ -392,17 +392,9 @@ impl Fetch<'_> {
 
 fn keys(read: Result<(AwsKeys, Duration), String>) -> Fetched {
     let (keys, life) = read.map_err(|words| (Fault::AccountAuth, words))?;
-    if keys
-        .secrets()
+    keys.secrets()
         .iter()
-        .any(|secret| secret.expose().len() > entra_token::MAX_TOKEN)
-    {
-        let words = format!(
-            "a key or token has more than {} KiB",
-            entra_token::MAX_TOKEN >> 10
-        );
-        return Err((Fault::AccountAuth, words));
-    }
+        .try_for_each(|secret| entra_token::check_length(secret))?;
     Ok((Held::aws(keys), life))
 }
 

@@ -436,10 +436,7 @@ pub(crate) fn severity(incident: &Incident, locale: &Locale) -> &'static str {
 
 /// The title of an incident's failure domain.
 pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'a str {
-    let found = snapshot
-        .endpoints
-        .iter()
-        .find(|e| incident.endpoints.contains(&e.name));
+    let found = snapshot.endpoint_of(incident);
     found.map_or_else(|| incident.provider.title(), |e| &e.title)
 }
 

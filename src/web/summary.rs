@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::reader::Reader;
-use llmwatch_core::message::headline::pending;
+use llmwatch_core::message::headline::pending_reason;
 use llmwatch_core::message::incident::public_title;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
@@ -86,10 +86,7 @@ fn endpoint_summary(endpoint: &EndpointView, snapshot: &Snapshot) -> EndpointVie
     shown.reason = match (incident, maintenance) {
         (Some(incident), _) => Some(title(incident)),
         (None, Some(window)) => Some(format!("maintenance: {}", window.name)),
-        (None, None) => {
-            let counts = pending(endpoint, &Locale::default());
-            counts.map(|counts| format!("checking: {counts}"))
-        }
+        (None, None) => pending_reason(endpoint, &Locale::default()),
     };
     shown.model = None;
     shown.last_outcome = None;

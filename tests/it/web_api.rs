@@ -451,7 +451,7 @@ async fn a_pending_endpoint_is_not_shown_as_healthy() {
     assert!(badge.body.contains("checking"), "{}", badge.body);
 }
 
-/// A rejected key is not the provider's downtime, but whoever reads the page cannot use the endpoint.
+/// A rejected key is not the provider's downtime, but the endpoint cannot be used, and the page says so.
 #[tokio::test]
 async fn an_account_fault_is_not_shown_as_operational() {
     let mut site = Site::new(&two(), NOW).await;

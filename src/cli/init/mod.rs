@@ -128,10 +128,7 @@ pub(super) async fn run(globals: &Globals, args: &InitArgs) -> Exit {
 }
 
 fn refused(text: &str) -> Exit {
-    Err(Failure {
-        code: 1,
-        text: format!("llmwatch: {text}"),
-    })
+    Err(Failure::new(text))
 }
 
 /// Reports whether the configuration accepts `candidate`; if not, prints why.
@@ -177,10 +174,7 @@ fn channel_of_flags(
     block
         .check(path, surroundings)
         .map(|()| Some(block))
-        .map_err(|why| Failure {
-            code: 1,
-            text: format!("llmwatch: nothing was written: {why}"),
-        })
+        .map_err(|why| Failure::new(format!("nothing was written: {why}")))
 }
 
 async fn probe_all(
@@ -241,10 +235,7 @@ fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Resul
             }
         });
     let _ = std::fs::remove_file(&fresh);
-    result.map_err(|error| Failure {
-        code: 1,
-        text: format!("llmwatch: cannot write `{}`: {error}", path.display()),
-    })
+    result.map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))
 }
 
 fn next_steps(path: &Path, probed: &[ProbedCandidate], channel: Option<&ChannelBlock>) {

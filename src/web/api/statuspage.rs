@@ -17,13 +17,12 @@ use crate::web::View;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
-use llmwatch_core::message::headline::pending;
+use llmwatch_core::message::headline::pending_reason;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     AlertState, Attribution, EndpointName, EndpointView, Incident, IncidentState, MaintenanceView,
     Snapshot, Status, Timestamp,
 };
-use llmwatch_core::text;
 
 /// Statuspage lists the last 50 incidents.
 const INCIDENTS: u32 = 50;
@@ -291,11 +290,10 @@ impl Site {
 
     fn description(&self, e: &EndpointView) -> Option<String> {
         let locale = Locale::of(&self.config);
-        if let Some(counts) = pending(e, &locale) {
-            return Some(text!(locale, "checking: {counts}", counts));
-        }
-        let reason = e.reason.as_ref()?;
-        Some(format!("{}: {reason}", e.status.as_str()))
+        pending_reason(e, &locale).or_else(|| {
+            let reason = e.reason.as_ref()?;
+            Some(format!("{}: {reason}", e.status.as_str()))
+        })
     }
 
     fn incident(&self, i: &Incident) -> PageIncident {

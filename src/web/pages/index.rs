@@ -15,11 +15,12 @@ use super::history::{DAYS, Day, HOUR_MS, History, MedianAndP95, incidents};
 use super::notices::{self, AdviceGroup, Notice};
 use super::{Frame, PageError, View, class, html, web_url};
 use crate::web::format::{
-    self, Headline, cause, duration, headline, pending, severity, title_of, whose_fault,
+    self, Headline, cause, duration, headline, severity, title_of, whose_fault,
 };
 use crate::web::place::LocationQuery;
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::message::headline::pending_reason;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     AlertState, Attribution, EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp,
@@ -756,8 +757,8 @@ fn row(
 
 /// Why it is not operational, the cause before any count; otherwise the model.
 fn note(endpoint: &EndpointView, incident: Option<&Incident>, locale: &Locale) -> String {
-    if let Some(counts) = pending(endpoint, locale) {
-        return text!(locale, "checking: {counts}", counts);
+    if let Some(reason) = pending_reason(endpoint, locale) {
+        return reason;
     }
     let of_incident = incident.map(|i| cause(i, locale)).filter(|c| !c.is_empty());
     // The heading above already names the provider.

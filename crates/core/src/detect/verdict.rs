@@ -52,7 +52,7 @@ pub enum Cleared {
     Gap,
     /// The failures turned out to be this machine's.
     Reattributed,
-    /// It fails on, in a way that another alert is about.
+    /// The endpoint now fails in another way, which is judged separately.
     Superseded,
 }
 

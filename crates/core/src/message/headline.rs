@@ -86,6 +86,12 @@ fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
     text!(locale, ", checking {names}", names)
 }
 
+/// Returns that an endpoint is being checked, and why: `checking: 4 of the last 4 probes failed`.
+pub fn pending_reason(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
+    let counts = pending(endpoint, locale)?;
+    Some(text!(locale, "checking: {counts}", counts))
+}
+
 /// Returns the evidence for a pending alert: `4 of the last 4 probes failed`.
 pub fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
     let AlertView {

@@ -220,6 +220,12 @@ pub struct LocationView {
 }
 
 impl Snapshot {
+    /// Returns the first endpoint of `incident`; `None` if all of them were removed.
+    pub fn endpoint_of(&self, incident: &Incident) -> Option<&EndpointView> {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|e| incident.endpoints.contains(&e.name))
+    }
+
     /// Creates the state at `at` without any endpoint.
     pub fn empty(at: Timestamp) -> Self {
         Self {
@@ -323,10 +329,7 @@ impl Snapshot {
             .filter(|i| i.attribution == Attribution::Provider);
         let mut titles: BTreeSet<_> = others
             .map(|i| {
-                let endpoint = self
-                    .endpoints
-                    .iter()
-                    .find(|e| i.endpoints.contains(&e.name));
+                let endpoint = self.endpoint_of(i);
                 endpoint.map_or_else(|| i.provider.to_string(), |e| e.title.clone())
             })
             .collect();

@@ -657,11 +657,11 @@ impl MonitorState {
         view.usual_hours = self.state.detector.usual_hours(&endpoint.name);
         view.alert = self.alert_of(&endpoint.name, pending);
         // An endpoint with a pending alert is not reported as healthy.
-        if let Some(checking) = message::headline::pending(&view, &self.locale())
+        if let Some(reason) = message::headline::pending_reason(&view, &self.locale())
             && matches!(view.status, Status::Operational | Status::Unknown)
         {
             view.status = Status::Unknown;
-            view.reason = Some(format!("checking: {checking}"));
+            view.reason = Some(reason);
         }
         view
     }

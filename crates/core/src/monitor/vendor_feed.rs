@@ -15,17 +15,6 @@ use crate::model::{
     VendorIncident, VendorView,
 };
 
-/// What the probes of the endpoints that a feed covers say about the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum OwnEvidence {
-    /// They are answered.
-    Unaffected,
-    /// They fail, but not certainly because of the provider.
-    Unclear,
-    /// They fail because of the provider.
-    Affected,
-}
-
 impl MonitorState {
     /// Applies the contents of a vendor's status page. They change the official status and the
     /// attribution of open incidents, never the status of a healthy endpoint.
@@ -42,14 +31,19 @@ impl MonitorState {
             .into_iter()
             .collect::<Vec<_>>()
             .join(", ");
-        let evidence = self.own_evidence(configured);
         let diff = self.state.pages.update(snapshot);
-        let decides = evidence != OwnEvidence::Unclear && self.state.pages.has_undecided(&feed);
-        if diff.is_none() && !decides {
+        let is_affected = if self.state.pages.has_undecided(&feed) {
+            self.is_affected(configured)
+        } else {
+            None
+        };
+        if diff.is_none() && is_affected.is_none() {
             return step;
         }
         let asking = self.asking_for_official(provider);
-        let began = self.take_unnoticed(&feed, evidence, !asking.is_empty());
+        let began = is_affected.map_or_else(Vec::new, |is_affected| {
+            self.take_undecided(&feed, !is_affected && !asking.is_empty())
+        });
         let mut ended = Vec::new();
         if let Some(diff) = diff {
             let closed = diff.closed.iter().filter(|(_, notified)| *notified);
@@ -75,52 +69,32 @@ impl MonitorState {
         step
     }
 
-    /// Returns what the probes of the endpoints that `feed` covers say about the provider.
-    fn own_evidence(&self, feed: &StatusFeed) -> OwnEvidence {
+    /// Reports whether the probes of the endpoints that `feed` covers fail because of the provider.
+    /// `None` while that is unclear: an alert is pending, or faults of the account or of this
+    /// machine hide how the provider is.
+    fn is_affected(&self, feed: &StatusFeed) -> Option<bool> {
         let pending = self.state.detector.all_pending(&self.policies);
         let covered = self.config.endpoints.iter().filter(|e| feed.is_about(e));
-        let mut is_silent = false;
-        let evidence = covered.filter_map(|endpoint| {
+        let mut states = Vec::new();
+        for endpoint in covered {
             let incident = self.state.incidents.of(&endpoint.name);
-            let attribution = incident.map(|i| i.attribution);
+            let attribution = incident.map_or(Attribution::Provider, |i| i.attribution);
             let alert = self.alert_of(&endpoint.name, pending.get(&endpoint.name));
-            match (alert.state, attribution) {
-                (AlertState::Inactive, _) => Some(OwnEvidence::Unaffected),
-                (AlertState::Firing, None | Some(Attribution::Provider)) => {
-                    Some(OwnEvidence::Affected)
-                }
-                (AlertState::Firing, Some(Attribution::Account | Attribution::Local)) => {
-                    // Its failures hide how the provider is.
-                    is_silent = true;
-                    None
-                }
-                (AlertState::Pending, _) => Some(OwnEvidence::Unclear),
+            if alert.state == AlertState::Firing && attribution == Attribution::Provider {
+                return Some(true);
             }
-        });
-        let strongest = evidence.max();
-        let otherwise = if is_silent {
-            OwnEvidence::Unclear
-        } else {
-            OwnEvidence::Unaffected
-        };
-        strongest.unwrap_or(otherwise)
+            states.push(alert.state);
+        }
+        let answers = states.is_empty() || states.contains(&AlertState::Inactive);
+        let is_unclear = !answers || states.contains(&AlertState::Pending);
+        (!is_unclear).then_some(false)
     }
 
-    /// Takes the vendor's incidents that the probes do not see, if somebody wants them. While that
-    /// is unclear, they wait for a later reading.
-    fn take_unnoticed(
-        &mut self,
-        feed: &str,
-        evidence: OwnEvidence,
-        is_wanted: bool,
-    ) -> Vec<VendorIncident> {
-        if evidence == OwnEvidence::Unclear {
-            return Vec::new();
-        }
+    /// Takes the vendor's incidents that await a decision. Those that are announced are recorded
+    /// and returned.
+    fn take_undecided(&mut self, feed: &str, are_announced: bool) -> Vec<VendorIncident> {
         let mut incidents = self.state.pages.take_undecided(feed);
-        if evidence == OwnEvidence::Affected || !is_wanted {
-            incidents.clear();
-        }
+        incidents.retain(|_| are_announced);
         for incident in &incidents {
             self.state.pages.record_notified(feed, &incident.id);
         }

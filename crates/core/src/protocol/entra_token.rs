@@ -35,24 +35,35 @@ pub fn request(entra: &Entra) -> Request {
     }
 }
 
-/// The longest token, in bytes. Servers refuse longer headers, and the patterns that mask one take
-/// hundreds of times its size.
-pub const MAX_TOKEN: usize = 8 << 10;
+/// The longest fetched secret, in bytes. Servers refuse longer headers, and the patterns that mask
+/// one take seventy times its size.
+const MAX_SECRET: usize = 8 << 10;
+
+/// Refuses a fetched key or token that is too long for a request header.
+///
+/// # Errors
+/// The fault, and a text that gives the limit.
+pub fn check_length(secret: &Secret) -> Result<(), (Fault, String)> {
+    if secret.expose().len() <= MAX_SECRET {
+        return Ok(());
+    }
+    let limit = MAX_SECRET >> 10;
+    let text = format!("the fetched key or token has more than {limit} KiB");
+    Err((Fault::AccountAuth, text))
+}
 
 /// Parses the token and its lifetime from a response, or returns why there is none.
 pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, String)> {
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
     if let Some(token) = value["access_token"].as_str().filter(|t| !t.is_empty()) {
-        if token.len() > MAX_TOKEN {
-            let text = format!("the token has more than {} KiB", MAX_TOKEN >> 10);
-            return Err((Fault::AccountAuth, text));
-        }
+        let token = Secret::new(token);
+        check_length(&token)?;
         // A number, or a string of digits.
         let seconds = value["expires_in"]
             .as_u64()
             .or_else(|| value["expires_in"].as_str()?.parse().ok());
         return Ok((
-            Secret::new(token),
+            token,
             seconds.map_or(LIFE, |s| Duration::from_secs(s).min(MAX_LIFE)),
         ));
     }
@@ -84,10 +95,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!((token.expose(), life.as_secs()), ("t", 3599));
+        let long = "x".repeat(MAX_SECRET + 1);
+        let body = format!(r#"{{"expires_in":60,"access_token":"{long}"}}"#);
+        assert!(read(200, &body).is_err());
         for forever in ["18446744073709551615", "\"18446744073709551615\""] {
-            let long = "x".repeat(MAX_TOKEN + 1);
-            let body = format!(r#"{{"expires_in":60,"access_token":"{long}"}}"#);
-            assert!(read(200, &body).is_err());
             let body = format!(r#"{{"expires_in":{forever},"access_token":"t"}}"#);
             assert_eq!(read(200, &body).unwrap().1, MAX_LIFE);
         }

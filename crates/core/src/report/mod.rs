@@ -17,16 +17,14 @@ use serde::Serialize;
 use crate::config::{self, Config, ReportEvery};
 use crate::message::document;
 use crate::message::values::{Locale, NONE};
-use crate::model::{Block, Document, EndpointName, Incident, Timestamp};
+use crate::model::{Block, Document, EndpointName, Evidence, Incident, Timestamp};
 use crate::report::rollup::Rollup;
 use crate::report::sla::Sla;
 use crate::text;
 
 /// The maximum width of a report on a terminal, in columns.
 const TERMINAL: usize = 110;
-/// The maximum number of request IDs per incident in the report's data (`MAX_IDS`) and in its text
-/// (`IDS`).
-const MAX_IDS: usize = 20;
+/// The maximum number of request IDs per incident in the report's text.
 const IDS: usize = 5;
 
 /// A report. Durations are in milliseconds if the name ends in `_ms`. Ratios are from 0 to 1.
@@ -542,7 +540,7 @@ impl Brief {
                 .evidence
                 .request_ids
                 .iter()
-                .take(MAX_IDS)
+                .take(Evidence::MAX_REQUEST_IDS)
                 .cloned()
                 .collect(),
             duration_s: end.since_ms(i.started_at).max(0) as f64 / 1000.0,

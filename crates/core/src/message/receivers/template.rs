@@ -33,8 +33,18 @@ const OCCASIONAL: [&str; 18] = [
     "data.title",
 ];
 
-/// Returns the placeholders of `template` that are empty in every message.
-pub fn unknown_placeholders(template: &Template) -> Vec<String> {
+/// Returns the placeholders of `templates` that are empty in every message.
+pub fn unknown_placeholders<'a>(templates: impl IntoIterator<Item = &'a Template>) -> Vec<String> {
+    let values = known_values();
+    let paths = templates.into_iter().flat_map(Template::paths);
+    paths
+        .filter(|path| !exists(&values, path))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns a message with a value, or null, at every path that a message can have.
+fn known_values() -> Value {
     let locale = Locale::default();
     let now = Timestamp::default();
     let notice = sample_notice(NoticeKind::Opened, Uuid::nil(), "", None, now, &locale);
@@ -56,11 +66,7 @@ pub fn unknown_placeholders(template: &Template) -> Vec<String> {
             parent[key] = Value::Null;
         }
     }
-    template
-        .paths()
-        .filter(|path| !exists(&values, path))
-        .map(str::to_owned)
-        .collect()
+    values
 }
 
 /// Reports whether a message may have a value at `path`: anything may be below what the sample has
